@@ -1,0 +1,44 @@
+# Everything a fresh machine needs is set up on first use, in .venv, from requirements.lock.
+#   make demo    tweets to talking bots, ARGS=--once exits when they have spoken
+#   make test    the tests        make check   linter, formatter, types
+PYTHON ?= python3.11
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: demo test check bench base-model lock clean
+
+demo: .venv/ready
+	$(BIN)/huggingtweets demo $(ARGS)
+
+test: .venv/ready
+	$(BIN)/pytest $(ARGS)
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/fleet.py $(ARGS)
+
+# The bundled base model, made again: hours on a small machine; it goes on where it was stopped.
+base-model: .venv/ready
+	$(BIN)/python examples/base_model/corpus.py build/base-model/corpus
+	$(BIN)/huggingtweets pretrain examples/base_model/mini.yaml $(ARGS)
+
+# The lock file that the Makefile, CI and the Dockerfile share. torch stays a plain version: which build of
+# it (CPU or CUDA) is the index's choice.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet '.[dev]'
+	build/lock/bin/pip freeze --all --exclude pip --exclude huggingtweets-ray \
+		| sed -E 's/^torch( @ .*|==([0-9.]+).*)$$/torch==\2/; /^nvidia-|^triton==/d' > requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf .venv build fleets .pytest_cache .mypy_cache .ruff_cache *.egg-info

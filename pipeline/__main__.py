@@ -1,0 +1,5 @@
+"""`python -m pipeline COMMAND …` is `huggingtweets COMMAND …`."""
+
+from pipeline.cli import main
+
+main()

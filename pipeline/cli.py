@@ -1,0 +1,255 @@
+"""The commands: `huggingtweets COMMAND FLEET.yaml [arguments] [options]`; no logic here.
+
+    huggingtweets run fleet.yaml --set train.epochs=2
+    python -m pipeline status fleet.yaml --json
+
+Exit codes: 0 every bot is fine; 3 some bots failed; 2 the command line or the YAML is wrong; 1 anything else.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipeline import fleet as fleets
+from pipeline.errors import UserError, one_line
+from pipeline.fleet import Fleet
+from pipeline.progress import Progress
+from pipeline.session import session
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Many people's tweets in, one talking bot per person out.",
+)
+
+FleetFile = Annotated[Path, typer.Argument(metavar="FLEET.yaml", help="the fleet file")]
+BotsOption = Annotated[str | None, typer.Option("--bots", metavar="A,B", help="only these bots")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key of the fleet file")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable on stdout")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+
+
+def main() -> None:
+    """The console script: one clear line per error, the traceback behind --debug."""
+    debug = "--debug" in sys.argv
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    try:
+        app()
+    except UserError as error:
+        _fail(error, error.exit_code, debug)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        _fail(error, 1, debug)
+
+
+def _fail(error: Exception, code: int, debug: bool) -> None:
+    if debug:
+        raise error
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _steps(
+    fleet_file: Path, steps: list[str], bots: str | None, settings: list[str] | None, as_json: bool
+) -> dict[str, Any]:
+    from pipeline import run
+
+    with session(), Progress() as progress:
+        return run.run(fleets.load(fleet_file, settings), steps, progress, _names(bots))
+
+
+def _names(bots: str | None) -> list[str] | None:
+    return (
+        None if bots is None else [name.strip().removeprefix("@").lower() for name in bots.split(",") if name.strip()]
+    )
+
+
+def _finish(report: dict[str, Any], as_json: bool) -> None:
+    """Shows the report and leaves with the exit code that it deserves."""
+    from pipeline.report import table
+
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        Console(stderr=True).print(table(report))
+    if any(row["status"] == "failed" for row in report["bots"]):
+        raise typer.Exit(3)
+
+
+@app.command()
+def run(
+    fleet: FleetFile,
+    deploy: Annotated[bool, typer.Option("--deploy", help="also deploy the bots")] = False,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Every step, each only where its inputs changed."""
+    from pipeline.run import STEPS
+
+    report = _steps(fleet, list(STEPS), bots, set_, as_json)
+    if deploy:
+        report["deployed"] = _deploy(fleets.load(fleet, set_), _names(bots))
+    _finish(report, as_json)
+
+
+def _step_command(step: str, text: str) -> None:
+    @app.command(step, help=text)
+    def command(
+        fleet: FleetFile,
+        bots: BotsOption = None,
+        set_: SetOption = None,
+        as_json: JsonOption = False,
+        debug: DebugOption = False,
+    ) -> None:
+        _finish(_steps(fleet, [step], bots, set_, as_json), as_json)
+
+
+_step_command("prepare", "Read, clean, count and tokenise the tweets.")
+_step_command("train", "Train the bots that are prepared.")
+_step_command("evaluate", "Measure the held-out loss of trained bots.")
+_step_command("publish", "Make model folders with card and picture of trained bots.")
+
+
+@app.command()
+def deploy(
+    fleet: FleetFile,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Add or update the fleet's endpoints on the running Serve."""
+    deployed = _deploy(fleets.load(fleet, set_), _names(bots))
+    if as_json:
+        print(json.dumps(deployed))
+
+
+def _deploy(settings: Fleet, only: list[str] | None) -> dict[str, Any]:
+    """Deploys to the running cluster, or to a local head that stays."""
+    from pipeline.run import versions
+    from pipeline.session import join, start_head
+
+    job, found = versions(settings, only)
+    with session():
+        if not join():
+            print(start_head(), file=sys.stderr)
+        from serve.deploy import deploy as deploy_bots
+
+        deployed = deploy_bots(settings, job.store, found)
+    for bot in sorted(found):
+        print(f"{bot}: {deployed['address']}/bots/{bot}", file=sys.stderr)
+    return deployed
+
+
+@app.command()
+def undeploy(
+    fleet: FleetFile,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Remove the fleet's endpoints; the last one takes the local head along that `deploy` started."""
+    from pipeline.session import join, stop_head
+
+    settings = fleets.load(fleet, set_)
+    gone: list[str] = []
+    with session():
+        if join():
+            from serve.deploy import served
+            from serve.deploy import undeploy as undeploy_bots
+
+            gone = undeploy_bots(settings.fleet, _names(bots))
+            if not served() and stop_head():
+                print("stopped the local Ray head", file=sys.stderr)
+    print(f"removed {len(gone)} endpoints", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"removed": gone}))
+
+
+@app.command()
+def status(
+    fleet: FleetFile,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """A table: each bot, its version, counts, loss, endpoint, last error."""
+    from pipeline.report import table
+    from pipeline.status import status as status_of
+
+    report, endpoints = status_of(fleets.load(fleet, set_), _names(bots))
+    if as_json:
+        rows = [row | {"endpoint": endpoints.get(row["bot"])} for row in report["bots"]]
+        print(json.dumps(report | {"bots": rows}, ensure_ascii=False))
+    else:
+        Console().print(table(report, endpoints))
+
+
+@app.command()
+def generate(
+    fleet: FleetFile,
+    bot: Annotated[str, typer.Argument(metavar="BOT")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT")] = "My dream is",
+    n: Annotated[int, typer.Option("-n", help="how many continuations")] = 5,
+    seed: Annotated[int | None, typer.Option(help="the same seed says the same")] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Sample in the terminal, without Serve."""
+    from serve.sample import sample
+
+    said = sample(fleets.load(fleet, set_), bot.removeprefix("@").lower(), prompt, n, seed)
+    if as_json:
+        print(json.dumps([{"generated_text": text} for text in said], ensure_ascii=False))
+    else:
+        print("\n".join(said))
+
+
+@app.command()
+def pretrain(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Make a base model from the text of `tweets`, as the section `pretrain` says."""
+    from pipeline import pretrain as pretraining
+    from pipeline.session import ensure
+
+    settings = fleets.load(fleet, set_)
+    with session(), Progress() as progress:
+        ensure()
+        metrics = pretraining.pretrain(settings, progress)
+    if as_json:
+        print(json.dumps(metrics))
+    else:
+        print(f"{settings.pretrain.out}: held-out perplexity {metrics['perplexity']:.1f}", file=sys.stderr)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="exit when the bots have spoken")] = False,
+    storage: Annotated[Path, typer.Option(help="where the fleet is kept")] = Path("fleets"),
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """The whole thing on the bundled sample, ending in working endpoints."""
+    from pipeline.demo import demo as show
+
+    with session():
+        code = show(storage, set_ or [], once)
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

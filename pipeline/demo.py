@@ -1,0 +1,86 @@
+"""`huggingtweets demo`: the bundled sample from tweets to bots that answer over HTTP, on this machine.
+
+It is the same as `run` and `deploy` on pipeline/assets/demo.yaml, on a cluster that ends with it.
+"""
+
+import json
+import signal
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+
+from pipeline import fleet as fleets
+from pipeline.model import ASSETS
+from pipeline.progress import Progress
+from pipeline.report import table
+from pipeline.run import STEPS, run, versions
+from pipeline.session import ensure
+
+PROMPT = "My dream is"
+
+
+def demo(storage: Path, settings: list[str], once: bool) -> int:
+    """Runs the sample fleet and serves it until Ctrl-C (or `once`); returns the exit code."""
+    console, started = Console(stderr=True, highlight=False), time.monotonic()
+    fleet = fleets.load(ASSETS / "demo.yaml", [f"storage={json.dumps(str(storage.absolute()))}", *settings])
+    with Progress(console) as progress:
+        ensure()
+        report = run(fleet, list(STEPS), progress)
+        job, found = versions(fleet)
+        progress.start("deploy", len(found))
+        from serve.deploy import deploy, undeploy
+
+        try:
+            address = deploy(fleet, job.store, found)["address"]
+            progress.advance(address, count=len(found))
+            progress.start("ask", len(found), f"each bot goes on from “{PROMPT}”")
+            answers = _ask_all(address, sorted(found), progress)
+            progress.end()
+            console.print(table(report))
+            _show(console, address, answers)
+            console.print(f"{len(found)} bots in {time.monotonic() - started:.0f} s, at {address}/bots")
+            if not once:
+                console.print(f'try: curl {address}/bots/{sorted(found)[0]} -d \'{{"inputs": "{PROMPT}"}}\'')
+                console.print("serving until Ctrl-C …")
+                progress.__exit__(None, None, None)
+                _wait()
+        finally:
+            undeploy(fleet.fleet)
+    return 3 if any(row["status"] == "failed" for row in report["bots"]) else 0
+
+
+def _ask_all(address: str, bots: list[str], progress: Progress) -> dict[str, list[str]]:
+    """What each bot says over HTTP; all are woken at once."""
+
+    def ask(bot: str) -> list[str]:
+        body = {"inputs": PROMPT, "parameters": {"num_return_sequences": 3, "seed": 1}}
+        request = urllib.request.Request(
+            f"{address}/bots/{bot}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=120) as reply:
+            said = [one["generated_text"] for one in json.load(reply)]
+        progress.advance(bot)
+        return said
+
+    with ThreadPoolExecutor(len(bots)) as pool:
+        return dict(zip(bots, pool.map(ask, bots), strict=True))
+
+
+def _show(console: Console, address: str, answers: dict[str, list[str]]) -> None:
+    for bot, said in answers.items():
+        console.print(Panel("\n".join(said), title=f"{bot} (AI bot)  {address}/bots/{bot}", title_align="left"))
+
+
+def _wait() -> Any:
+    """Until Ctrl-C, or a polite request to end."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return None

@@ -1,0 +1,293 @@
+"""The fleet file: one YAML that describes a fleet of bots, validated. The only way in for settings.
+
+    fleet = load("fleet.yaml", ["train.epochs=2"])
+    fleet.train.epochs, fleet.storage
+
+Relative paths start at the YAML's folder. Every key but `fleet` and `tweets` has a default. Secrets
+(W&B's, the hub's, the store's) are the only settings that come from the environment.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import UsageError
+
+HANDLE = re.compile(r"[a-z0-9_]{1,15}")
+FLEET_NAME = re.compile(r"[a-z0-9_-]{1,63}")
+MAX_BLEND = 10  # people in one blend
+
+
+def handle_of(text: str) -> str | None:
+    """The handle in `text` in the form we keep it (lower case, no @), or None where it is not one."""
+    handle = text.strip().removeprefix("@")
+    # the Kelvin sign, for one, is an ASCII letter once it is lower-cased
+    return handle.lower() if handle.isascii() and HANDLE.fullmatch(handle.lower()) else None
+
+
+def bot_name(handles: list[str]) -> str:
+    """A bot's name: its handle, or a blend's sorted handles joined with "-"."""
+    return "-".join(sorted(handles))
+
+
+def is_bot_name(name: str) -> bool:
+    """Whether `name` can be a bot's: handles, sorted, without repeats, joined with "-"."""
+    handles = name.split("-")
+    return (
+        len(handles) <= MAX_BLEND
+        and all(HANDLE.fullmatch(handle) for handle in handles)
+        and handles == sorted(set(handles))
+    )
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TweetSource(Section):
+    """A file, folder, glob or URI of tweets; `handle` says whose they are where the file does not."""
+
+    path: str
+    handle: str | None = None
+
+    @field_validator("handle")
+    @classmethod
+    def _handle(cls, value: str | None) -> str | None:
+        if value is not None and handle_of(value) is None:
+            raise ValueError(f"{value!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
+        return handle_of(value) if value else None
+
+
+class Train(Section):
+    """The recipe (the original huggingtweets'; a base model can carry defaults of its own) and the lanes."""
+
+    epochs: int = Field(4, ge=1)
+    learning_rate: float = Field(1.372e-4, gt=0)
+    batch_size: int = Field(1, ge=1)  # blocks per step and worker
+    block_size: int = Field(1024, ge=8)  # tokens
+    holdout: float = Field(0.1, gt=0, lt=1)  # share of the kept tweets that training never sees
+    lanes: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    workers_per_bot: int = Field(1, ge=1)
+    gpus_per_worker: float = Field(1.0, gt=0)  # on clusters with GPUs; 0.25 packs four lanes on one
+    zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
+    seed: int = Field(0, ge=0, lt=2**32)
+    retries: int = Field(1, ge=0)  # more tries for a bot that failed
+
+
+class Serve(Section):
+    endpoint: Literal["dedicated"] = "dedicated"
+    min_replicas: int = Field(0, ge=0)
+    max_replicas: int = Field(4, ge=1)
+    target_ongoing_requests: int = Field(8, ge=1)
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    cpus_per_replica: float = Field(0.1, gt=0)
+    gpus_per_replica: float = Field(0.0, ge=0)
+    idle_seconds: float = Field(300.0, ge=0)  # without requests, before a bot goes to sleep
+    deadline_seconds: float = Field(60.0, gt=0)  # for one request, a cold start included
+    max_queued_requests: int = Field(64, ge=1)  # for one bot, beyond those its replicas work on
+
+    @model_validator(mode="after")
+    def _replicas(self) -> "Serve":
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
+        return self
+
+
+class Wandb(Section):
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    project: str = "huggingtweets"
+    entity: str | None = None
+
+
+class Publish(Section):
+    dtype: Literal["float16", "float32"] = "float16"  # of the stored weights
+
+
+class Pretrain(Section):
+    """The base model that `pretrain` makes: a GPT-2 and a byte-level BPE of these sizes."""
+
+    out: str = "./base"
+    vocab_size: int = Field(8192, ge=300)
+    n_layer: int = Field(4, ge=1)
+    n_head: int = Field(4, ge=1)
+    n_embd: int = Field(256, ge=8)
+    block_size: int = Field(256, ge=8)  # tokens; also the model's positions
+    epochs: int = Field(4, ge=1)
+    batch_size: int = Field(8, ge=1)  # blocks per step and worker
+    workers: int = Field(2, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+    holdout: float = Field(0.02, gt=0, lt=1)
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = Field(0, ge=0, lt=2**32)
+    train_defaults: dict[str, Any] = {}  # `train` settings that bots on this base start from
+
+    @field_validator("train_defaults")
+    @classmethod
+    def _defaults(cls, value: dict[str, Any]) -> dict[str, Any]:
+        Train.model_validate(value)
+        return value
+
+
+class Fleet(Section):
+    fleet: str
+    tweets: list[TweetSource] = Field(min_length=1)
+    storage: str = "./fleets"
+    base_model: str = "mini"
+    bots: Literal["all"] | list[str | list[str]] = "all"
+    train: Train = Train()
+    serve: Serve = Serve()
+    wandb: Wandb = Wandb()
+    publish: Publish = Publish()
+    pretrain: Pretrain = Pretrain()
+
+    @field_validator("fleet")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not FLEET_NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is not a fleet name (1-63 of a-z 0-9 - _)")
+        return value
+
+    @field_validator("tweets", mode="before")
+    @classmethod
+    def _sources(cls, value: Any) -> Any:
+        entries = value if isinstance(value, list) else [value]
+        return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("bots")
+    @classmethod
+    def _bots(cls, value: Any) -> Any:
+        return value if value == "all" else [_bot_entry(entry) for entry in value]
+
+    @property
+    def chosen(self) -> list[str] | None:
+        """The names of the bots asked for, blends joined; None for one bot per person found."""
+        if self.bots == "all":
+            return None
+        names = [bot_name([bot] if isinstance(bot, str) else bot) for bot in self.bots]
+        return list(dict.fromkeys(names))
+
+
+def _bot_entry(entry: str | list[str]) -> str | list[str]:
+    if isinstance(entry, str):
+        handle = handle_of(entry)
+        if handle is None:
+            raise ValueError(f"{entry!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
+        return handle
+    handles = [_bot_entry(one) for one in entry]
+    if not 1 <= len(set(map(str, handles))) <= MAX_BLEND:
+        raise ValueError(f"a blend takes 1 to {MAX_BLEND} people, not {len(handles)}")
+    return sorted({str(handle) for handle in handles})
+
+
+def load(path: str | Path, settings: list[str] | None = None) -> Fleet:
+    """Reads and validates a fleet file; `settings` are `--set` entries such as "train.epochs=2".
+
+    Raises UsageError naming the file, the key and the reason.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such fleet file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, such as 2020-13-45
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path}: a fleet file is a mapping of keys such as `fleet:` and `tweets:`")
+    for setting in settings or []:
+        _set(data, setting)
+    try:
+        fleet = Fleet.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_explain(error)}") from None
+    try:
+        return _anchored(fleet, path.resolve().parent)
+    except RuntimeError as error:  # ~somebody, who has no account here
+        raise UsageError(f"{path}: a path that starts with ~: {error}") from None
+
+
+def _set(data: dict[str, Any], setting: str) -> None:
+    """Puts one `--set key.sub=value` into the raw data; the value is read as YAML."""
+    key, equals, value = setting.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UsageError(f"--set {setting}: write it as key=value, for instance train.epochs=2")
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = data.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UsageError(f"--set {setting}: {parent} is not a section")
+        data = child
+    try:
+        data[last] = _number(yaml.safe_load(value))
+    except (yaml.YAMLError, ValueError):
+        raise UsageError(f"--set {setting}: {value!r} is not a YAML value") from None
+
+
+def _number(value: Any) -> Any:
+    """YAML reads 1e-4 as text; pydantic turns number-like text into numbers, so only "" needs care."""
+    return "" if value is None else value
+
+
+def _anchored(fleet: Fleet, folder: Path) -> Fleet:
+    """The fleet with relative paths made absolute, from the YAML's folder."""
+
+    def absolute(path: str) -> str:
+        return path if "://" in path else str(folder / Path(path).expanduser())
+
+    tweets = [source.model_copy(update={"path": absolute(source.path)}) for source in fleet.tweets]
+    base = fleet.base_model
+    if base.startswith((".", "~", "/")) or (folder / base).is_dir():
+        base = absolute(base)
+    pretrain = fleet.pretrain.model_copy(update={"out": absolute(fleet.pretrain.out)})
+    update = {"tweets": tweets, "storage": absolute(fleet.storage), "base_model": base, "pretrain": pretrain}
+    return fleet.model_copy(update=update)
+
+
+def _explain(error: ValidationError) -> str:
+    """Each problem as `key: reason`, an unknown key with the nearest known one; all on one line."""
+    problems = []
+    for item in error.errors():
+        location = [part for part in item["loc"] if part not in _UNION_TAGS]
+        key = ".".join(map(str, location))
+        if item["type"] == "extra_forbidden":
+            known = _keys_at(location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+            hint = f"; did you mean `{near[0]}`?" if near else f"; known keys: {', '.join(known)}" if known else ""
+            problems.append(f"{key}: unknown key{hint}")
+        elif item["type"] == "missing":
+            problems.append(f"{key}: missing; every fleet file needs it")
+        else:
+            reason = item["msg"].removeprefix("Value error, ")
+            given = f" (given {item['input']!r})" if isinstance(item["input"], str | int | float) else ""
+            problems.append(f"{key or 'fleet file'}: {reason}{given}")
+    return "; ".join(dict.fromkeys(problems))
+
+
+_UNION_TAGS = {"int", "constrained-int", "str", "list[str]", "list[union[str,list[str]]]", "literal['auto']", "literal['all']"}
+
+
+def _keys_at(location: list[Any]) -> list[str]:
+    """The known keys of the section at `location`, for the suggestion."""
+    section: Any = Fleet
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation
+        section = next((kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)), None)
+        if section is None:
+            return []
+    return list(section.model_fields)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)

@@ -1,0 +1,186 @@
+"""What is to be done: a fleet's base and recipe, its bots with their versions, and where each one stands.
+
+    job = open_job(fleet)                       # the base model, the settings it brings, the store
+    bots = plan(job, prepared)                  # one Bot per row of the report
+
+A version is a hash of what makes the model: kept tweets, the base's content, the settings that shape the
+training, the recipe's number. Same inputs, same version, no work done again.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import model
+from pipeline.clean import MIN_CHARS, WARN_CHARS
+from pipeline.errors import UsageError, UserError
+from pipeline.fleet import Fleet, Train, is_bot_name
+from pipeline.prepare import Person, Prepared
+from pipeline.store import Store
+
+RECIPE = 1  # raise it when training would give another model from the same inputs
+_SHAPING = {"epochs", "learning_rate", "batch_size", "block_size", "holdout", "precision", "seed"}
+
+Status = Literal["prepared", "trained", "unchanged", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fleet with its base at hand: what every step needs."""
+
+    fleet: Fleet
+    store: Store
+    folder: Path  # the base model's
+    base: dict[str, bytes]  # the base model's files: they travel to nodes that do not share this disk
+    base_hash: str
+    train: Train  # the base's defaults with the fleet file's settings on top
+    tokenizer: str  # a tokenizer.json
+
+    def without_base(self) -> "Job":
+        """The same, light enough to travel with every task; the base's files go through Ray's object store."""
+        return replace(self, base={}, tokenizer="")
+
+
+@dataclass
+class Bot:
+    name: str
+    people: list[Person]
+    version: str | None = None
+    status: Status = "prepared"
+    reason: str | None = None
+    warning: str | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def handles(self) -> list[str]:
+        return self.name.split("-")
+
+    @property
+    def tokens(self) -> int:
+        return sum(person.tokens for person in self.people)
+
+    @property
+    def trained_folder(self) -> str:
+        return f"work/trained/{self.name}/{self.version}"
+
+    @property
+    def folder(self) -> str:
+        return f"bots/{self.name}/{self.version}"
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        return {"handles": self.handles, "tweets": {person.handle: person.counts for person in self.people}}
+
+
+def open_job(fleet: Fleet) -> Job:
+    """Fetches the base model and settles the recipe. Raises UserError where the base cannot be used."""
+    folder = model.fetch_base(fleet.base_model)
+    base = model.read_files(folder)
+    settings = recipe(fleet, base)
+    return Job(fleet, Store.of(fleet), folder, base, model.content_hash(base), settings, model.tokenizer_json(folder))
+
+
+def recipe(fleet: Fleet, base: dict[str, bytes]) -> Train:
+    """The training settings: the base model's defaults, the fleet file's over them.
+
+    A block is never longer than the base's positions; asking for more is a UsageError.
+    """
+    asked = {name: getattr(fleet.train, name) for name in fleet.train.model_fields_set}
+    try:
+        defaults = json.loads(base.get(model.DEFAULTS, b"{}"))
+        settings = Train(**(defaults | asked))
+        longest = model.positions(json.loads(base["config.json"]))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"base_model {fleet.base_model}: {error}") from None
+    if longest and settings.block_size > longest:
+        if "block_size" in asked:
+            raise UsageError(f"train.block_size: {settings.block_size} exceeds the base model's {longest} positions")
+        settings = settings.model_copy(update={"block_size": longest})
+    return settings
+
+
+def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bot]:
+    """The fleet's bots, sorted by name, each as prepared, skipped or failed; see `survey` for the rest.
+
+    `only` limits the work to these (`--bots`); raises UsageError for a name the fleet does not have.
+    """
+    names = job.fleet.chosen
+    if names is None:
+        lost = {handle for handle in prepared.owners.values() if handle not in prepared.people}
+        names = [*prepared.people, *lost]
+    bots = [_bot(job, name, prepared) for name in sorted(names)]
+    if only is None:
+        return bots
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        shown = ", ".join(sorted(names)[:8]) + (" …" if len(names) > 8 else "")
+        raise UsageError(f"--bots: no bot {printable(unknown[0])} in fleet {job.fleet.fleet}; it has {shown}")
+    return bots
+
+
+def printable(name: str) -> str:
+    """A name from outside, fit for a message."""
+    return name if is_bot_name(name) else repr(name[:60])
+
+
+def _bot(job: Job, name: str, prepared: Prepared) -> Bot:
+    handles = name.split("-")
+    bot = Bot(name, [prepared.people[handle] for handle in handles if handle in prepared.people])
+    missing = [handle for handle in handles if handle not in prepared.people]
+    if missing:
+        problem = next(
+            (prepared.problems[path] for path, owner in prepared.owners.items() if owner == missing[0]), None
+        )
+        bot.status = "failed"
+        bot.reason = f"no tweets of @{missing[0]}" + (f": {problem}" if problem else " in the fleet's files")
+        return bot
+    few = [person for person in bot.people if person.chars < MIN_CHARS]
+    if few:
+        bot.status = "skipped"
+        bot.reason = f"@{few[0].handle} has {few[0].chars:,} characters of kept text; a bot needs {MIN_CHARS:,}"
+        return bot
+    chars = sum(person.chars for person in bot.people)
+    if chars < WARN_CHARS:
+        bot.warning = f"only {chars:,} characters of kept text; a good bot wants {WARN_CHARS:,}"
+    bot.version = version(job, bot.people)
+    return bot
+
+
+def version(job: Job, people: list[Person]) -> str:
+    """The version of a bot of these people: 12 hex digits."""
+    settings = job.train.model_dump(include=_SHAPING)
+    made_of = [[person.digest for person in people], job.base_hash, settings, job.fleet.publish.dtype, RECIPE]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def survey(store: Store, bots: list[Bot]) -> None:
+    """Marks what the store holds already: published in this version is unchanged, else trained, else prepared."""
+    published = set(store.list("bots"))
+    trained = set(store.list("work/trained"))
+    for bot in bots:
+        if bot.version is None:
+            continue
+        if bot.name in published and current(store, bot.name) == bot.version:
+            bot.status = "unchanged"
+            bot.metrics = read_json(store, f"{bot.folder}/metrics.json")
+        elif bot.name in trained and store.exists(f"{bot.trained_folder}/training.json"):
+            bot.status = "trained"
+            bot.metrics = read_json(store, f"{bot.trained_folder}/training.json").get("metrics", {})
+
+
+def current(store: Store, bot: str) -> str | None:
+    """The version of a bot in use, or None."""
+    try:
+        return store.read(f"bots/{bot}/current").decode().strip()
+    except FileNotFoundError:
+        return None
+
+
+def read_json(store: Store, name: str) -> dict[str, Any]:
+    try:
+        return json.loads(store.read(name))
+    except (FileNotFoundError, ValueError):
+        return {}

@@ -1,0 +1,131 @@
+"""The Ray cluster a command uses: RAY_ADDRESS's, else one that runs on this machine, else one of its own.
+
+    with session():
+        ensure()                # connects, or starts a local cluster that ends with the block
+
+`deploy` outlives its command: `start_head` leaves a local head running, `stop_head` ends it by its id.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.experimental import internal_kv
+
+from pipeline.errors import UserError, one_line
+
+_HEAD_KEY = b"huggingtweets:head"
+_START_SECONDS = 60
+# The workers' surroundings: two threads a worker make small models 15 times slower; models come from folders.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """The length of a command: whatever `ensure` connected or started is left or ended with it."""
+    already = ray.is_initialized()
+    try:
+        yield
+    finally:
+        if not already and ray.is_initialized():
+            ray.shutdown()
+
+
+def ensure() -> None:
+    """Connects to the cluster, or starts a local one. Raises UserError where RAY_ADDRESS leads nowhere."""
+    if not ray.is_initialized() and not join():
+        _init(address="local", include_dashboard=False)
+
+
+def join() -> bool:
+    """Connects to a cluster that runs already; False where there is none."""
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        _init(address=address or "auto")
+        return True
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address:
+            raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {one_line(error)}") from error
+        return False
+
+
+def _init(**options: Any) -> None:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        runtime_env={"env_vars": _ENVIRONMENT},
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        **options,
+    )
+    _quiet()
+
+
+def _quiet() -> None:
+    """Ray's libraries tell a command's user a great deal; what matters comes back as errors."""
+    from ray.data import DataContext
+
+    for name in ("ray", "ray.data", "ray.train", "ray.serve", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def start_head() -> str:
+    """Starts a local head that stays when this command ends; returns how to speak of it and stop it."""
+    folder = Path(tempfile.mkdtemp(prefix="huggingtweets-head-"))
+    log = folder / "head.log"
+    ray_command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--port=0", "--block"]
+    options = ["--include-dashboard=false", "--disable-usage-stats"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ray_command + options,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            close_fds=True,
+            cwd="/",
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while not join():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise UserError(f"a local Ray head did not start; its output is in {log}")
+        time.sleep(0.5)
+    internal_kv._internal_kv_put(_HEAD_KEY, json.dumps({"pid": process.pid, "log": str(log)}).encode())
+    return f"started a local Ray head that stays (process {process.pid}, output in {log}); stop it with `undeploy`"
+
+
+def stop_head() -> bool:
+    """Ends the head that `start_head` left, if this cluster is that one; leaves the cluster first."""
+    known = internal_kv._internal_kv_get(_HEAD_KEY)
+    if not known:
+        return False
+    pid = json.loads(known)["pid"]
+    ray.shutdown()
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        os.kill(pid, signal.SIGTERM)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
+    _, alive = psutil.wait_procs(family, timeout=20)
+    for one in alive:
+        one.kill()
+    return True

@@ -1,0 +1,140 @@
+"""W&B, never in the way: an actor of its own writes one run per bot, beside training.
+
+    with tracker(job) as actor:              # None where wandb.mode is disabled
+        actor.log.remote(bot, version, handles, result)
+
+Runs are written offline, in bulk from what a lane hands over (milliseconds each), and land under
+`{storage}/{fleet}/wandb/`, ready for `wandb sync`. With a key (WANDB_API_KEY or `wandb login`) the same
+folders are synced by a process of its own, with a time limit.
+"""
+
+import contextlib
+import logging
+import netrc
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+
+from pipeline.errors import one_line
+from pipeline.plan import Job
+from pipeline.store import Store
+
+log = logging.getLogger("huggingtweets")
+SYNC_SECONDS = 300
+
+
+def resolve_mode(mode: str) -> str:
+    """ "auto" is online with a key, offline without."""
+    if mode != "auto":
+        return mode
+    return "online" if _has_key() else "offline"
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators("api.wandb.ai") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+@contextlib.contextmanager
+def tracker(job: Job) -> Iterator[Any]:
+    """The tracker's actor for the length of the block; at the end it has written everything."""
+    mode = resolve_mode(job.fleet.wandb.mode)
+    if mode == "disabled":
+        yield None
+        return
+    config = job.train.model_dump() | {"base_model": job.fleet.base_model, "fleet": job.fleet.fleet}
+    actor: Any = (
+        ray.remote(cast(Any, Tracker)).options(num_cpus=0).remote(job.store, job.fleet.wandb.model_dump(), mode, config)
+    )
+    try:
+        yield actor
+    finally:
+        try:
+            problems = ray.get(actor.finish.remote(), timeout=SYNC_SECONDS + 30)
+        except Exception as error:
+            problems = [one_line(error)]
+        for problem in problems:
+            log.warning("W&B: %s", problem)
+
+
+class Tracker:
+    """Writes runs into a scratch folder and moves each, whole, into the store."""
+
+    def __init__(self, store: Store, settings: dict[str, Any], mode: str, config: dict[str, Any]):
+        self.store, self.settings, self.mode, self.config = store, settings, mode, config
+        self.problems: list[str] = []
+        self.written: list[str] = []
+
+    def log(self, bot: str, version: str, handles: list[str], result: dict[str, Any]) -> None:
+        """One bot's run: hyperparameters, loss curve, held-out loss. A failure costs the run, not the bot."""
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                _write_run(Path(scratch), self.settings, self.config, bot, version, handles, result)
+                for run in Path(scratch, "wandb").glob("offline-run-*"):
+                    name = f"wandb/{run.name}"
+                    files = {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+                    self.store.write_folder(name, files)
+                    self.written.append(name)
+        except Exception as error:
+            self.problems.append(f"{bot}: {one_line(error)}")
+
+    def finish(self) -> list[str]:
+        """Syncs the runs where W&B is online; returns what went wrong, if anything."""
+        if self.mode == "online" and self.written:
+            self._sync()
+        return self.problems
+
+    def _sync(self) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            folders = [str(self.store.fetch(name, Path(scratch) / name)) for name in self.written]
+            command = [sys.executable, "-m", "wandb", "sync", *folders]
+            try:
+                subprocess.run(command, check=True, capture_output=True, timeout=SYNC_SECONDS)
+            except (subprocess.SubprocessError, OSError) as error:
+                where = self.store.path("wandb")
+                self.problems.append(f"not synced ({one_line(error)}); later: wandb sync {where}/offline-run-*")
+
+
+def _write_run(
+    folder: Path,
+    settings: dict[str, Any],
+    config: dict[str, Any],
+    bot: str,
+    version: str,
+    handles: list[str],
+    result: dict[str, Any],
+) -> None:
+    """One offline W&B run below `folder`, under a name that says what it is about."""
+    import wandb
+
+    lean: dict[str, Any] = {"console": "off", "x_disable_stats": True, "x_disable_meta": True, "silent": True}
+    lean |= {"disable_git": True, "disable_code": True, "x_save_requirements": False}
+    run = wandb.init(
+        project=settings["project"],
+        entity=settings["entity"],
+        group=config["fleet"],
+        job_type="train",
+        name=bot,
+        id=f"{bot}-{version}",
+        dir=str(folder),
+        mode="offline",
+        reinit="create_new",
+        config=config | {"bot": bot, "version": version, "handles": handles},
+        settings=wandb.Settings(**lean),
+    )
+    for step, (loss, rate) in enumerate(zip(result["losses"], result["rates"], strict=True), start=1):
+        run.log({"train/loss": loss, "train/learning_rate": rate}, step=step)
+    summary = {f"held_out/{key}": value for key, value in result["metrics"]["held_out"].items()}
+    summary |= {f"train/{key}": value for key, value in result["metrics"]["train"].items() if key != "loss"}
+    run.summary.update(summary)
+    run.finish()

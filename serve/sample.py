@@ -1,0 +1,38 @@
+"""Sampling without Serve: what `huggingtweets generate` does."""
+
+import tempfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline.errors import UsageError, UserError
+from pipeline.fleet import Fleet, is_bot_name
+from pipeline.plan import current
+from pipeline.store import Store
+from serve import schema
+
+
+def sample(fleet: Fleet, bot: str, prompt: str, n: int, seed: int | None) -> list[str]:
+    """`n` continuations of the prompt by the bot's version in use."""
+    if not is_bot_name(bot):
+        raise UsageError(f"{bot[:60]!r} is not a bot's name")
+    try:
+        asked = schema.TextGeneration(inputs=prompt, parameters=schema.Parameters(num_return_sequences=n, seed=seed))
+    except ValidationError as error:
+        raise UsageError(schema.explain(error)) from None
+    store = Store.of(fleet)
+    version = current(store, bot)
+    if version is None:
+        raise UserError(f"bot {bot} is not published in fleet {fleet.fleet}; `huggingtweets run` makes it")
+    import torch
+
+    from serve.engine import Engine, Request
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        engine = Engine(store.fetch(f"bots/{bot}/{version}", Path(folder)))
+    try:
+        choices = engine.generate([Request(asked.inputs, asked.parameters)])[0]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return [prompt + choice.text for choice in choices]
