@@ -19,7 +19,7 @@ check: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/fleet.py $(ARGS)
+	$(BIN)/python benchmarks/finetune.py $(ARGS)
 
 # The bundled base model, made again: hours on a small machine; it goes on where it was stopped.
 base-model: .venv/ready

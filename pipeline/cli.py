@@ -144,7 +144,7 @@ def _deploy(settings: Fleet, only: list[str] | None) -> dict[str, Any]:
     job, found = versions(settings, only)
     with session():
         if not join():
-            print(start_head(), file=sys.stderr)
+            print(start_head("--include-dashboard=false"), file=sys.stderr)
         from serve.deploy import deploy as deploy_bots
 
         deployed = deploy_bots(settings, job.store, found)

@@ -66,7 +66,7 @@ class Train(Section):
     """The recipe (the original huggingtweets'; a base model can carry defaults of its own) and the lanes."""
 
     epochs: int = Field(4, ge=1)
-    learning_rate: float = Field(1.372e-4, gt=0)
+    learning_rate: float = Field(1.372e-4, gt=0, allow_inf_nan=False)
     batch_size: int = Field(1, ge=1)  # blocks per step and worker
     block_size: int = Field(1024, ge=8)  # tokens
     holdout: float = Field(0.1, gt=0, lt=1)  # share of the kept tweets that training never sees
@@ -142,7 +142,7 @@ class Fleet(Section):
     tweets: list[TweetSource] = Field(min_length=1)
     storage: str = "./fleets"
     base_model: str = "mini"
-    bots: Literal["all"] | list[str | list[str]] = "all"
+    bots: Literal["all"] | Annotated[list[str | list[str]], Field(min_length=1)] = "all"
     train: Train = Train()
     serve: Serve = Serve()
     wandb: Wandb = Wandb()
@@ -207,9 +207,10 @@ def load(path: str | Path, settings: list[str] | None = None) -> Fleet:
     for setting in settings or []:
         _set(data, setting)
     try:
-        fleet = Fleet.model_validate(data)
+        # a section left empty (`train:` and nothing under it) is a section of defaults
+        fleet = Fleet.model_validate({key: value for key, value in data.items() if value is not None})
     except ValidationError as error:
-        raise UsageError(f"{path}: {_explain(error)}") from None
+        raise UsageError(f"{path}: {explain(error)}") from None
     try:
         return _anchored(fleet, path.resolve().parent)
     except RuntimeError as error:  # ~somebody, who has no account here
@@ -223,19 +224,14 @@ def _set(data: dict[str, Any], setting: str) -> None:
         raise UsageError(f"--set {setting}: write it as key=value, for instance train.epochs=2")
     *parents, last = key.split(".")
     for parent in parents:
-        child = data.setdefault(parent, {})
+        child = data[parent] = data.get(parent) or {}
         if not isinstance(child, dict):
             raise UsageError(f"--set {setting}: {parent} is not a section")
         data = child
     try:
-        data[last] = _number(yaml.safe_load(value))
+        data[last] = yaml.safe_load(value)
     except (yaml.YAMLError, ValueError):
         raise UsageError(f"--set {setting}: {value!r} is not a YAML value") from None
-
-
-def _number(value: Any) -> Any:
-    """YAML reads 1e-4 as text; pydantic turns number-like text into numbers, so only "" needs care."""
-    return "" if value is None else value
 
 
 def _anchored(fleet: Fleet, folder: Path) -> Fleet:
@@ -253,7 +249,7 @@ def _anchored(fleet: Fleet, folder: Path) -> Fleet:
     return fleet.model_copy(update=update)
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
     """Each problem as `key: reason`, an unknown key with the nearest known one; all on one line."""
     problems = []
     for item in error.errors():
@@ -273,7 +269,15 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(dict.fromkeys(problems))
 
 
-_UNION_TAGS = {"int", "constrained-int", "str", "list[str]", "list[union[str,list[str]]]", "literal['auto']", "literal['all']"}
+_UNION_TAGS = {
+    "int",
+    "constrained-int",
+    "str",
+    "list[str]",
+    "list[union[str,list[str]]]",
+    "literal['auto']",
+    "literal['all']",
+}
 
 
 def _keys_at(location: list[Any]) -> list[str]:

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, StrictUndefined
+
 from pipeline.clean import SEPARATOR
 from pipeline.errors import UserError, one_line
 
@@ -171,11 +173,18 @@ def bot_files(base: dict[str, bytes], weights: bytes, separator: int) -> dict[st
     longest = positions(config)
     sampling = SAMPLING | {"max_length": min(160, longest or 160)}
     tokens = {"bos_token_id": separator, "eos_token_id": separator, "pad_token_id": separator}
-    files = {name: data for name, data in base.items() if name not in (WEIGHTS, DEFAULTS)}
+    other = (".safetensors", ".safetensors.index.json")  # weights of the base's, in one file or in shards
+    files = {name: data for name, data in base.items() if name != DEFAULTS and not name.endswith(other)}
     files["config.json"] = _json(config)
     files["generation_config.json"] = _json(sampling | tokens)
     files[WEIGHTS] = weights
-    return {name: data for name, data in files.items() if not name.endswith("safetensors.index.json")}
+    return files
+
+
+def render(template: str, **values: Any) -> str:
+    """A card from a template among the assets; a value that the template wants and nobody gives is an error."""
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    return environment.from_string((ASSETS / template).read_text(encoding="utf-8")).render(**values).rstrip() + "\n"
 
 
 def _json(value: Any) -> bytes:

@@ -27,13 +27,13 @@ def draw(handles: list[str], prompt: str, samples: list[str]) -> bytes:
     for sample in samples[:_SHOWN]:
         said = _drawable(sample.removeprefix(prompt).strip())
         canvas.text((MARGIN, y), prompt, _SOFT, _font(26))
-        y += 38
+        y += 34
         for line in _wrapped(f"… {said}" if said else "…", _font(34), WIDTH - 2 * MARGIN)[:_LINES]:
             canvas.text((MARGIN, y), line, _INK, _font(34))
-            y += 46
-        y += 14
+            y += 40
+        y += 8
         canvas.line((MARGIN, y, WIDTH - MARGIN, y), _RULE, 2)
-        y += 16
+        y += 12  # three samples of two lines end above the footer
     footer = "Written by a language model that learned from tweets; not said by the person. huggingtweets-ray"
     canvas.text((MARGIN, HEIGHT - 52), footer, _SOFT, _font(22))
     buffer = io.BytesIO()

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from pipeline import model
 from pipeline.clean import MIN_CHARS, WARN_CHARS
 from pipeline.errors import UsageError, UserError
-from pipeline.fleet import Fleet, Train, is_bot_name
+from pipeline.fleet import Fleet, Train, explain, is_bot_name
 from pipeline.prepare import Person, Prepared
 from pipeline.store import Store
 
@@ -93,8 +95,10 @@ def recipe(fleet: Fleet, base: dict[str, bytes]) -> Train:
         defaults = json.loads(base.get(model.DEFAULTS, b"{}"))
         settings = Train(**(defaults | asked))
         longest = model.positions(json.loads(base["config.json"]))
+    except ValidationError as error:
+        raise UserError(f"base_model {fleet.base_model}: its {model.DEFAULTS}: {explain(error)}") from None
     except (ValueError, TypeError) as error:
-        raise UserError(f"base_model {fleet.base_model}: {error}") from None
+        raise UserError(f"base_model {fleet.base_model}: its settings cannot be read: {error}") from None
     if longest and settings.block_size > longest:
         if "block_size" in asked:
             raise UsageError(f"train.block_size: {settings.block_size} exceeds the base model's {longest} positions")

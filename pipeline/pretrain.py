@@ -260,7 +260,7 @@ def _restore(trainer: finetune.Trainer) -> int:
 
 
 def _write_base(fleet: Fleet, checkpoint: Path, tokenizer: bytes, metrics: dict[str, Any]) -> None:
-    """The model folder at `pretrain.out`, from the last checkpoint."""
+    """The model folder at `pretrain.out`, from the last checkpoint, with a card that says how good it is."""
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -278,11 +278,26 @@ def _write_base(fleet: Fleet, checkpoint: Path, tokenizer: bytes, metrics: dict[
     with tempfile.TemporaryDirectory() as folder:
         wrapped.save_pretrained(folder)
         network.config.save_pretrained(folder)
-        files = model.read_files(Path(folder))
-    files = model.bot_files(files, model.weight_bytes(network.state_dict(), fleet.publish.dtype), separator=0)
-    if settings.train_defaults:
-        files[model.DEFAULTS] = (json.dumps(settings.train_defaults, indent=2) + "\n").encode()
-    files["pretrain_metrics.json"] = (json.dumps(metrics, indent=2) + "\n").encode()
+        weights = model.weight_bytes(network.state_dict(), fleet.publish.dtype)
+        files = model.bot_files(model.read_files(Path(folder)), weights, separator=0)
+        if settings.train_defaults:
+            files[model.DEFAULTS] = (json.dumps(settings.train_defaults, indent=2) + "\n").encode()
+        samples = _samples(model.write_files(files, Path(folder)))
+    facts = {"parameters": network.num_parameters(), "fleet": fleet.fleet, "settings": settings, "prompts": samples}
+    files["README.md"] = model.render("base_card.md.j2", metrics=metrics, **facts).encode()
     filesystem, out = resolve(settings.out)
     parent, _, name = out.rpartition("/")
     Store(filesystem, parent).write_folder(name, files)
+
+
+def _samples(folder: Path) -> dict[str, list[str]]:
+    """What the base says to a few beginnings."""
+    from serve.engine import Engine, Request
+    from serve.schema import Parameters
+
+    prompts = ["My dream is", "Today I", "The best thing about"]
+    requests = [Request(prompt, Parameters(num_return_sequences=3, seed=0)) for prompt in prompts]
+    answers = Engine(folder).generate(requests)
+    return {
+        prompt: [prompt + choice.text for choice in answer] for prompt, answer in zip(prompts, answers, strict=True)
+    }

@@ -10,8 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from pipeline import model, picture, pool
 from pipeline.plan import Bot, Job, read_json
 from pipeline.progress import Progress
@@ -53,7 +51,7 @@ class Publisher(pool.Worker):
         if not self.store.exists(f"{task['folder']}/metrics.json"):  # the last file that is written
             self.store.write_folder(task["folder"], self._files(task))
         self.store.write(f"bots/{task['name']}/current", task["version"].encode())
-        self.store.delete(task["trained_folder"])
+        self.store.delete(f"work/trained/{task['name']}")
         return {}
 
     def _files(self, task: dict[str, Any]) -> dict[str, bytes]:
@@ -83,9 +81,8 @@ class Publisher(pool.Worker):
 
 def card(job: Job, task: dict[str, Any], metrics: dict[str, Any], samples: list[str]) -> str:
     """The model card: README.md of a bot's folder."""
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    template = environment.from_string((model.ASSETS / "card.md.j2").read_text(encoding="utf-8"))
-    return template.render(
+    return model.render(
+        "card.md.j2",
         bot=task["name"],
         handles=task["handles"],
         people=" & ".join(f"@{handle}" for handle in task["handles"]),

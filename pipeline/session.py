@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,10 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private.authentication.authentication_token_setup import (
+    enable_token_auth_by_default,
+    ensure_token_if_auth_enabled,
+)
 from ray.experimental import internal_kv
 
 from pipeline.errors import UserError, one_line
@@ -44,7 +49,7 @@ def session() -> Iterator[None]:
         yield
     finally:
         if not already and ray.is_initialized():
-            ray.shutdown()
+            leave()
 
 
 def ensure() -> None:
@@ -53,16 +58,22 @@ def ensure() -> None:
         _init(address="local", include_dashboard=False)
 
 
-def join() -> bool:
-    """Connects to a cluster that runs already; False where there is none."""
-    address = os.environ.get("RAY_ADDRESS")
+def join(address: str | None = None) -> bool:
+    """Connects to the cluster at `address`, else RAY_ADDRESS's, else one on this machine; False without one."""
+    given = os.environ.get("RAY_ADDRESS")
     try:
-        _init(address=address or "auto")
+        _init(address=address or given or "auto")
         return True
     except (ConnectionError, RuntimeError, ValueError) as error:
-        if address:
-            raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {one_line(error)}") from error
+        if given and not address:
+            hint = "" if os.environ.get("RAY_AUTH_MODE") else "; if it asks for a token, set RAY_AUTH_MODE=token"
+            raise UserError(f"RAY_ADDRESS={given}: no Ray cluster answers there: {one_line(error)}{hint}") from error
         return False
+
+
+def leave() -> None:
+    """Disconnects; a local cluster of this process's own ends."""
+    ray.shutdown()
 
 
 def _init(**options: Any) -> None:
@@ -87,29 +98,39 @@ def _quiet() -> None:
     context.print_on_execution_start = False
 
 
-def start_head() -> str:
-    """Starts a local head that stays when this command ends; returns how to speak of it and stop it."""
-    folder = Path(tempfile.mkdtemp(prefix="huggingtweets-head-"))
-    log = folder / "head.log"
-    ray_command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--port=0", "--block"]
-    options = ["--include-dashboard=false", "--disable-usage-stats"]
+def start_head(*options: str) -> str:
+    """Starts a local head that stays when this command ends, and joins it; says how to stop it.
+
+    Its output goes to a file; it asks for Ray's token, which it makes where there is none yet.
+    """
+    enable_token_auth_by_default()  # as ray.init does for a cluster of its own
+    ensure_token_if_auth_enabled(create_token_if_missing=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = Path(tempfile.mkdtemp(prefix="huggingtweets-head-")) / "head.log"
+    ray_start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", "--block"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ray_command + options,
+            [*ray_start, "--disable-usage-stats", *options],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            close_fds=True,
             cwd="/",
         )
     deadline = time.monotonic() + _START_SECONDS
-    while not join():
+    while not _listens(port) or not join(f"127.0.0.1:{port}"):
         if process.poll() is not None or time.monotonic() > deadline:
             raise UserError(f"a local Ray head did not start; its output is in {log}")
-        time.sleep(0.5)
-    internal_kv._internal_kv_put(_HEAD_KEY, json.dumps({"pid": process.pid, "log": str(log)}).encode())
+        time.sleep(0.2)
+    internal_kv._internal_kv_put(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
     return f"started a local Ray head that stays (process {process.pid}, output in {log}); stop it with `undeploy`"
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def stop_head() -> bool:

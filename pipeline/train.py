@@ -45,8 +45,8 @@ class Task:
     version: str
     tokens: int
     failures: int = 0
+    lane: str = ""  # that has it
     avoid: str | None = None  # the lane it failed in
-    reason: str = ""
 
 
 class Queue:
@@ -55,7 +55,7 @@ class Queue:
     def __init__(self, tasks: list[Task], retries: int):
         self.waiting = sorted(tasks, key=lambda task: (-task.tokens, task.bot))
         self.retries = retries
-        self.running: dict[str, Task] = {}
+        self.running: dict[str, Task] = {}  # by bot; a lane may have one in training and one being written
         self.done: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, str] = {}
         self.tokens: dict[str, float] = {}  # trained so far, by bot
@@ -63,39 +63,38 @@ class Queue:
 
     def enter(self, lane: str) -> bool:
         """A lane says that it starts (again); False tells it to give up."""
-        lost = self.running.pop(lane, None)
-        if lost:
-            self._failed(lane, lost, "the worker that trained it died")
+        self.leave(lane)
         self.starts[lane] = self.starts.get(lane, 0) + 1
         return self.starts[lane] <= _STARTS
+
+    def leave(self, lane: str) -> None:
+        """A lane is gone, or starts anew: what it had counts as failed."""
+        for task in [task for task in self.running.values() if task.lane == lane]:
+            self.fail(lane, task.bot, "the worker that trained it died")
 
     def take(self, lane: str) -> Task | str | None:
         """The next bot for a lane, "wait" where one may still come back, or None at the end."""
         for task in self.waiting:
             if task.avoid != lane:
                 self.waiting.remove(task)
-                self.running[lane] = task
+                self.running[task.bot], task.lane = task, lane
                 return task
         for task in self.waiting:  # all failed in this lane: others get a moment to take them first
             task.avoid = None
         return "wait" if self.waiting or self.running else None
 
     def finish(self, lane: str, bot: str, result: dict[str, Any]) -> None:
-        self.running.pop(lane, None)
+        self.running.pop(bot, None)
         self.starts[lane] = 0
         self.done[bot] = result
 
-    def fail(self, lane: str, reason: str) -> None:
-        task = self.running.pop(lane, None)
-        self.starts[lane] = 0
-        if task:
-            self._failed(lane, task, reason)
-
-    def _failed(self, lane: str, task: Task, reason: str) -> None:
-        task.failures, task.avoid, task.reason = task.failures + 1, lane, reason
-        self.tokens.pop(task.bot, None)
+    def fail(self, lane: str, bot: str, reason: str) -> None:
+        """Counts a failure; the bot waits for another try, or is reported."""
+        task = self.running.pop(bot)
+        task.failures, task.avoid = task.failures + 1, lane
+        self.tokens.pop(bot, None)
         if task.failures > self.retries:
-            self.failed[task.bot] = reason
+            self.failed[bot] = reason
         else:
             self.waiting.append(task)
 
@@ -106,9 +105,7 @@ class Queue:
         return {
             "done": self.done,
             "failed": self.failed,
-            "running": {lane: task.bot for lane, task in self.running.items()},
             "tokens": sum(self.tokens.values()),
-            "left": [task.bot for task in self.waiting],
         }
 
 
@@ -198,6 +195,7 @@ class _Lane(threading.Thread):
             self._trainer().fit()
         except Exception as error:
             self.error = one_line(error)
+        ray.get(self.config.queue.leave.remote(self.config.lane))
 
     def _trainer(self) -> TorchTrainer:
         settings = self.config.settings
@@ -273,7 +271,7 @@ def _train_task(
         if trainer.workers > 1 and not isinstance(error, finetune.Diverged | _BadData):
             raise  # the other workers are in the middle of a step: only a new start brings them together
         if rank == 0:
-            ray.get(config.queue.fail.remote(config.lane, one_line(error)))
+            ray.get(config.queue.fail.remote(config.lane, task.bot, one_line(error)))
         return None
     weights = trainer.state()
     if rank != 0:
@@ -338,4 +336,4 @@ def _write(config: LaneConfig, task: Task, weights: bytes, result: dict[str, Any
         told = {key: result[key] for key in ("metrics", "seconds")}
         ray.get(config.queue.finish.remote(config.lane, task.bot, told))
     except Exception as error:
-        ray.get(config.queue.fail.remote(config.lane, f"its model cannot be written: {one_line(error)}"))
+        ray.get(config.queue.fail.remote(config.lane, task.bot, f"its model cannot be written: {one_line(error)}"))

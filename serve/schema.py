@@ -122,7 +122,7 @@ def explain(error: ValidationError) -> str:
     """A validation error as one line: `parameters.top_p: Input should be …`; values are not repeated."""
     problems = []
     for item in error.errors(include_input=False, include_url=False):
-        where = ".".join(str(part)[:40] for part in item["loc"]) or "body"
+        where = ".".join(" ".join(str(part)[:40].split()) for part in item["loc"]) or "body"
         reason = "unknown" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         problems.append(f"{where}: {reason}")
     return "; ".join(problems)

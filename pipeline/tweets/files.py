@@ -103,21 +103,22 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
 
 
 def _folder(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:
-    """All files below a folder; of an X account export only the parts that hold tweets."""
+    """All files below a folder; of an X account export only the parts that hold tweets.
+
+    An export keeps its parts beside an account.js, or at least in a folder data/; around that are an assets
+    folder and a page to read it with.
+    """
     infos = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
     files = [info for info in infos if info.type == fs.FileType.File and not _hidden(info.path, path.count("/") + 1)]
-    exports = {info.path.rpartition("/")[0] for info in files if _EXPORT_PART.fullmatch(info.base_name)}
-    return [
-        info
-        for info in files
-        if _EXPORT_PART.fullmatch(info.base_name)
-        or not any(info.path.startswith(f"{_export_root(export)}/") for export in exports)
-    ]
+    parts = {_parent(info.path) for info in files if _EXPORT_PART.fullmatch(info.base_name)}
+    accounts = {_parent(info.path) for info in files if info.base_name == "account.js"}
+    exports = accounts | {folder for folder in parts if folder.endswith("/data")}
+    roots = tuple(f"{folder.removesuffix('/data')}/" for folder in exports)
+    return [info for info in files if _EXPORT_PART.fullmatch(info.base_name) or not info.path.startswith(roots)]
 
 
-def _export_root(folder: str) -> str:
-    """An export keeps its parts in data/, beside an assets folder and a page to read it with."""
-    return folder.removesuffix("/data")
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _hidden(path: str, depth: int) -> bool:
@@ -139,7 +140,7 @@ def _stem(path: str) -> str:
 def _export_handle(filesystem: fs.FileSystem, path: str) -> str | None:
     """Whose export a tweets.js is: account.js beside it says, else the nearest folder named like a handle."""
     try:
-        with filesystem.open_input_file(f"{path.rpartition('/')[0]}/account.js") as file:
+        with filesystem.open_input_file(f"{_parent(path)}/account.js") as file:
             text = file.read().decode("utf-8")
         return handle_of(str(json.loads(text[text.index("=") + 1 :])[0]["account"]["username"]))
     except (OSError, ValueError, LookupError, TypeError):

@@ -1,0 +1,56 @@
+# One image for everything: Ray's head and workers, jobs, Serve and the command line. Only what is started in it
+# differs, so every process of a cluster has the same code and the same versions.
+#
+#   docker build -t huggingtweets-ray:0.1.0 .                                           # GPUs
+#   docker build -t huggingtweets-ray:0.1.0-cpu --build-arg BASE_IMAGE=python:3.11-slim .   # any Debian with Python 3.11
+#   docker run --rm --no-healthcheck --shm-size=2g huggingtweets-ray:0.1.0-cpu huggingtweets demo --once
+#
+# Ray's own image brings the CUDA toolkit and what a Ray cluster launcher expects (ssh, rsync). The Ray that runs is
+# the one from requirements.lock, in a virtual environment before the base's on the PATH: one pin, whatever the base.
+# On both bases nothing comes from apt, so a build needs a package index and nothing else.
+ARG BASE_IMAGE=rayproject/ray:2.60.0-py311-gpu
+
+# The third-party packages: gigabytes that change only with the lock file, so they get a stage and a layer of their own.
+FROM ${BASE_IMAGE} AS dependencies
+USER root
+RUN python3 -m venv /opt/venv
+# The pin of torch does not say which build: that is the index's choice. For a small image without CUDA name the index
+# with PyTorch's CPU wheels here (its 2.13.0+cpu wins over 2.13.0).
+ARG PIP_EXTRA_INDEX_URL
+COPY requirements.lock /tmp/
+# The cache mount keeps wheels out of the layer, and makes the next lock file fetch only what it changes.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/venv/bin/pip install --disable-pip-version-check -r /tmp/requirements.lock
+
+# Our own package as a wheel, built with the lock's setuptools; its sources stay behind in this stage.
+FROM ${BASE_IMAGE} AS wheel
+USER root
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY pipeline pipeline
+COPY serve serve
+RUN --mount=type=bind,from=dependencies,source=/opt/venv,target=/opt/venv \
+    /opt/venv/bin/pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir /dist .
+
+FROM ${BASE_IMAGE}
+USER root
+# Ray's image has the user ray (1000:100) already; elsewhere we make the same one, so manifests need to know one number.
+RUN getent passwd 1000 >/dev/null || useradd --create-home --uid 1000 --gid 100 --shell /bin/bash ray
+COPY --from=dependencies /opt/venv /opt/venv
+# The layer that a new version of the code replaces: a few megabytes.
+RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
+    /opt/venv/bin/pip install --disable-pip-version-check --no-cache-dir --no-index --no-deps /dist/*.whl
+# Thread counts are not set here: Ray sets OMP_NUM_THREADS for each worker, and our commands choose for theirs.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1
+# A number, not a name: Kubernetes' runAsNonRoot can check only that.
+USER 1000:100
+WORKDIR /home/ray
+# Serve. The dashboard's 8265 is left out on purpose: it runs whatever it is sent.
+EXPOSE 8000
+# Each node's agent answers for its raylet, on the head for the GCS too, and asks for no token; Kubernetes' probes ask
+# it as well. A container that runs no Ray node (a single command) is started with --no-healthcheck.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:52365/api/healthz', timeout=8)"]
+# No ENTRYPOINT: KubeRay and `ray up` start this image with commands of their own.
+CMD ["huggingtweets", "--help"]

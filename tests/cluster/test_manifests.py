@@ -1,0 +1,236 @@
+"""The Dockerfile and the KubeRay manifests: they agree with the lock file, the command line and each other.
+
+Nothing is built or applied. Where KubeRay's schemas lie beside the checkout, the manifests are held against them.
+"""
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from pipeline import cli, fleet
+
+ROOT = Path(__file__).parents[2]
+KUBERAY = ROOT / "cluster" / "kuberay"
+SCHEMAS = ROOT.parent / "shared" / "schemas"
+MANIFESTS = sorted(KUBERAY.glob("*.yaml"))
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+
+each_manifest = pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document]
+
+
+def one(kind: str) -> dict[str, Any]:
+    """The document of this kind, of all manifests."""
+    (found,) = [document for path in MANIFESTS for document in documents(path) if document["kind"] == kind]
+    return found
+
+
+def clusters() -> list[dict[str, Any]]:
+    """The RayCluster specs: the standing cluster's, and the one that a RayJob brings up."""
+    return [one("RayCluster")["spec"], one("RayJob")["spec"]["rayClusterSpec"]]
+
+
+def walk(node: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping of a document."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from walk(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from walk(value)
+
+
+def pods() -> list[dict[str, Any]]:
+    return [node for path in MANIFESTS for node in walk(documents(path)) if "containers" in node]
+
+
+def containers() -> list[dict[str, Any]]:
+    return [container for pod in pods() for container in pod["containers"]]
+
+
+def locked(package: str) -> str:
+    """The version that requirements.lock pins."""
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    match = re.search(rf"^{re.escape(package)}==(\S+)", lock, re.MULTILINE)
+    assert match, f"{package} is not in requirements.lock"
+    return match[1]
+
+
+def parse_command(command_line: str) -> dict[str, Any]:
+    """The arguments as our command line understands them; a usage error where it would refuse them."""
+    words = shlex.split(command_line)
+    start = 3 if words[:3] == ["python", "-m", "pipeline"] else 1
+    assert start == 3 or words[0] == "huggingtweets", f"not a command of ours: {command_line}"
+    commands: Any = typer.main.get_command(cli.app)
+    assert words[start] in commands.commands, f"no such command: {words[start]}"
+    return commands.commands[words[start]].make_context(words[start], words[start + 1 :]).params
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile as (instruction, the rest), comments gone and continued lines joined."""
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    joined = re.sub(r"\\\n\s*", "", text)
+    return [(line.split(maxsplit=1)[0].upper(), line.split(maxsplit=1)[1]) for line in joined.splitlines() if line]
+
+
+def build(instruction: str) -> list[str]:
+    return [rest for name, rest in instructions() if name == instruction]
+
+
+def test_there_is_a_cluster_and_a_job():
+    assert one("RayCluster")["apiVersion"] == one("RayJob")["apiVersion"] == "ray.io/v1"
+    assert one("ConfigMap")["apiVersion"] == "v1"
+
+
+@each_manifest
+def test_a_manifest_holds_what_kuberays_schema_allows(path: Path):
+    if not SCHEMAS.is_dir():
+        pytest.skip("KubeRay's schemas are not beside this checkout (../shared/schemas)")
+    jsonschema = pytest.importorskip("jsonschema")
+    for document in documents(path):
+        schema = SCHEMAS / f"{document['kind'].lower()}.v1.schema.json"
+        if schema.exists():
+            validator = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+            problems = [f"{'/'.join(map(str, e.absolute_path))}: {e.message}" for e in validator.iter_errors(document)]
+            assert not problems
+
+
+def test_every_container_runs_the_same_image_in_the_packages_version():
+    (image,) = {container["image"] for container in containers()}
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert image.rpartition(":")[2] == version
+
+
+def test_the_manifests_and_the_base_image_have_the_locked_ray():
+    assert {spec["rayVersion"] for spec in clusters()} == {locked("ray")}
+    base = next(rest for rest in build("ARG") if rest.startswith("BASE_IMAGE="))
+    assert base.partition("=")[2].startswith(f"rayproject/ray:{locked('ray')}-py311")
+
+
+def test_the_jobs_entrypoint_is_a_command_of_ours_on_the_mounted_fleet_file():
+    job = one("RayJob")
+    arguments = parse_command(job["spec"]["entrypoint"])
+    head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    (volume,) = [volume for volume in head["volumes"] if "configMap" in volume]
+    (mount,) = [mount for mount in head["containers"][0]["volumeMounts"] if mount["name"] == volume["name"]]
+    config = one("ConfigMap")
+    assert volume["configMap"]["name"] == config["metadata"]["name"]
+    assert arguments["fleet"].parent == Path(mount["mountPath"])
+    assert arguments["fleet"].name in config["data"]
+
+
+def test_the_jobs_fleet_file_loads_and_needs_no_shared_disk(tmp_path: Path):
+    (text,) = one("ConfigMap")["data"].values()
+    (tmp_path / "fleet.yaml").write_text(text, encoding="utf-8")
+    loaded = fleet.load(tmp_path / "fleet.yaml")
+    assert loaded.fleet == one("RayJob")["metadata"]["name"]
+    assert all("://" in path for path in [loaded.storage, *(source.path for source in loaded.tweets)])
+
+
+def test_a_job_is_retried_and_its_cluster_goes_away():
+    spec = one("RayJob")["spec"]
+    assert spec["backoffLimit"] > 0  # safe: the command takes up what is left
+    assert spec["shutdownAfterJobFinishes"] is True
+
+
+def test_a_job_finds_its_gpus_when_it_starts():
+    for group in one("RayJob")["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
+        assert group["minReplicas"] == group["replicas"] > 0
+
+
+def test_the_standing_clusters_gpus_come_and_go():
+    spec = one("RayCluster")["spec"]
+    gpu = next(group for group in spec["workerGroupSpecs"] if group["groupName"] == "gpu")
+    limits = gpu["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert spec["enableInTreeAutoscaling"] is True
+    assert gpu["minReplicas"] == 0 < gpu["maxReplicas"]
+    assert int(limits["nvidia.com/gpu"]) >= 1
+
+
+def test_heads_do_no_work_and_want_the_token():
+    for spec in clusters():
+        assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+        assert spec["authOptions"]["mode"] == "token"
+        assert spec["authOptions"]["secretName"]
+
+
+def test_secrets_come_by_reference_only():
+    for path in MANIFESTS:
+        assert "Secret" not in {document["kind"] for document in documents(path)}
+    for container in containers():
+        for variable in container.get("env", []):
+            if SECRET.search(variable["name"]):
+                assert "value" not in variable, variable["name"]
+                assert set(variable["valueFrom"]) == {"secretKeyRef"}, variable["name"]
+
+
+def test_every_pod_runs_as_the_images_ordinary_user():
+    user, _, group = build("USER")[-1].partition(":")
+    assert pods()
+    for pod in pods():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == int(user) > 0
+        assert pod["securityContext"]["runAsGroup"] == int(group)
+    for container in containers():
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_every_container_says_what_it_needs_and_may_take():
+    for container in containers():
+        for amounts in ("requests", "limits"):
+            assert {"cpu", "memory"} <= set(container["resources"][amounts])
+
+
+def test_the_commands_in_the_readme_are_commands_of_ours():
+    text = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
+    submitted = re.findall(r"^    ray job submit .* -- (.+)$", text, re.MULTILINE)
+    assert submitted
+    for command in submitted:
+        parse_command(command)
+
+
+def test_the_image_installs_the_lock_file_then_the_package_without_dependencies():
+    runs = build("RUN")
+    (lock,) = [i for i, run in enumerate(runs) if "-r /tmp/requirements.lock" in run]
+    (package,) = [i for i, run in enumerate(runs) if "pip install" in run and ".whl" in run]
+    assert lock < package
+    assert "--no-deps" in runs[package]
+    assert "requirements.lock /tmp/" in build("COPY")
+
+
+def test_the_image_runs_as_a_numbered_user_that_is_not_root():
+    user = build("USER")[-1].partition(":")[0]
+    assert int(user) > 0  # Kubernetes' runAsNonRoot cannot check a name
+
+
+def test_the_image_checks_its_health():
+    (check,) = build("HEALTHCHECK")
+    assert "/api/healthz" in check
+
+
+def test_the_image_fetches_no_urls_and_holds_no_secrets():
+    assert not build("ADD")
+    assert not [name for name in (*build("ARG"), *build("ENV")) if SECRET.search(name)]
+    assert not re.search(r"(curl|wget) ", " ".join(build("RUN")))
+
+
+def test_the_build_context_is_what_the_image_is_made_of():
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert "*" in lines
+    allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    copies = [copy.split() for copy in build("COPY") if not copy.startswith("--from")]
+    assert allowed == {source for *sources, _ in copies for source in sources}

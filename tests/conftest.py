@@ -1,0 +1,135 @@
+"""Shared by all tests: one real Ray cluster (with token auth), a toy base model, toy tweets."""
+
+import json
+import os
+import random
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Before anything imports Ray, which reads some of it only once: a home of the tests' own, no hub, no W&B account,
+# nobody else's cluster, token auth, one thread as the project's workers have.
+HOME = Path(tempfile.mkdtemp(prefix="huggingtweets-tests-"))
+(HOME / "ray-token").write_text(secrets.token_hex(16))
+for _name in ("WANDB_API_KEY", "WANDB_MODE", "RAY_ADDRESS"):
+    os.environ.pop(_name, None)
+os.environ |= {
+    "HOME": str(HOME),
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN_PATH": str(HOME / "ray-token"),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "PYTHONPATH": str(ROOT),
+}
+WORDS = {
+    "ada": ("engine", "wheel", "brass", "lever", "count", "number", "card", "loom", "weave", "pattern", "steam"),
+    "ben": ("soup", "bread", "onion", "pepper", "kettle", "spoon", "butter", "cheese", "oven", "salt", "lemon"),
+    "cleo": ("river", "barge", "moon", "sand", "cat", "palm", "gold", "reed", "snake", "crown", "market"),
+}
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """A real Ray cluster, two cores wide, with dashboard and Jobs API; its address, also in RAY_ADDRESS."""
+    import ray
+
+    from pipeline import session
+
+    session.start_head("--num-cpus=2", "--dashboard-port=0")
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    yield os.environ["RAY_ADDRESS"]
+    del os.environ["RAY_ADDRESS"]
+    session.stop_head()
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model folder: a GPT-2 of two layers with a byte-level BPE of its own, random weights."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("base")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
+    tokenizer.train_from_iterator([text for handle in WORDS for text in tweets_of(handle)], trainer)
+    end = "<|endoftext|>"
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=500, n_positions=128, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
+    config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    settings = {"block_size": 64, "learning_rate": 3e-3, "epochs": 2}
+    (folder / "train_defaults.json").write_text(json.dumps(settings))
+    return folder
+
+
+def tweets_of(handle: str, count: int = 130) -> list[str]:
+    """Made-up tweets in the words of one of WORDS; over 6,000 characters of them."""
+    rng = random.Random(handle)
+    return [" ".join(rng.choices(WORDS[handle], k=9)).capitalize() + "." for _ in range(count)]
+
+
+def write_csv(path: Path, texts: list[str], first_id: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f'{first_id + i},"{text}"' for i, text in enumerate(texts)]
+    path.write_text("\n".join(["id,text", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def make_fleet(tmp_path: Path, base: Path) -> Callable[..., Path]:
+    """Writes a fleet file over toy tweets of these people; returns its path."""
+
+    def make(people: tuple[str, ...] = ("ada", "ben"), name: str = "toys", **keys: Any) -> Path:
+        for handle in people:
+            write_csv(tmp_path / "tweets" / f"{handle}.csv", tweets_of(handle))
+        fleet = {"fleet": name, "tweets": ["tweets/*.csv"], "base_model": str(base), "wandb": {"mode": "disabled"}}
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(json.dumps(fleet | keys))  # JSON is YAML
+        return path
+
+    return make
+
+
+@pytest.fixture
+def huggingtweets(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs a command as from a shell, in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        from pipeline.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["huggingtweets", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leave_nothing() -> Iterator[None]:
+    yield
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+def environment() -> dict[str, str]:
+    """The environment for a subprocess: this one's, with the project's programs first."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

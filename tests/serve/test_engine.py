@@ -1,0 +1,162 @@
+"""The engine: it says what transformers says, whatever shares its batch."""
+
+import threading
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from serve.engine import Engine, EngineThread, Request
+from serve.schema import Parameters
+
+PROMPT = "Soup and bread"
+
+
+@pytest.fixture(scope="module")
+def engine(base):
+    return Engine(base, max_batch=6)
+
+
+def said(engine: Engine, prompt: str = PROMPT, **parameters: object) -> list[str]:
+    return [choice.text for choice in engine.generate([Request(prompt, Parameters(**parameters))])[0]]
+
+
+def test_greedy_decoding_equals_transformers(base, engine):
+    model = AutoModelForCausalLM.from_pretrained(base)
+    ids = torch.tensor([[engine.separator, *engine.tokenizer.encode(PROMPT)]])
+    greedy = {"do_sample": False, "max_new_tokens": 20, "min_new_tokens": 20}
+    expected = model.generate(ids, pad_token_id=0, **greedy)[0, ids.shape[1] :]
+    choice = engine.generate([Request(PROMPT, Parameters(**greedy))])[0][0]
+    assert choice.text == engine.tokenizer.decode(expected).split("\n")[0]
+
+
+def test_a_seeded_answer_is_the_same_alone_and_in_any_batch(engine):
+    alone = said(engine, seed=5, num_return_sequences=2)
+    others = [Request("River barge", Parameters(top_k=0, temperature=2.0)) for _ in range(7)]
+    same = Request(PROMPT, Parameters(seed=5, num_return_sequences=2))
+    answers = engine.generate([*others[:3], same, *others[3:]])
+    assert [choice.text for choice in answers[3]] == alone
+    assert alone[0] != alone[1]
+
+
+def test_other_seeds_say_other_things(engine):
+    assert len({said(engine, seed=seed)[0] for seed in range(8)}) > 4
+
+
+def test_more_choices_than_the_batch_holds_all_come(engine):
+    choices = said(engine, num_return_sequences=16, seed=1)
+    assert len(choices) == 16 and choices[:3] == said(engine, num_return_sequences=3, seed=1)
+
+
+def test_lengths_are_kept(engine):
+    choice = engine.generate([Request(PROMPT, Parameters(max_new_tokens=7, min_new_tokens=7))])[0][0]
+    assert choice.tokens <= 7
+    assert engine.generate([Request(PROMPT, Parameters(max_new_tokens=1))])[0][0].tokens == 1
+
+
+def test_the_default_length_counts_the_prompt_and_ends_at_the_models_positions(engine):
+    choice = engine.generate([Request(PROMPT, Parameters(seed=3, min_new_tokens=500))])[0][0]
+    prompt = len(engine.tokenizer.encode(PROMPT)) + 1
+    assert choice.tokens <= engine.capacity - prompt
+
+
+def test_a_prompt_without_room_for_an_answer_is_refused(engine):
+    with pytest.raises(ValueError, match="takes 127"):
+        engine.generate([Request("soup bread " * 100)])
+
+
+def test_the_text_ends_before_a_stop_string_and_at_a_line_break(engine):
+    free = said(engine, seed=4, max_new_tokens=40, min_new_tokens=40)[0]
+    stop = free[5:8]
+    assert said(engine, seed=4, max_new_tokens=40, min_new_tokens=40, stop=[stop])[0] == free.split(stop)[0]
+    assert "\n" not in free
+
+
+def test_a_repetition_penalty_makes_greedy_text_vary(engine):
+    plain = said(engine, do_sample=False, max_new_tokens=30, min_new_tokens=30)[0]
+    varied = said(engine, do_sample=False, max_new_tokens=30, min_new_tokens=30, repetition_penalty=5.0)[0]
+    assert len(set(varied)) > len(set(plain))
+
+
+def test_top_k_of_one_is_greedy(engine):
+    assert said(engine, top_k=1, max_new_tokens=9) == said(engine, do_sample=False, max_new_tokens=9)
+
+
+def test_a_prompt_that_spells_the_separator_stays_text(engine):
+    request = Request("a <|endoftext|> b", Parameters(max_new_tokens=1))
+    engine.add(request)
+    assert engine._waiting[0].prompt.count(engine.separator) == 1
+    engine.generate([])
+
+
+def test_a_cancelled_request_leaves_at_once_and_the_others_go_on(engine):
+    gone, stays = Request(PROMPT, Parameters(min_new_tokens=50)), Request(PROMPT, Parameters(seed=1))
+    engine.add(gone)
+    engine.add(stays)
+    engine.step()
+    gone.cancelled = True
+    engine.step()
+    assert gone.choices[0].finish_reason == "cancelled"
+    engine.generate([])
+    assert stays.choices[0].text == said(engine, seed=1)[0]
+
+
+def test_another_bots_weights_are_taken_over_in_place(base, engine, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    before = said(engine, seed=2)
+    other = {name: tensor * 1.5 for name, tensor in load_file(base / "model.safetensors").items()}
+    save_file(other, tmp_path / "other.safetensors")
+    engine.load_weights(tmp_path / "other.safetensors")
+    assert said(engine, seed=2) != before
+    engine.load_weights(base / "model.safetensors")
+    assert said(engine, seed=2) == before
+
+
+def test_weights_of_another_model_are_refused(engine, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="another model"):
+        engine.load_weights(tmp_path / "other.safetensors")
+
+
+def test_a_model_of_another_architecture_works_too(base, tmp_path):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((base / name).read_bytes())
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=500, num_key_value_heads=2, max_position_embeddings=128, **sizes)
+    llama = LlamaForCausalLM(config)
+    llama.save_pretrained(tmp_path)
+    engine = Engine(tmp_path)
+    ids = torch.tensor([[engine.separator, *engine.tokenizer.encode(PROMPT)]])
+    greedy = {"do_sample": False, "max_new_tokens": 12, "min_new_tokens": 12}
+    expected = llama.eval().generate(ids, pad_token_id=0, eos_token_id=0, **greedy)
+    answers = engine.generate([Request("River", Parameters(seed=1)), Request(PROMPT, Parameters(**greedy))])
+    assert answers[1][0].text == engine.tokenizer.decode(expected[0, ids.shape[1] :]).split("\n")[0]
+
+
+def test_many_threads_share_one_engine(base):
+    thread = EngineThread(Engine(base, max_batch=4))
+    alone = thread.submit(Request(PROMPT, Parameters(seed=9))).result(timeout=60)[0].text
+    answers: list[str] = []
+
+    def ask() -> None:
+        answers.append(thread.submit(Request(PROMPT, Parameters(seed=9))).result(timeout=60)[0].text)
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert answers == [alone] * 12
+
+
+def test_a_request_that_cannot_be_answered_fails_alone(base):
+    thread = EngineThread(Engine(base))
+    too_long = thread.submit(Request("soup bread " * 100))
+    fine = thread.submit(Request(PROMPT, Parameters(seed=1)))
+    with pytest.raises(ValueError, match="tokens"):
+        too_long.result(timeout=60)
+    assert fine.result(timeout=60)[0].text

@@ -1,0 +1,175 @@
+"""Real HTTP against real Serve: a fleet is deployed, answers, is updated and leaves nothing behind."""
+
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from conftest import write_csv
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, base):
+    """A deployed fleet of two toy bots; their HTTP client and how to run commands on the fleet."""
+    from conftest import tweets_of
+
+    from pipeline import fleet as fleets
+    from pipeline import run
+    from pipeline.progress import Progress
+    from pipeline.store import Store
+    from serve.deploy import deploy, undeploy
+
+    folder, port = tmp_path_factory.mktemp("served"), free_port()
+    for handle in ("ada", "ben"):
+        write_csv(folder / "tweets" / f"{handle}.csv", tweets_of(handle))
+    keys = {"tweets": "tweets/*.csv", "base_model": str(base), "wandb": {"mode": "disabled"}, "train": {"epochs": 1}}
+    serve_keys = {"port": port, "deadline_seconds": 90, "max_replicas": 2, "target_ongoing_requests": 40}
+    (folder / "a.yaml").write_text(json.dumps({"fleet": "a", "serve": serve_keys} | keys))
+    (folder / "b.yaml").write_text(json.dumps({"fleet": "b", "serve": serve_keys} | keys))
+    fleet = fleets.load(folder / "a.yaml")
+    with Progress() as progress:
+        run.run(fleet, list(run.STEPS), progress)
+    _, versions = run.versions(fleet)
+    deployed = deploy(fleet, Store.of(fleet), versions)
+    assert deployed["deployed"] == ["ada", "ben"]
+    with httpx.Client(base_url=deployed["address"], timeout=120) as client:
+        yield client, fleet, folder, versions
+    assert undeploy("a") == ["ada", "ben"]
+    from ray import serve
+
+    assert not serve.status().applications  # nothing is left behind
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{deployed['address']}/health")
+
+
+def replicas(bot: str) -> int:
+    from ray import serve
+
+    deployment = serve.status().applications[f"bot-{bot}"].deployments["BotEndpoint"]
+    return sum(deployment.replica_states.values())
+
+
+def test_what_is_served_is_listed_and_asking_wakes_nobody(served):
+    client, _, _, versions = served
+    assert client.get("/health").json() == {"status": "ok"}
+    page = client.get("/bots").json()
+    assert [bot["name"] for bot in page["bots"]] == ["ada", "ben"] and page["next"] is None
+    ada = client.get("/bots/ada").json()
+    assert ada["ready"] is True and ada["version"] == versions["ada"] and ada["handles"] == ["ada"]
+    assert ada["counts"]["ada"]["kept"] == 130 and ada["metrics"]["held_out"]["loss"] > 0
+    assert client.get("/bots/nobody").status_code == 404
+    assert client.post("/bots/ada", json={"inputs": 3}).status_code == 422
+    assert replicas("ada") == 0
+
+
+def test_the_list_comes_in_pages_and_can_be_searched(served):
+    client = served[0]
+    first = client.get("/bots", params={"limit": 1}).json()
+    assert [bot["name"] for bot in first["bots"]] == ["ada"]
+    second = client.get("/bots", params={"limit": 1, "cursor": first["next"]}).json()
+    assert [bot["name"] for bot in second["bots"]] == ["ben"] and second["next"] is None
+    assert [bot["name"] for bot in client.get("/bots", params={"q": "@BE"}).json()["bots"]] == ["ben"]
+    assert client.get("/bots", params={"limit": "0"}).status_code == 422
+
+
+def test_a_sleeping_bot_wakes_and_answers_in_the_hugging_face_form(served):
+    client = served[0]
+    body = {"inputs": "Engine", "parameters": {"num_return_sequences": 3, "seed": 7, "max_new_tokens": 12}}
+    answer = client.post("/bots/ada", json=body)
+    assert answer.status_code == 200
+    texts = [one["generated_text"] for one in answer.json()]
+    assert len(texts) == 3 and all(text.startswith("Engine") for text in texts)
+    assert replicas("ada") >= 1
+    assert client.post("/bots/ADA", json=body).json() == answer.json()  # the same seed, the same words
+    body["parameters"]["return_full_text"] = False
+    assert [one["generated_text"] for one in client.post("/bots/ada", json=body).json()] == [
+        text.removeprefix("Engine") for text in texts
+    ]
+
+
+def test_concurrent_requests_share_a_batch_and_do_not_change_each_other(served):
+    client = served[0]
+
+    def ask(seed: int) -> str:
+        body = {"inputs": "Engine", "parameters": {"seed": seed, "max_new_tokens": 60, "min_new_tokens": 60}}
+        return client.post("/bots/ada", json=body).json()[0]["generated_text"]
+
+    started = time.monotonic()
+    alone = [ask(seed) for seed in range(8)]
+    one_by_one = time.monotonic() - started
+    started = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(ask, range(8)))
+    assert together == alone
+    assert time.monotonic() - started < one_by_one
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "type"),
+    [
+        (b"{", 400, "bad_request"),
+        (b"[1, 2]", 422, "validation_error"),
+        (b'{"inputs": "a", "parameters": {"num_return_sequences": 17}}', 422, "validation_error"),
+        (b'{"inputs": "a", "parameters": {"max_new_tokens": 100000}}', 422, "validation_error"),
+        (b'{"inputs": "a", "parameters": {"no_such": 1}}', 422, "validation_error"),
+        (json.dumps({"inputs": "a" * 3000}).encode(), 422, "validation_error"),
+        (json.dumps({"inputs": "soup bread " * 100}).encode(), 422, "validation_error"),
+        (b'{"inputs": "' + b"a" * 70_000 + b'"}', 413, "too_large"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong(served, body, code, type):
+    answer = served[0].post("/bots/ada", content=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["type"]) == (code, code, type)
+    assert error["message"]
+
+
+@pytest.mark.parametrize("path", ["/bots/..%2f..%2fetc", "/bots/a%20b", "/bots/" + "a" * 400, "/nothing"])
+def test_names_that_are_no_bots_are_not_found(served, path):
+    answer = served[0].get(path)
+    assert answer.status_code == 404 and answer.json()["error"]["type"] == "not_found"
+
+
+def test_a_body_that_never_says_its_length_is_cut_off_at_the_limit(served):
+    def chunks():
+        for _ in range(200):
+            yield b"a" * 1024
+
+    assert served[0].post("/bots/ada", content=chunks()).status_code == 413
+
+
+def test_deploying_again_changes_nothing_and_another_fleet_with_the_same_bot_is_refused(served):
+    from pipeline import fleet as fleets
+    from pipeline.errors import UserError
+    from pipeline.store import Store
+    from serve.deploy import deploy
+
+    _, fleet, folder, versions = served
+    assert deploy(fleet, Store.of(fleet), versions)["unchanged"] == ["ada", "ben"]
+    with pytest.raises(UserError, match="bot ada is already served for fleet a"):
+        deploy(fleets.load(folder / "b.yaml"), Store.of(fleet), versions)
+
+
+def test_a_bot_whose_files_are_broken_says_so_and_the_others_answer(served):
+    from pipeline.store import Store
+    from serve.deploy import deploy, undeploy
+
+    client, fleet, _, _ = served
+    store = Store.of(fleet)
+    store.write_folder("bots/cleo/000000000000", {"config.json": b"{}", "metrics.json": b"{}", "stats.json": b"{}"})
+    deploy(fleet, store, {"cleo": "000000000000"})
+    answer = client.post("/bots/cleo", json={"inputs": "River"})
+    assert answer.status_code == 503 and "cleo" in answer.json()["error"]["message"]
+    assert client.post("/bots/ada", json={"inputs": "Engine"}).status_code == 200
+    assert undeploy("a", ["cleo"]) == ["cleo"]
+    assert client.get("/bots/cleo").status_code == 404

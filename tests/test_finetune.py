@@ -1,0 +1,137 @@
+"""One bot's training without Ray: packing, the schedule, DeepSpeed reset in place, golden losses."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import finetune
+from pipeline.model import load_model
+
+SEPARATOR = 0
+
+
+def tweets(seed: int, count: int = 30) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(1, 500, rng.integers(3, 20)).astype(np.int32) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def trainer(base):
+    finetune.single_process_group()
+    return finetune.Trainer(load_model(base))
+
+
+def trained(trainer: finetune.Trainer, seed: int, rate: float = 1e-3) -> dict[str, torch.Tensor]:
+    trainer.reset(seed=0)
+    finetune.train(trainer, finetune.packed([tweets(seed)], SEPARATOR, 64, 2, seed=0), 1, rate)
+    return {name: tensor.clone() for name, tensor in trainer.state().items()}
+
+
+def test_every_tweet_stands_between_separators():
+    stream = finetune.joined([np.array([5, 6]), np.array([7])], SEPARATOR)
+    assert stream.tolist() == [0, 5, 6, 0, 7, 0]
+
+
+def test_each_epoch_shuffles_anew_and_drops_the_partial_block():
+    own = tweets(1)
+    tokens = sum(map(len, own)) + len(own) + 1
+    blocks = finetune.packed([own], SEPARATOR, 64, epochs=2, seed=0)
+    per_epoch = tokens // 64
+    assert blocks.shape == (2 * per_epoch, 64)
+    assert not np.array_equal(blocks[:per_epoch], blocks[per_epoch:])
+    assert np.array_equal(blocks, finetune.packed([own], SEPARATOR, 64, epochs=2, seed=0))
+    assert not np.array_equal(blocks, finetune.packed([own], SEPARATOR, 64, epochs=2, seed=1))
+
+
+def test_a_text_shorter_than_a_block_is_one_short_block():
+    assert finetune.packed([[np.array([5, 6, 7])]], SEPARATOR, 64, epochs=3, seed=0).shape == (3, 5)
+
+
+def test_in_a_blend_everybody_weighs_the_same():
+    few, many = [np.full(10, 5)] * 4, [np.full(10, 6)] * 40
+    blocks = finetune.packed([few, many], SEPARATOR, 10, epochs=1, seed=0)
+    share = np.mean(blocks[blocks != SEPARATOR] == 5)
+    assert 0.45 < share < 0.55
+
+
+def test_the_rate_falls_along_a_cosine_from_the_peak_to_zero():
+    rates = [finetune.cosine(step, 100, 2.0) for step in range(101)]
+    assert rates[0] == 2.0 and rates[50] == pytest.approx(1.0) and rates[100] == pytest.approx(0.0)
+    assert rates == sorted(rates, reverse=True)
+    assert [finetune.cosine(step, 100, 1.0, warmup=4) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_twentieth_bot_of_a_lane_equals_the_same_bot_trained_alone(base, trainer):
+    for seed in range(19):
+        trained(trainer, seed=100 + seed, rate=1e-2)
+    twentieth = trained(trainer, seed=7)
+    alone = trained(finetune.Trainer(load_model(base)), seed=7)
+    assert all(torch.equal(twentieth[name], alone[name]) for name in alone)
+
+
+def test_training_gives_the_golden_losses(trainer):
+    """A refactor must give the same model: losses taken from the first version of the recipe."""
+    trainer.reset(seed=0)
+    log = finetune.train(trainer, finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 1, 1e-3)
+    assert len(log.losses) == 10
+    measured = [log.losses[0], log.losses[4], log.losses[-1]]
+    assert measured == pytest.approx([6.270464, 6.214093, 6.085989], abs=1e-5)
+
+
+def test_the_loop_equals_a_bare_pytorch_loop(base, trainer):
+    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 1, seed=0)
+    trainer.reset(seed=0)
+    ours = finetune.train(trainer, blocks, 1, 1e-3).losses
+    network = load_model(base)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
+    bare = []
+    for step, block in enumerate(torch.from_numpy(blocks)):
+        optimizer.param_groups[0]["lr"] = finetune.cosine(step, len(blocks), 1e-3)
+        optimizer.zero_grad()
+        loss = network(input_ids=block[None], labels=block[None]).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        bare.append(loss.item())
+    assert ours == pytest.approx(bare, abs=1e-5)
+
+
+def test_the_last_step_is_filled_up_so_that_every_worker_has_its_share(trainer):
+    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 1, seed=0)
+    trainer.reset(seed=0)
+    assert len(finetune.train(trainer, blocks, 2, 1e-3).losses) == (len(blocks) + 1) // 2
+
+
+def test_held_out_loss_counts_each_token_once_whatever_the_block(trainer):
+    stream = finetune.joined(tweets(9), SEPARATOR)
+    trainer.reset(seed=0)
+    whole = stream[:100]
+    assert trainer.loss(whole, 100) == pytest.approx(np.log(500), abs=0.5)
+    seen = []
+
+    def count(block: torch.Tensor) -> torch.Tensor:
+        seen.append(block[0, 1:].tolist())
+        return torch.tensor(0.0)
+
+    finetune.stream_loss(count, stream, 64, torch.device("cpu"))
+    assert [token for block in seen for token in block] == stream[1:].tolist()
+
+
+def test_a_loss_that_is_no_number_is_an_error_and_the_next_bot_is_fine(trainer):
+    good = trained(trainer, seed=7)
+    with pytest.raises(finetune.Diverged, match="at step"):
+        trained(trainer, seed=8, rate=float("inf"))
+    again = trained(trainer, seed=7)
+    assert all(torch.equal(good[name], again[name]) for name in good)
+
+
+def test_a_checkpoint_continues_as_if_nothing_had_happened(tmp_path, trainer):
+    blocks = torch.from_numpy(finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0))
+    trainer.reset(seed=0)
+    for block in blocks[:3]:
+        trainer.step(block[None], 1e-3)
+    trainer.save(tmp_path, 3)
+    straight = [float(trainer.step(block[None], 1e-3)) for block in blocks[3:]]
+    trainer.reset(seed=0)
+    assert trainer.restore(tmp_path) == 3
+    assert [float(trainer.step(block[None], 1e-3)) for block in blocks[3:]] == straight

@@ -1,0 +1,123 @@
+"""Ray Data around readers and rules: counts, rejects, what changes and what does not."""
+
+import gzip
+import json
+
+import pytest
+from conftest import tweets_of, write_csv
+
+from pipeline import prepare, tweets
+from pipeline.clean import SEPARATOR, held_out
+from pipeline.errors import UserError
+from pipeline.fleet import TweetSource
+from pipeline.model import tokenizer_json
+from pipeline.store import Store, resolve
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(*resolve(str(tmp_path / "store")))
+
+
+@pytest.fixture
+def prepared(tmp_path, store, base):
+    def run(*patterns: str) -> prepare.Prepared:
+        files = tweets.find([TweetSource(path=str(tmp_path / pattern)) for pattern in patterns or ("in",)])
+        return prepare.prepare(files, store, tokenizer_json(base), holdout=0.1)
+
+    return run
+
+
+def rejects(store: Store) -> list[dict]:
+    return [json.loads(line) for line in store.read("rejects.jsonl").splitlines()]
+
+
+def test_people_in_files_of_their_own_and_in_common_files_come_together(tmp_path, prepared):
+    texts = tweets_of("ada")
+    write_csv(tmp_path / "in" / "Ada.csv", texts[:60])
+    rows = [{"screen_name": "@ADA", "id": 1000 + i, "text": text} for i, text in enumerate(texts[60:])]
+    rows += [{"screen_name": "ben", "id": 5000 + i, "text": text} for i, text in enumerate(tweets_of("ben"))]
+    rows += [{"screen_name": "ben", "id": 9000, "text": "RT @ada: count the wheels again"}]
+    rows += [{"screen_name": "ben", "id": 9001, "text": "soup &amp; https://t.co/abc"}]
+    lines = "\n".join(json.dumps(row) for row in rows)
+    (tmp_path / "in" / "all.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    people = prepared().people
+    assert people["ada"].counts == {"downloaded": 130, "retweets": 0, "short": 0, "kept": 130}
+    assert people["ben"].counts == {"downloaded": 132, "retweets": 1, "short": 1, "kept": 130}
+    assert people["ada"].chars == len(SEPARATOR.join(texts))
+
+
+def test_a_tweet_in_several_files_counts_once(tmp_path, prepared):
+    write_csv(tmp_path / "in" / "a" / "ada.csv", tweets_of("ada")[:80], first_id=1)
+    write_csv(tmp_path / "in" / "b" / "ada.csv", tweets_of("ada")[50:], first_id=51)
+    assert prepared().people["ada"].counts["downloaded"] == 130
+
+
+def test_the_kept_tweets_are_in_the_store_as_tokens_with_a_tenth_held_out(tmp_path, prepared, store, base):
+    texts = tweets_of("ada")
+    write_csv(tmp_path / "in" / "ada.csv", texts)
+    person = prepared().people["ada"]
+    training, held = prepare.load_tweets(store, "ada")
+    assert (len(training), len(held)) == (117, 13)
+    assert person.tokens == sum(len(ids) + 1 for ids in training)
+    from tokenizers import Tokenizer
+
+    decode = Tokenizer.from_str(tokenizer_json(base)).decode
+    chosen = held_out([str(i + 1) for i in range(130)], 0.1)
+    assert {decode(ids.tolist()) for ids in held} == {text for text, out in zip(texts, chosen, strict=True) if out}
+
+
+def test_the_second_time_nothing_is_read_and_the_result_is_the_same(tmp_path, prepared):
+    write_csv(tmp_path / "in" / "ada.csv", tweets_of("ada"))
+    first, second = prepared(), prepared()
+    assert not first.unchanged and second.unchanged
+    assert second.people == first.people
+
+
+def test_only_the_person_whose_tweets_changed_gets_another_digest(tmp_path, prepared):
+    write_csv(tmp_path / "in" / "ada.csv", tweets_of("ada"))
+    write_csv(tmp_path / "in" / "ben.csv", tweets_of("ben"))
+    before = prepared().people
+    write_csv(tmp_path / "in" / "ben.csv", [*tweets_of("ben"), "One more pot of soup."])
+    (tmp_path / "in" / "ada.csv").rename(tmp_path / "in" / "ADA.csv")
+    after = prepared().people
+    assert after["ada"].digest == before["ada"].digest
+    assert after["ben"].digest != before["ben"].digest
+
+
+def test_bad_records_are_listed_with_file_and_line_and_the_rest_is_kept(tmp_path, prepared, store):
+    good = [json.dumps({"screen_name": "ada", "text": text}) for text in tweets_of("ada")]
+    bad = ['{"broken', '{"screen_name": "ada"}', '{"screen_name": "not a handle", "text": "one two three"}', "[]"]
+    path = tmp_path / "in" / "mixed.jsonl"
+    path.parent.mkdir()
+    path.write_text("\n".join([*good[:10], *bad, *good[10:]]))
+    result = prepared()
+    assert result.people["ada"].counts["kept"] == 130
+    assert result.rejects == 4
+    assert [(row["file"], row["line"]) for row in rejects(store)] == [(str(path), line) for line in (11, 12, 13, 14)]
+    assert [row["reason"].split(":")[0] for row in rejects(store)] == [
+        "broken JSON",
+        "no text",
+        "not a handle",
+        "not a JSON object",
+    ]
+
+
+def test_files_that_give_nothing_are_named_and_the_others_are_used(tmp_path, prepared, store):
+    write_csv(tmp_path / "in" / "ada.csv", tweets_of("ada"))
+    (tmp_path / "in" / "empty.csv").write_text("")
+    (tmp_path / "in" / "prices.csv").write_text("item,price\nsoup,3\n")
+    result = prepared("in", "missing.csv")
+    reasons = {path.rpartition("/")[2]: reason for path, reason in result.problems.items()}
+    assert reasons["empty.csv"] == "the file is empty"
+    assert reasons["missing.csv"] == "no such file"
+    assert reasons["prices.csv"].startswith("not a tweet file")
+    assert {row["file"].rpartition("/")[2] for row in rejects(store)} == set(reasons)
+    assert list(result.people) == ["ada"]
+
+
+def test_no_tweets_at_all_is_an_error_that_names_the_files(prepared):
+    with pytest.raises(UserError, match=r"missing\.csv: no such file"):
+        prepared("missing.csv")

@@ -1,0 +1,367 @@
+"""The readers: every format gives the same records, and whatever cannot be used is named with its line."""
+
+import csv
+import gzip
+import io
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.clean import SEPARATOR, clean
+from pipeline.fleet import TweetSource
+from pipeline.tweets import Record, Reject, TweetFile, find, read
+from pipeline.tweets.csv_file import MAX_FIELD
+from pipeline.tweets.json_file import MAX_LINE
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+EXPECTED = DATA / "expected_counts.json"
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.fixture
+def items(tmp_path):
+    """Reads `content` as a file of `handle`; each line of a list is one of the file's."""
+
+    def read_content(content: bytes | str | list[Any], handle: str | None = "wren") -> list[Record | Reject]:
+        if isinstance(content, list):
+            content = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in content)
+        path = tmp_path / "some file"  # the content alone tells the format
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return list(read(TweetFile(str(path), handle)))
+
+    return read_content
+
+
+def table(*rows: list[str], delimiter: str = ",") -> str:
+    sheet = io.StringIO()
+    csv.writer(sheet, delimiter=delimiter).writerows(rows)
+    return sheet.getvalue()
+
+
+def texts(items: list[Record | Reject]) -> list[str]:
+    return [item.text for item in items if isinstance(item, Record)]
+
+
+def rejects(items: list[Record | Reject]) -> list[tuple[int, str]]:
+    return [(item.line, item.reason) for item in items if isinstance(item, Reject)]
+
+
+def export(*tweets: Any) -> str:
+    return f"window.YTD.tweets.part0 = {json.dumps([{'tweet': tweet} for tweet in tweets], indent=1)}"
+
+
+ONE = {"id": "7", "screen_name": "Wren", "text": "tea &amp; cake"}
+FORMATS = {
+    "jsonl": json.dumps(ONE) + "\n",
+    "json array": json.dumps([ONE], indent=2),
+    "csv": "id,screen_name,text\n7,Wren,tea &amp; cake\n",
+    "tsv": "id\tscreen_name\ttext\n7\tWren\ttea &amp; cake\n",
+    "semicolons": 'id;screen_name;text\n7;Wren;"tea &amp; cake"\n',
+    "export": export({"id_str": "7", "full_text": "tea &amp; cake"}),
+}
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress, lambda data: pyarrow.compress(data, "zstd", asbytes=True)])
+@pytest.mark.parametrize("bom", [b"", BOM])
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_packed_or_not_gives_the_same_record(items, format, bom, packed):
+    [record] = items(packed(bom + FORMATS[format].encode()))
+    assert record[:3] == ("wren", "7", "tea &amp; cake")  # entities stay: unescaping is a cleaning rule
+    assert record.retweet is None
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\n\t ", BOM, gzip.compress(b"")])
+def test_an_empty_file_is_one_reject(items, content):
+    assert items(content) == [Reject(0, "the file is empty")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"just some words",
+        b"a,b,c\n1,2,3\n",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        b"\0" * 10_000,
+        b"a" * 3 * MAX_FIELD,  # no line ends: not even a header
+        "text,id".encode("utf-16"),
+        b"<html><body>tweets</body></html>",
+    ],
+)
+def test_a_file_without_tweets_is_one_reject(items, content):
+    [(line, reason)] = rejects(items(content))
+    assert line == 0
+    assert reason.startswith(("not a tweet file", "cannot be read"))
+
+
+def test_a_file_that_has_gone_since_it_was_found_is_one_reject(tmp_path):
+    [reject] = read(TweetFile(str(tmp_path / "gone.csv"), "wren"))
+    assert reject.line == 0
+    assert reject.reason.startswith("cannot be read")
+
+
+def test_a_broken_json_line_costs_that_line_alone(items):
+    found = items([ONE, '{"text": "broken', "", "[1]", "3", {"text": "last"}])
+    assert texts(found) == ["tea &amp; cake", "last"]
+    assert [record.line for record in found if isinstance(record, Record)] == [1, 6]
+    assert [line for line, _ in rejects(found)] == [2, 4, 5]
+    assert "broken JSON" in rejects(found)[0][1]
+    assert rejects(found)[1:] == [(4, "not a JSON object"), (5, "not a JSON object")]
+
+
+@pytest.mark.parametrize("bad", [b'{"text": "\xff\xfe"}', b'{"text": "a\0b"}', b"\0\0\0\0", b'{"a":' * 100_000])
+def test_a_line_of_unreadable_bytes_costs_that_line_alone(items, bad):
+    found = items(b'{"text": "first"}\n' + bad + b'\r\n{"text": "last"}')
+    assert texts(found) == ["first", "last"]
+    assert [line for line, _ in rejects(found)] == [2]
+
+
+def test_a_line_too_long_to_be_a_tweet_is_skipped_without_being_kept_in_memory(items):
+    long = b'{"text": "' + b"a" * (2 * MAX_LINE) + b'"}\n'
+    found = items(b'{"text": "first"}\n' + long + b'{"text": "last"}\n')
+    assert [(item.line, type(item)) for item in found] == [(1, Record), (2, Reject), (3, Record)]
+
+
+def test_in_an_array_the_line_is_where_the_tweet_begins(items):
+    found = items('[\n {"text": "a"},\n\n {"text":\n "b"}, 5,\n {"id": 1}\n]\n')
+    assert [item.line for item in found] == [2, 4, 5, 6]
+    assert texts(found) == ["a", "b"]
+    assert rejects(found) == [(5, "not a JSON object"), (6, "no text")]
+
+
+@pytest.mark.parametrize("rest", ["", ",", ', {"text": "b', ', {"text" "b"}, {"text": "c"}]', ", nonsense]"])
+def test_an_array_that_breaks_off_gives_what_came_before_and_one_reject(items, rest):
+    found = items('[{"text": "a"}' + rest)
+    assert texts(found) == ["a"]
+    assert len(rejects(found)) == 1
+
+
+def test_what_follows_an_array_is_not_lost_in_silence(items):
+    found = items('[{"text": "a"}]\n[{"text": "b"}]\n')
+    assert texts(found) == ["a"]
+    assert "not read" in rejects(found)[0][1]
+
+
+def test_an_empty_array_is_no_error(items):
+    assert items("[]") == []
+
+
+@pytest.mark.parametrize("tweet", [{"id": 1}, {"text": None}, {"text": 5}, {"text": ["a"]}, {}])
+def test_a_record_without_text_is_rejected(items, tweet):
+    assert items([tweet]) == [Reject(1, "no text")]
+
+
+@pytest.mark.parametrize("handle", ["not a handle", "a" * 16, "../../etc", "wren\u0000", "naïve", ["wren"]])
+def test_a_record_whose_handle_is_none_is_rejected_and_not_given_to_the_files_owner(items, handle):
+    [(line, reason)] = rejects(items([{"text": "a", "screen_name": handle}]))
+    assert line == 1
+    assert reason.startswith("not a handle: ")
+    assert reason.isprintable()
+
+
+def test_a_record_without_a_handle_belongs_to_the_files_owner_and_without_one_is_rejected(items):
+    assert items([{"text": "a"}], handle="robin")[0].handle == "robin"
+    assert items([{"text": "a"}, {"text": "b", "screen_name": ""}], handle=None) == [
+        Reject(1, "no handle in the record, and the file's name is none"),
+        Reject(2, "no handle in the record, and the file's name is none"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"screen_name": "@Wren"},
+        {"username": "wren"},
+        {"handle": "WREN"},
+        {"user": "wren"},
+        {"user": {"id": 5, "screen_name": "wren", "name": "A Wren"}},
+        {"author": {"id": "5", "username": "wren", "name": "A Wren"}, "author_id": "5"},
+    ],
+)
+def test_the_writer_is_found_under_its_usual_names(items, fields):
+    assert items([{"text": "a"} | fields], handle="robin")[0].handle == "wren"
+
+
+def test_a_trimmed_user_without_a_name_leaves_the_tweet_to_the_files_owner(items):
+    assert items([{"full_text": "a", "user": {"id": 5}}], handle="robin")[0].handle == "robin"
+
+
+@pytest.mark.parametrize(
+    "tweet, text",
+    [
+        ({"full_text": "whole", "text": "cut…"}, "whole"),
+        ({"text": "cut…", "extended_tweet": {"full_text": "whole"}}, "whole"),
+        ({"tweet": "whole"}, "whole"),
+        ({"content": "whole"}, "whole"),
+        ({"text": ""}, ""),
+    ],
+)
+def test_the_text_is_the_whole_one(items, tweet, text):
+    assert texts(items([tweet])) == [text]
+
+
+@pytest.mark.parametrize(
+    "fields, flag",
+    [
+        ({"is_retweet": True}, True),
+        ({"is_retweet": False}, False),
+        ({"is_retweet": "true"}, True),
+        ({"retweeted_status": {"id": 1}, "retweeted": False}, True),
+        ({"retweet_count": 3, "retweeted": True}, False),  # `retweeted`: the reader of it did, not the writer
+        ({"referenced_tweets": [{"type": "quoted", "id": "1"}, {"type": "retweeted", "id": "2"}]}, True),
+        ({"referenced_tweets": [{"type": "replied_to", "id": "1"}]}, False),
+        ({"author_id": "5"}, False),
+        ({}, None),
+    ],
+)
+def test_the_retweet_flag_is_the_formats_own(items, fields, flag):
+    assert items([{"text": "RT @robin: hello"} | fields])[0].retweet is flag
+
+
+def test_ids_are_taken_as_text_whole_numbers_unrounded(items):
+    big = 1234567890123456789
+    found = items([{"text": "a", "id": big}, {"text": "b", "id": 1, "id_str": str(big)}, {"text": "c"}])
+    assert [record.id for record in found] == [str(big), str(big), ""]
+
+
+def test_lone_surrogates_cannot_reach_a_file_or_a_table(items):
+    [record] = items(['{"text": "a\\ud800b", "id": "\\udfff"}'])
+    assert record.text == "a\ufffdb"
+    assert record.id.encode() == "\ufffd".encode()
+    assert texts(items(['{"text": "\\ud83d\\ude00"}'])) == ["😀"]
+
+
+def test_a_truncated_gzip_gives_the_tweets_before_the_break_and_one_reject(items):
+    rng = random.Random(0)
+    lines = [{"text": f"tea at {rng.random()}"} for _ in range(2000)]
+    packed = gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode())
+    found = items(packed[: len(packed) // 2])
+    assert 100 < len(texts(found)) < 2000
+    assert texts(found) == [line["text"] for line in lines[: len(found) - 1]]
+    assert rejects(found)[0][0] == 0
+
+
+def test_a_damaged_gzip_ends_in_one_reject(items):
+    rng = random.Random(0)
+    packed = gzip.compress(b"".join(b'{"text": "tea at %d"}\n' % rng.randrange(10**9) for _ in range(2000)))
+    damaged = packed[:5000] + b"\xff" * 300 + packed[5300:]
+    line, reason = rejects(items(damaged))[-1]
+    assert line == 0
+    assert reason.startswith("cannot be read")
+
+
+def test_csv_text_may_hold_delimiters_quotes_and_line_breaks(items):
+    text = 'tea, "cake"\n\nand; more'
+    found = items(table(["id", "text"], ["1", text], ["2", "next"]))
+    assert [(record.text, record.line) for record in found] == [(text, 2), ("next", 5)]
+
+
+def test_a_csv_row_that_is_not_utf8_costs_that_row_alone(items):
+    found = items(b"id,text\n1,first\n2,caf\xe9\n3,last\n")
+    assert texts(found) == ["first", "last"]
+    assert rejects(found) == [(3, "not UTF-8")]
+
+
+def test_a_csv_row_with_nul_bytes_costs_nothing_else(items):
+    assert texts(items(b"id,text\n1,first\n2,a\0b\n3,last\n"))[::2] == ["first", "last"]
+
+
+def test_a_csv_row_without_the_text_column_is_rejected_and_blank_lines_are_nothing(items):
+    found = items("id,text\n1\n\n2,last\n")
+    assert rejects(found) == [(2, "no text")]
+    assert texts(found) == ["last"]
+
+
+def test_a_csv_field_too_long_to_be_a_tweet_is_rejected_with_its_line(items):
+    found = items("id,text\n1,first\n2," + "a" * (MAX_FIELD + 1) + "\n3,last\n")
+    assert texts(found) == ["first", "last"]
+    assert [line for line, _ in rejects(found)] == [3]
+
+
+def test_csv_columns_are_known_by_name_in_any_case_and_order(items):
+    found = items(table([" Content ", "Retweets", "Username", "Tweet_ID"], ["tea", "5", "Robin", "7"]))
+    assert found == [Record("robin", "7", "tea", None, 2)]
+
+
+@pytest.mark.parametrize(
+    "column, value, flag",
+    [
+        ("is_retweet", "True", True),
+        ("is_retweet", "false", False),
+        ("is_retweet", "", False),
+        ("type", "rt:123", True),
+        ("type", "r:123", False),
+        ("type", "", False),
+    ],
+)
+def test_the_csv_flag_says_what_is_a_retweet(items, column, value, flag):
+    assert items(table(["text", column], ["RT @robin: tea", value]))[0].retweet is flag
+
+
+def test_an_export_has_no_flag_and_needs_an_owner(items):
+    content = export({"id_str": "7", "full_text": "RT @robin: tea", "retweeted": False}, {"id_str": "8"})
+    assert items(content) == [Record("wren", "7", "RT @robin: tea", None, 2), Reject(9, "no text")]
+    [(line, reason)] = rejects(items(content, handle=None))
+    assert line == 0
+    assert "{path: …, handle: …}" in reason
+
+
+@pytest.mark.parametrize("content, line", [("window.YTD.tweets.part0 = ", 1), ("window.YTD.tweets.part0 = [\n5]", 2)])
+def test_an_export_without_tweets_says_so(items, content, line):
+    assert [at for at, _ in rejects(items(content))] == [line]
+
+
+def test_a_truncated_export_gives_the_tweets_before_the_break(items):
+    content = export({"full_text": "first"}, {"full_text": "last"})
+    found = items(content[:-20])
+    assert texts(found) == ["first"]
+    assert len(rejects(found)) == 1
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.binary(max_size=200)
+    | st.builds(
+        lambda start, rest: start + rest,
+        st.sampled_from([b'{"text": "', b'[{"text": "a"}', b"text,id\n", b"window.YTD.tweets.part0 = [", b"\x1f\x8b"]),
+        st.binary(max_size=60),
+    )
+)
+def test_no_file_whatever_it_holds_stops_a_run(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any bytes"
+    path.write_bytes(content)
+    for item in read(TweetFile(str(path), "wren")):
+        item[-1 if isinstance(item, Reject) else 2].encode()  # it can be written to the store
+        assert item.line >= 0
+
+
+@pytest.mark.skipif(not EXPECTED.is_file(), reason=f"the sample accounts are not at {DATA}")
+@pytest.mark.parametrize("group, source", [("csv", "csv/*.csv"), ("congress", "congress/congress.jsonl.gz")])
+def test_the_sample_accounts_have_the_counts_of_the_original(group, source):
+    verdicts: dict[str, Counter] = {}
+    kept: dict[str, list[str]] = {}
+    for file in find([TweetSource(path=str(DATA / source))]):
+        for item in read(file):
+            assert isinstance(item, Record)
+            verdict, text = clean(item.text, item.retweet)
+            verdicts.setdefault(item.handle, Counter())[verdict] += 1
+            if verdict == "kept":
+                kept.setdefault(item.handle, []).append(text)
+    counted = {
+        handle: {
+            "downloaded": count.total(),
+            "retweets": count["retweet"],
+            "short": count["short"],
+            "kept": count["kept"],
+            "chars": len(SEPARATOR.join(kept.get(handle, []))),
+        }
+        for handle, count in verdicts.items()
+    }
+    expected = json.loads(EXPECTED.read_text())[group]
+    assert counted == {name.lower(): counts for name, counts in expected.items()}
