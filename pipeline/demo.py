@@ -3,15 +3,16 @@
 It is the same as `run` and `deploy` on pipeline/assets/demo.yaml, on a cluster that ends with it.
 """
 
+import contextlib
 import json
 import signal
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 
 from pipeline import fleet as fleets
@@ -31,26 +32,27 @@ def demo(storage: Path, settings: list[str], once: bool) -> int:
     with Progress(console) as progress:
         ensure()
         report = run(fleet, list(STEPS), progress)
-        job, found = versions(fleet)
-        progress.start("deploy", len(found))
-        from serve.deploy import deploy, undeploy
+    job, found = versions(fleet)
+    from serve.deploy import deploy, undeploy
 
-        try:
+    try:
+        with Progress(console) as progress:
+            progress.start("deploy", len(found), f"{len(found)} endpoints")
             address = deploy(fleet, job.store, found)["address"]
             progress.advance(address, count=len(found))
-            progress.start("ask", len(found), f"each bot goes on from “{PROMPT}”")
+            progress.start("ask", len(found), f"each bot how it goes on from “{PROMPT}”")
             answers = _ask_all(address, sorted(found), progress)
-            progress.end()
-            console.print(table(report))
-            _show(console, address, answers)
-            console.print(f"{len(found)} bots in {time.monotonic() - started:.0f} s, at {address}/bots")
-            if not once:
-                console.print(f'try: curl {address}/bots/{sorted(found)[0]} -d \'{{"inputs": "{PROMPT}"}}\'')
-                console.print("serving until Ctrl-C …")
-                progress.__exit__(None, None, None)
-                _wait()
-        finally:
-            undeploy(fleet.fleet)
+        console.print(table(report))
+        for bot, said in answers.items():
+            title = f"{bot} (AI bot)  {address}/bots/{bot}"
+            console.print(Panel(escape("\n".join(said)), title=title, title_align="left"))
+        console.print(f"{len(found)} bots in {time.monotonic() - started:.0f} s, listed at {address}/bots")
+        if not once:
+            console.print(f'try: curl {address}/bots/{sorted(found)[0]} -d \'{{"inputs": "{PROMPT}"}}\'')
+            console.print("serving until Ctrl-C …")
+            _wait()
+    finally:
+        undeploy(fleet.fleet)
     return 3 if any(row["status"] == "failed" for row in report["bots"]) else 0
 
 
@@ -71,16 +73,9 @@ def _ask_all(address: str, bots: list[str], progress: Progress) -> dict[str, lis
         return dict(zip(bots, pool.map(ask, bots), strict=True))
 
 
-def _show(console: Console, address: str, answers: dict[str, list[str]]) -> None:
-    for bot, said in answers.items():
-        console.print(Panel("\n".join(said), title=f"{bot} (AI bot)  {address}/bots/{bot}", title_align="left"))
-
-
-def _wait() -> Any:
+def _wait() -> None:
     """Until Ctrl-C, or a polite request to end."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(3600)
-    except KeyboardInterrupt:
-        return None

@@ -25,7 +25,9 @@ import ray
 from ray._private.authentication.authentication_token_setup import (
     enable_token_auth_by_default,
     ensure_token_if_auth_enabled,
+    maybe_enable_token_auth_if_token_available,
 )
+from ray._private.services import find_bootstrap_address
 from ray.experimental import internal_kv
 
 from pipeline.errors import UserError, one_line
@@ -58,16 +60,38 @@ def ensure() -> None:
         _init(address="local", include_dashboard=False)
 
 
-def join(address: str | None = None) -> bool:
-    """Connects to the cluster at `address`, else RAY_ADDRESS's, else one on this machine; False without one."""
+def join() -> bool:
+    """Connects to RAY_ADDRESS's cluster, else to the one `ray start` left on this machine; False without one."""
     given = os.environ.get("RAY_ADDRESS")
-    try:
-        _init(address=address or given or "auto")
+    if given and given != "auto":
+        _join_given(given)
         return True
+    # Ray's own "auto" waits minutes for a cluster that is gone; its address stays behind when a head is killed
+    address = find_bootstrap_address(None)
+    if not address or not _listens(address):
+        return False
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    _init(address=address)
+    return True
+
+
+def _join_given(address: str) -> None:
+    hint = "" if os.environ.get("RAY_AUTH_MODE") else "; if it asks for a token, set RAY_AUTH_MODE=token"
+    try:
+        if "://" not in address and not _listens(address):
+            raise ConnectionError("nothing listens there")
+        _init(address=address)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        if given and not address:
-            hint = "" if os.environ.get("RAY_AUTH_MODE") else "; if it asks for a token, set RAY_AUTH_MODE=token"
-            raise UserError(f"RAY_ADDRESS={given}: no Ray cluster answers there: {one_line(error)}{hint}") from error
+        raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {one_line(error)}{hint}") from error
+
+
+def _listens(address: str) -> bool:
+    """Whether anything accepts connections at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=3):
+            return True
+    except (OSError, ValueError):
         return False
 
 
@@ -77,7 +101,6 @@ def leave() -> None:
 
 
 def _init(**options: Any) -> None:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(
         runtime_env={"env_vars": _ENVIRONMENT},
         logging_level=logging.ERROR,
@@ -85,6 +108,9 @@ def _init(**options: Any) -> None:
         **options,
     )
     _quiet()
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        token.chmod(0o600)  # Ray leaves it readable by everybody on the machine
 
 
 def _quiet() -> None:
@@ -120,17 +146,13 @@ def start_head(*options: str) -> str:
             cwd="/",
         )
     deadline = time.monotonic() + _START_SECONDS
-    while not _listens(port) or not join(f"127.0.0.1:{port}"):
+    while not _listens(f"127.0.0.1:{port}"):
         if process.poll() is not None or time.monotonic() > deadline:
             raise UserError(f"a local Ray head did not start; its output is in {log}")
         time.sleep(0.2)
+    _init(address=f"127.0.0.1:{port}")
     internal_kv._internal_kv_put(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
     return f"started a local Ray head that stays (process {process.pid}, output in {log}); stop it with `undeploy`"
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def stop_head() -> bool:

@@ -36,12 +36,21 @@ class Store:
             return file.read()
 
     def write(self, name: str, data: bytes) -> None:
-        """Writes a file in one step: a reader sees the old one or the new one, never a half."""
+        """Writes a file in one step: a reader sees the old one or the new one, never a half.
+
+        Raises OSError naming the file, for instance when the disk is full.
+        """
         path = self.path(name)
-        if not isinstance(self.filesystem, fs.LocalFileSystem):
-            with self.filesystem.open_output_stream(path) as file:  # an object store's put is atomic
-                file.write(data)
-            return
+        try:
+            if isinstance(self.filesystem, fs.LocalFileSystem):
+                self._replace(path, data)
+            else:
+                with self.filesystem.open_output_stream(path) as file:  # an object store's put is atomic
+                    file.write(data)
+        except OSError as error:
+            raise OSError(f"{path}: cannot be written: {' '.join(str(error).split())}") from error
+
+    def _replace(self, path: str, data: bytes) -> None:
         parent, _, base = path.rpartition("/")
         self.filesystem.create_dir(parent, recursive=True)
         draft = f"{parent}/.{base}.{uuid.uuid4().hex}"
@@ -105,7 +114,7 @@ class Store:
             self.write(probe, b"probe")
             self.delete(probe)
         except OSError as error:
-            raise UserError(f"storage {self.root}: cannot be written: {error}") from None
+            raise UserError(f"storage {self.root}: cannot be written: {error.__cause__ or error}") from None
 
 
 def resolve(uri: str) -> tuple[fs.FileSystem, str]:

@@ -26,7 +26,8 @@ from pipeline.plan import Job
 from pipeline.store import Store
 
 log = logging.getLogger("huggingtweets")
-SYNC_SECONDS = 300
+_FINISH_SECONDS = 60  # to wait at the end for what is still being written
+_SYNC_SECONDS = 120
 
 
 def resolve_mode(mode: str) -> str:
@@ -54,24 +55,38 @@ def tracker(job: Job) -> Iterator[Any]:
         return
     config = job.train.model_dump() | {"base_model": job.fleet.base_model, "fleet": job.fleet.fleet}
     actor: Any = (
-        ray.remote(cast(Any, Tracker)).options(num_cpus=0).remote(job.store, job.fleet.wandb.model_dump(), mode, config)
+        ray.remote(cast(Any, Tracker)).options(num_cpus=0).remote(job.store, job.fleet.wandb.model_dump(), config)
     )
     try:
         yield actor
     finally:
         try:
-            problems = ray.get(actor.finish.remote(), timeout=SYNC_SECONDS + 30)
+            written, problems = ray.get(actor.finish.remote(), timeout=_FINISH_SECONDS)
+            if mode == "online" and written:
+                problems += _sync(job.store, written)
         except Exception as error:
             problems = [one_line(error)]
         for problem in problems:
             log.warning("W&B: %s", problem)
 
 
+def _sync(store: Store, runs: list[str]) -> list[str]:
+    """Sends runs to W&B from this process's machine, which has the key; returns what went wrong, if anything."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = [str(store.fetch(name, Path(scratch) / name)) for name in runs]
+        try:
+            command = [sys.executable, "-m", "wandb", "sync", *folders]
+            subprocess.run(command, check=True, capture_output=True, timeout=_SYNC_SECONDS)
+            return []
+        except (subprocess.SubprocessError, OSError) as error:
+            return [f"not synced ({one_line(error)}); later: wandb sync {store.path('wandb')}/offline-run-*"]
+
+
 class Tracker:
     """Writes runs into a scratch folder and moves each, whole, into the store."""
 
-    def __init__(self, store: Store, settings: dict[str, Any], mode: str, config: dict[str, Any]):
-        self.store, self.settings, self.mode, self.config = store, settings, mode, config
+    def __init__(self, store: Store, settings: dict[str, Any], config: dict[str, Any]):
+        self.store, self.settings, self.config = store, settings, config
         self.problems: list[str] = []
         self.written: list[str] = []
 
@@ -88,21 +103,9 @@ class Tracker:
         except Exception as error:
             self.problems.append(f"{bot}: {one_line(error)}")
 
-    def finish(self) -> list[str]:
-        """Syncs the runs where W&B is online; returns what went wrong, if anything."""
-        if self.mode == "online" and self.written:
-            self._sync()
-        return self.problems
-
-    def _sync(self) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            folders = [str(self.store.fetch(name, Path(scratch) / name)) for name in self.written]
-            command = [sys.executable, "-m", "wandb", "sync", *folders]
-            try:
-                subprocess.run(command, check=True, capture_output=True, timeout=SYNC_SECONDS)
-            except (subprocess.SubprocessError, OSError) as error:
-                where = self.store.path("wandb")
-                self.problems.append(f"not synced ({one_line(error)}); later: wandb sync {where}/offline-run-*")
+    def finish(self) -> tuple[list[str], list[str]]:
+        """What was written, and what went wrong; calls come in order, so all earlier ones are done."""
+        return self.written, self.problems
 
 
 def _write_run(
