@@ -71,12 +71,12 @@ class Store:
             for file, data in files.items():
                 self.write(f"{name}/{file}", data)
             return
-        draft = f"work/.draft-{uuid.uuid4().hex}"
+        parent, slash, base = name.rpartition("/")
+        draft = f"{parent}{slash}.{base}.{uuid.uuid4().hex}"
         try:
             for file, data in files.items():
                 self.write(f"{draft}/{file}", data)
             self.delete(name)
-            self.filesystem.create_dir(self.path(name).rpartition("/")[0], recursive=True)
             self.filesystem.move(self.path(draft), self.path(name))
         finally:
             self.delete(draft)
