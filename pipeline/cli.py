@@ -6,6 +6,7 @@
 Exit codes: 0 every bot is fine; 3 some bots failed; 2 the command line or the YAML is wrong; 1 anything else.
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -41,8 +42,11 @@ def main() -> None:
     """The console script: one clear line per error, the traceback behind --debug."""
     debug = "--debug" in sys.argv
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    # Ray's processes may say something on stdout at any time; with --json only the answer belongs there
+    elsewhere = contextlib.redirect_stdout(sys.stderr) if "--json" in sys.argv else contextlib.nullcontext()
     try:
-        app()
+        with elsewhere:
+            app()
     except UserError as error:
         _fail(error, error.exit_code, debug)
     except KeyboardInterrupt:
@@ -74,12 +78,16 @@ def _names(bots: str | None) -> list[str] | None:
     )
 
 
+def _say_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False), file=sys.__stdout__, flush=True)
+
+
 def _finish(report: dict[str, Any], as_json: bool) -> None:
     """Shows the report and leaves with the exit code that it deserves."""
     from pipeline.report import table
 
     if as_json:
-        print(json.dumps(report, ensure_ascii=False))
+        _say_json(report)
     else:
         Console(stderr=True).print(table(report))
     if any(row["status"] == "failed" for row in report["bots"]):
@@ -133,7 +141,7 @@ def deploy(
     """Add or update the fleet's endpoints on the running Serve."""
     deployed = _deploy(fleets.load(fleet, set_), _names(bots))
     if as_json:
-        print(json.dumps(deployed))
+        _say_json(deployed)
 
 
 def _deploy(settings: Fleet, only: list[str] | None) -> dict[str, Any]:
@@ -176,7 +184,7 @@ def undeploy(
                 print("stopped the local Ray head", file=sys.stderr)
     print(f"removed {len(gone)} endpoints", file=sys.stderr)
     if as_json:
-        print(json.dumps({"removed": gone}))
+        _say_json({"removed": gone})
 
 
 @app.command()
@@ -194,7 +202,7 @@ def status(
     report, endpoints = status_of(fleets.load(fleet, set_), _names(bots))
     if as_json:
         rows = [row | {"endpoint": endpoints.get(row["bot"])} for row in report["bots"]]
-        print(json.dumps(report | {"bots": rows}, ensure_ascii=False))
+        _say_json(report | {"bots": rows})
     else:
         Console().print(table(report, endpoints))
 
@@ -215,7 +223,7 @@ def generate(
 
     said = sample(fleets.load(fleet, set_), bot.removeprefix("@").lower(), prompt, n, seed)
     if as_json:
-        print(json.dumps([{"generated_text": text} for text in said], ensure_ascii=False))
+        _say_json([{"generated_text": text} for text in said])
     else:
         print("\n".join(said))
 
@@ -231,7 +239,7 @@ def pretrain(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = Fal
         ensure()
         metrics = pretraining.pretrain(settings, progress)
     if as_json:
-        print(json.dumps(metrics))
+        _say_json(metrics)
     else:
         print(f"{settings.pretrain.out}: held-out perplexity {metrics['perplexity']:.1f}", file=sys.stderr)
 
