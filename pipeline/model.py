@@ -87,7 +87,7 @@ def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerFast]":
     try:
         return load_model(folder), load_tokenizer(folder)
     except Exception as error:
-        raise UserError(f"base model {folder}: does not load: {one_line(error)}") from error
+        raise UserError(f"the base model does not load: {one_line(error)}") from error
 
 
 def load_model(folder: Path) -> "PreTrainedModel":

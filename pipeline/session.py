@@ -56,12 +56,14 @@ def session() -> Iterator[None]:
 
 def ensure() -> None:
     """Connects to the cluster, or starts a local one. Raises UserError where RAY_ADDRESS leads nowhere."""
-    if not ray.is_initialized() and not join():
+    if not join():
         _init(address="local", include_dashboard=False)
 
 
 def join() -> bool:
     """Connects to RAY_ADDRESS's cluster, else to the one `ray start` left on this machine; False without one."""
+    if ray.is_initialized():
+        return True
     given = os.environ.get("RAY_ADDRESS")
     if given and given != "auto":
         _join_given(given)
@@ -168,7 +170,7 @@ def stop_head() -> bool:
         os.kill(pid, signal.SIGTERM)
     except (psutil.NoSuchProcess, ProcessLookupError):
         return False
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=8)
     for one in alive:
         one.kill()
     return True

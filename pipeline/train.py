@@ -23,7 +23,7 @@ import ray.train
 from ray.train.torch import TorchTrainer
 
 from pipeline import evaluate, finetune, model, track
-from pipeline.errors import one_line
+from pipeline.errors import UserError, one_line
 from pipeline.fleet import Train
 from pipeline.plan import Bot, Job
 from pipeline.prepare import load_tweets
@@ -71,6 +71,11 @@ class Queue:
         """A lane is gone, or starts anew: what it had counts as failed."""
         for task in [task for task in self.running.values() if task.lane == lane]:
             self.fail(lane, task.bot, "the worker that trained it died")
+
+    def give_up(self, reason: str) -> None:
+        """No lane can train any of the bots that wait."""
+        self.failed |= {task.bot: reason for task in self.waiting}
+        self.waiting = []
 
     def take(self, lane: str) -> Task | str | None:
         """The next bot for a lane, "wait" where one may still come back, or None at the end."""
@@ -222,12 +227,13 @@ def lane_worker(loop: dict[str, Any]) -> None:
     rank = ray.train.get_context().get_world_rank()
     if not _from_rank_0(lambda: ray.get(config.queue.enter.remote(config.lane)), rank):
         return
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as writer:
-        network, tokenizer = model.load(model.write_files(ray.get(config.base), Path(folder)))
-        separator = model.separator_id(tokenizer)
-        stage = finetune.resolve_zero_stage(config.settings.zero_stage, network.num_parameters())
-        precision = finetune.resolve_precision(config.settings.precision)
-        trainer = finetune.Trainer(network, precision=precision, zero_stage=stage)
+    try:
+        trainer, separator = _set_up(config)
+    except UserError as error:  # the same would happen at every start
+        if rank == 0:
+            ray.get(config.queue.give_up.remote(one_line(error)))
+        return
+    with ThreadPoolExecutor(1) as writer:
         written: Future[None] | None = None
         while True:
             task = _from_rank_0(lambda: ray.get(config.queue.take.remote(config.lane)), rank)
@@ -241,6 +247,16 @@ def lane_worker(loop: dict[str, Any]) -> None:
             written = _train_task(config, trainer, separator, task, rank, writer)
         if written:
             written.result()
+
+
+def _set_up(config: LaneConfig) -> tuple[finetune.Trainer, int]:
+    """The base model under DeepSpeed, and the separator's token. Raises UserError where the base does not load."""
+    with tempfile.TemporaryDirectory() as folder:
+        network, tokenizer = model.load(model.write_files(ray.get(config.base), Path(folder)))
+    stage = finetune.resolve_zero_stage(config.settings.zero_stage, network.num_parameters())
+    precision = finetune.resolve_precision(config.settings.precision)
+    trainer = finetune.Trainer(network, precision=precision, zero_stage=stage)
+    return trainer, model.separator_id(tokenizer)
 
 
 def _from_rank_0(ask: Any, rank: int) -> Any:
