@@ -230,9 +230,10 @@ def _batches(shard: "ray.data.Dataset", settings: Pretrain, seed: int) -> "Itera
 
 
 def _stream(texts: "ray.data.Dataset") -> np.ndarray:
-    """All tokens of the texts, a separator before, between and after them."""
+    """All tokens of the texts, a separator before, between and after them; the same whatever order they come in."""
     batches = texts.iter_batches(batch_format="pyarrow")
-    return np.concatenate([np.zeros(1, dtype=np.int64), *map(_joined, batches)])
+    tokens = [np.asarray(ids) for batch in batches for ids in cast(Any, batch)["tokens"].to_numpy()]
+    return finetune.joined(sorted(tokens, key=lambda ids: ids.tobytes()), 0)
 
 
 def _joined(batch: pa.Table) -> np.ndarray:

@@ -146,6 +146,8 @@ def start_head(*options: str) -> str:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd="/",
+            # jobs that are submitted to it find this interpreter and the programs beside it
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
         )
     deadline = time.monotonic() + _START_SECONDS
     while not _listens(f"127.0.0.1:{port}"):

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,7 @@ from pipeline.store import Store
 log = logging.getLogger("huggingtweets")
 _FINISH_SECONDS = 60  # to wait at the end for what is still being written
 _SYNC_SECONDS = 120
+_WRITE_SECONDS = 30  # for W&B to write one run's file
 
 
 def resolve_mode(mode: str) -> str:
@@ -121,6 +123,7 @@ def _write_run(
     import wandb
 
     lean: dict[str, Any] = {"console": "off", "x_disable_stats": True, "x_disable_meta": True, "silent": True}
+    lean["x_transaction_log_flush_interval"] = 0.05  # seconds
     lean |= {"disable_git": True, "disable_code": True, "x_save_requirements": False}
     run = wandb.init(
         project=settings["project"],
@@ -141,3 +144,38 @@ def _write_run(
     summary |= {f"train/{key}": value for key, value in result["metrics"]["train"].items() if key != "loss"}
     run.summary.update(summary)
     run.finish()
+    _wait_until_written(next(folder.glob("wandb/offline-run-*/*.wandb")))
+
+
+def _wait_until_written(path: Path) -> None:
+    """Until the run's file holds its end: W&B's own process writes it, and `finish` does not wait for that."""
+    deadline = time.monotonic() + _WRITE_SECONDS
+    while not any(record.HasField("exit") for record in records(path)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path.name} was not complete after {_WRITE_SECONDS} seconds")
+        time.sleep(0.01)
+
+
+def records(path: Path) -> Iterator[Any]:
+    """The records of a .wandb file, as far as they are written (wandb_internal_pb2.Record).
+
+    After 7 bytes of header come LevelDB-style chunks in blocks of 32 KiB: 4 bytes checksum, 2 bytes length, 1
+    byte kind (1 whole, 2 first, 3 middle, 4 last part of a record).
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    new_record: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]
+    data, block, at, record = path.read_bytes(), 32 * 1024, 7, b""
+    while at + 7 <= len(data):
+        if block - at % block < 7:  # a block's rest that holds no chunk's head
+            at += block - at % block
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        if at + 7 + length > len(data):
+            return
+        record = (b"" if kind in (1, 2) else record) + data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            parsed = new_record()
+            parsed.ParseFromString(record)
+            yield parsed

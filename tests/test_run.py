@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, environment, tweets_of, write_csv
 from safetensors.numpy import load
-from wandb.proto import wandb_internal_pb2
 
 from pipeline import fleet as fleets
 from pipeline.store import Store
+from pipeline.track import records
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -113,7 +113,7 @@ def _check_wandb(folder: Path, row: dict) -> None:
     """The run's file, read back: hyperparameters, loss curve, held-out loss."""
     [run] = folder.glob(f"offline-run-*-ada-{row['version']}")
     config, history, summary = {}, [], {}
-    for record in _records(next(run.glob("*.wandb")).read_bytes()):
+    for record in records(next(run.glob("*.wandb"))):
         config |= {item.key: item.value_json for item in record.run.config.update}
         if record.HasField("history"):
             history.append({item.key or item.nested_key[0]: item.value_json for item in record.history.item})
@@ -121,22 +121,6 @@ def _check_wandb(folder: Path, row: dict) -> None:
     assert json.loads(config["epochs"]) == 2 and json.loads(config["bot"]) == "ada"
     assert len([step for step in history if "train/loss" in step]) == row["metrics"]["train"]["steps"]
     assert json.loads(summary["held_out/loss"]) == pytest.approx(row["metrics"]["held_out"]["loss"])
-
-
-def _records(data: bytes):
-    """W&B's file: a 7-byte header, then LevelDB-style chunks in blocks of 32 KiB, each record a protobuf."""
-    block, at, record = 32 * 1024, 7, b""
-    while at + 7 <= len(data):
-        if block - at % block < 7:
-            at += block - at % block
-            continue
-        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
-        record = (b"" if kind in (1, 2) else record) + data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):
-            parsed = wandb_internal_pb2.Record()
-            parsed.ParseFromString(record)
-            yield parsed
 
 
 def test_after_a_killed_driver_a_run_takes_up_the_rest(make_fleet, huggingtweets):
