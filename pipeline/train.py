@@ -349,7 +349,6 @@ def _write(config: LaneConfig, task: Task, weights: bytes, result: dict[str, Any
         config.store.write_folder(task.folder, files)
         if config.tracker is not None:
             config.tracker.log.remote(task.bot, task.version, task.handles, result)
-        told = {key: result[key] for key in ("metrics", "seconds")}
-        ray.get(config.queue.finish.remote(config.lane, task.bot, told))
+        ray.get(config.queue.finish.remote(config.lane, task.bot, training))
     except Exception as error:
         ray.get(config.queue.fail.remote(config.lane, task.bot, f"its model cannot be written: {one_line(error)}"))
