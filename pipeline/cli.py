@@ -131,6 +131,25 @@ _step_command("publish", "Make model folders with card and picture of trained bo
 
 
 @app.command()
+def fetch(
+    handles: Annotated[list[str], typer.Argument(metavar="HANDLE…", help="whose tweets")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="where the pages go, a file a handle")],
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Download tweets through the X API v2; the bearer token is in X_BEARER_TOKEN."""
+    from pipeline.fetch import fetch as fetch_tweets
+    from pipeline.fetch import handles_of, token
+
+    with Progress() as progress:
+        results = fetch_tweets(handles_of(handles), out, token(), progress)
+    if as_json:
+        _say_json([vars(result) for result in results])
+    if any(result.status == "failed" for result in results):
+        raise typer.Exit(3)
+
+
+@app.command()
 def deploy(
     fleet: FleetFile,
     bots: BotsOption = None,
