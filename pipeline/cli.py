@@ -127,7 +127,52 @@ def _step_command(step: str, text: str) -> None:
 _step_command("prepare", "Read, clean, count and tokenise the tweets.")
 _step_command("train", "Train the bots that are prepared.")
 _step_command("evaluate", "Measure the held-out loss of trained bots.")
-_step_command("publish", "Make model folders with card and picture of trained bots.")
+
+
+@app.command()
+def publish(
+    fleet: FleetFile,
+    hub: Annotated[
+        str | None, typer.Option("--hub", metavar="ORG", help="also push to the Hugging Face hub (token in HF_TOKEN)")
+    ] = None,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make model folders with card and picture of trained bots."""
+    report = _steps(fleet, ["publish"], bots, set_, as_json)
+    if hub is not None:
+        report["pushed"] = _push(fleets.load(fleet, set_), _names(bots), hub)
+    _finish(report, as_json)
+    if any(row["status"] == "failed" for row in report.get("pushed", [])):
+        raise typer.Exit(3)
+
+
+def _push(settings: Fleet, only: list[str] | None, org: str) -> list[dict[str, Any]]:
+    from pipeline.hub import push
+    from pipeline.run import versions
+
+    job, found = versions(settings, only)
+    with Progress() as progress:
+        return [vars(result) for result in push(job.store, found, org, settings.publish.private, progress)]
+
+
+@app.command()
+def export(
+    fleet: FleetFile,
+    bot: Annotated[str, typer.Argument(metavar="BOT")],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="a new or empty folder")],
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Copy a published bot's model folder."""
+    from pipeline.hub import export as export_bot
+    from pipeline.plan import named
+    from pipeline.store import Store
+
+    version = export_bot(Store.of(fleets.load(fleet, set_)), named(bot), to)
+    print(f"{to}: {bot} in version {version}", file=sys.stderr)
 
 
 @app.command()
@@ -240,7 +285,7 @@ def generate(
     """Sample in the terminal, without Serve."""
     from serve.sample import sample
 
-    said = sample(fleets.load(fleet, set_), bot.removeprefix("@").lower(), prompt, n, seed)
+    said = sample(fleets.load(fleet, set_), bot, prompt, n, seed)
     if as_json:
         _say_json([{"generated_text": text} for text in said])
     else:

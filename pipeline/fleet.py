@@ -107,6 +107,7 @@ class Wandb(Section):
 
 class Publish(Section):
     dtype: Literal["float16", "float32"] = "float16"  # of the stored weights
+    private: bool = True  # the repositories that `publish --hub` makes
 
 
 class Pretrain(Section):

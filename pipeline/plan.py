@@ -130,6 +130,14 @@ def printable(name: str) -> str:
     return name if is_bot_name(name) else repr(name[:60])
 
 
+def named(text: str) -> str:
+    """A bot's name as somebody typed it. Raises UsageError for what cannot be one."""
+    name = text.strip().removeprefix("@").lower()
+    if not is_bot_name(name):
+        raise UsageError(f"{text[:60]!r} is not a bot's name")
+    return name
+
+
 def _bot(job: Job, name: str, prepared: Prepared) -> Bot:
     handles = name.split("-")
     bot = Bot(name, [prepared.people[handle] for handle in handles if handle in prepared.people])

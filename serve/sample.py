@@ -6,16 +6,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline.errors import UsageError, UserError
-from pipeline.fleet import Fleet, is_bot_name
-from pipeline.plan import current
+from pipeline.fleet import Fleet
+from pipeline.plan import current, named
 from pipeline.store import Store
 from serve import schema
 
 
 def sample(fleet: Fleet, bot: str, prompt: str, n: int, seed: int | None) -> list[str]:
     """`n` continuations of the prompt by the bot's version in use."""
-    if not is_bot_name(bot):
-        raise UsageError(f"{bot[:60]!r} is not a bot's name")
+    bot = named(bot)
     try:
         asked = schema.TextGeneration(inputs=prompt, parameters=schema.Parameters(num_return_sequences=n, seed=seed))
     except ValidationError as error:
