@@ -28,17 +28,24 @@ def status(fleet: Fleet, only: list[str] | None = None) -> tuple[dict[str, Any],
 
 def endpoints(fleet: Fleet) -> dict[str, str]:
     """The address of each bot of this fleet that the gateway serves; empty where no gateway answers."""
-    address = f"http://{fleet.serve.host}:{fleet.serve.port}"
+    return {bot: f"{_address(fleet)}/bots/{bot}" for bot in served(fleet)}
+
+
+def served(fleet: Fleet) -> dict[str, str]:
+    """The version of each bot of this fleet that the gateway serves; empty where no gateway answers."""
     found: dict[str, str] = {}
     cursor: str | None = ""
     while cursor is not None:
         query = urllib.parse.urlencode({"limit": _PAGE, "cursor": cursor})
         try:
-            with urllib.request.urlopen(f"{address}/bots?{query}", timeout=_SECONDS) as reply:
+            with urllib.request.urlopen(f"{_address(fleet)}/bots?{query}", timeout=_SECONDS) as reply:
                 page = json.load(reply)
-            served = [bot for bot in page["bots"] if bot["fleet"] == fleet.fleet]
-            found |= {bot["name"]: f"{address}/bots/{bot['name']}" for bot in served}
+            found |= {bot["name"]: bot["version"] for bot in page["bots"] if bot["fleet"] == fleet.fleet}
             cursor = page["next"]
         except (OSError, ValueError, KeyError, TypeError):
             return found
     return found
+
+
+def _address(fleet: Fleet) -> str:
+    return f"http://{fleet.serve.host}:{fleet.serve.port}"

@@ -23,13 +23,20 @@ def submit():
     return run
 
 
-def test_a_fleet_runs_as_a_submitted_job(make_fleet, submit):
+def test_a_fleet_runs_as_a_submitted_job(make_fleet, submit, huggingtweets):
     path = make_fleet(("ada",), train={"epochs": 1})
     done = submit("python", "-m", "pipeline", "run", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ada: held-out loss" in done.stdout  # progress, in `ray job logs`
     report = json.loads((path.parent / "fleets" / "toys" / "report.json").read_text())
     assert [row["status"] for row in report["bots"]] == ["trained"]
+    # the same fleet, its code and tweets packed for a cluster that has neither
+    dashboard = f"http://{ray._private.worker.global_worker.node.webui_url}"
+    code, out, err = huggingtweets("submit", path, "--address", dashboard, "--set", "train.epochs=1")
+    assert code == 0, out + err
+    assert "prepare 1/1: 1 people, " in out
+    report = json.loads((path.parent / "fleets" / "toys" / "report.json").read_text())
+    assert [row["status"] for row in report["bots"]] == ["unchanged"]
 
 
 def test_without_the_token_nothing_is_run(submit, tmp_path):
