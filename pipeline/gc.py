@@ -66,7 +66,7 @@ def _files(store: Store, path: str) -> list[fs.FileInfo]:
 
 def _drafts(store: Store) -> list[str]:
     """Half-written files and folders: on disk they stand beside their target under a name of their own."""
-    if not isinstance(store.filesystem, fs.LocalFileSystem):
+    if not store.local:
         return []  # an object store shows nothing before it is whole
     infos = store.filesystem.get_file_info(fs.FileSelector(store.root, recursive=True, allow_not_found=True))
     return sorted(info.path[len(store.root) + 1 :] for info in infos if _DRAFT.fullmatch(info.base_name))

@@ -7,14 +7,21 @@
 Every path is relative to `{storage}/{fleet}`. A store is small and picklable: Ray tasks carry it along.
 """
 
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pyarrow import fs
 
 from pipeline.errors import UserError
 from pipeline.fleet import Fleet
+
+T = TypeVar("T")
+_TRIES = 9  # with pauses that double up to 10 s: a store that is gone for half a minute is waited for
+_FINAL = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "Access Denied")
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,12 @@ class Store:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file. Raises FileNotFoundError."""
-        with self.filesystem.open_input_file(self.path(name)) as file:
-            return file.read()
+
+        def read() -> bytes:
+            with self.filesystem.open_input_file(self.path(name)) as file:
+                return file.read()
+
+        return self._retried(read)
 
     def write(self, name: str, data: bytes) -> None:
         """Writes a file in one step: a reader sees the old one or the new one, never a half.
@@ -42,13 +53,34 @@ class Store:
         """
         path = self.path(name)
         try:
-            if isinstance(self.filesystem, fs.LocalFileSystem):
+            if self.local:
                 self._replace(path, data)
             else:
-                with self.filesystem.open_output_stream(path) as file:  # an object store's put is atomic
-                    file.write(data)
+                self._retried(lambda: self._put(path, data))
         except OSError as error:
             raise OSError(f"{path}: cannot be written: {' '.join(str(error).split())}") from error
+
+    def _put(self, path: str, data: bytes) -> None:
+        with self.filesystem.open_output_stream(path) as file:  # an object store's put is atomic
+            file.write(data)
+
+    def _retried(self, work: Callable[[], T]) -> T:
+        """Tries again what a remote store failed to do in passing: throttled, unreachable, cut off."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return work()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                final = self.local or any(word in str(error) for word in _FINAL)
+                if final or attempt == _TRIES:
+                    raise
+                time.sleep(min(0.2 * 2**attempt, 10))
+        raise AssertionError("the last try returns or raises")
+
+    @property
+    def local(self) -> bool:
+        return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def _replace(self, path: str, data: bytes) -> None:
         parent, _, base = path.rpartition("/")
@@ -67,7 +99,7 @@ class Store:
 
         In an object store the files appear one by one: whoever points to the folder does so afterwards.
         """
-        if not isinstance(self.filesystem, fs.LocalFileSystem):
+        if not self.local:
             for file, data in files.items():
                 self.write(f"{name}/{file}", data)
             return
@@ -82,25 +114,28 @@ class Store:
             self.delete(draft)
 
     def exists(self, name: str) -> bool:
-        return self.filesystem.get_file_info(self.path(name)).type != fs.FileType.NotFound
+        return self._type(name) != fs.FileType.NotFound
+
+    def _type(self, name: str) -> fs.FileType:
+        return self._retried(lambda: self.filesystem.get_file_info(self.path(name))).type
 
     def list(self, name: str) -> list[str]:
         """The names directly in a folder, sorted; drafts left out; empty where there is no folder."""
         selector = fs.FileSelector(self.path(name), allow_not_found=True)
-        names = (info.base_name for info in self.filesystem.get_file_info(selector))
+        names = (info.base_name for info in self._retried(lambda: self.filesystem.get_file_info(selector)))
         return sorted(name for name in names if not name.startswith("."))
 
     def delete(self, name: str) -> None:
         """Deletes a file or a folder, if it is there."""
-        kind = self.filesystem.get_file_info(self.path(name)).type
+        kind = self._type(name)
         if kind == fs.FileType.Directory:
-            self.filesystem.delete_dir(self.path(name))
+            self._retried(lambda: self.filesystem.delete_dir(self.path(name)))
         elif kind == fs.FileType.File:
-            self.filesystem.delete_file(self.path(name))
+            self._retried(lambda: self.filesystem.delete_file(self.path(name)))
 
     def fetch(self, name: str, folder: Path) -> Path:
         """A local folder with the files of the store's folder `name`: itself where the store is local."""
-        if isinstance(self.filesystem, fs.LocalFileSystem):
+        if self.local:
             return Path(self.path(name))
         folder.mkdir(parents=True, exist_ok=True)
         for file in self.list(name):

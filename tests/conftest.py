@@ -5,6 +5,7 @@ import os
 import random
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ ROOT = Path(__file__).parent.parent
 # nobody else's cluster, token auth, one thread as the project's workers have.
 HOME = Path(tempfile.mkdtemp(prefix="huggingtweets-tests-"))
 (HOME / "ray-token").write_text(secrets.token_hex(16))
+with socket.socket() as _probe:
+    _probe.bind(("127.0.0.1", 0))
+    S3_PORT = _probe.getsockname()[1]
 for _name in ("WANDB_API_KEY", "WANDB_MODE", "RAY_ADDRESS"):
     os.environ.pop(_name, None)
 os.environ |= {
@@ -30,6 +34,12 @@ os.environ |= {
     "RAY_AUTH_TOKEN_PATH": str(HOME / "ray-token"),
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONPATH": str(ROOT),
+    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{S3_PORT}",  # the fixture s3's
+    "AWS_ACCESS_KEY_ID": "tests",
+    "AWS_SECRET_ACCESS_KEY": "tests",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
 }
 WORDS = {
     "ada": ("engine", "wheel", "brass", "lever", "count", "number", "card", "loom", "weave", "pattern", "steam"),
@@ -50,6 +60,16 @@ def cluster() -> Iterator[str]:
     yield os.environ["RAY_ADDRESS"]
     del os.environ["RAY_ADDRESS"]
     session.stop_head()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[Any]:
+    """A real S3 server on loopback, the one that AWS_ENDPOINT_URL names."""
+    from s3 import S3Server
+
+    server = S3Server(S3_PORT)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -167,10 +167,18 @@ def test_any_causal_model_in_a_folder_is_a_base(make_fleet, huggingtweets, tmp_p
     assert json.loads(out)[0]["generated_text"].startswith("Engine")
 
 
-def test_a_blend_learns_from_both(make_fleet, huggingtweets):
-    path = make_fleet(("ada", "ben"), bots=[["Ben", "@ada"]])
-    code, out, err = huggingtweets("run", path, "--json")
-    assert code == 0, err
+def test_a_blend_learns_from_both_and_lives_in_an_object_store_that_fails_now_and_then(
+    make_fleet, huggingtweets, s3, tmp_path
+):
+    path = make_fleet(("ada", "ben"), bots=[["Ben", "@ada"]], storage="s3://fleets/blend")
+    s3.failures, failed = 0.05, s3.failed
+    try:
+        code, out, err = huggingtweets("run", path, "--json")
+        assert code == 0, err
+        assert huggingtweets("export", path, "ada-ben", "--to", tmp_path / "bot")[0] == 0
+    finally:
+        s3.failures = 0.0
+    assert s3.failed > failed
     assert statuses(out) == {"ada-ben": "trained"}
-    card = (folder_of(path, "ada-ben") / "README.md").read_text()
+    card = (tmp_path / "bot" / "README.md").read_text()
     assert "AI CYBORG" in card and "| Tweets kept | 130 | 130 |" in card
