@@ -1,5 +1,6 @@
 """What every reader gives: a Record for each tweet, a Reject for what could not be used."""
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from pipeline.fleet import handle_of
@@ -11,6 +12,12 @@ class Record(NamedTuple):
     text: str  # as the file has it, entities still escaped
     retweet: bool | None  # the format's flag; None where it has none
     line: int  # where in the file, from 1
+    # what the opt-in filters go by; None where the file does not say
+    created_at: datetime | None = None  # UTC, with its time zone
+    lang: str | None = None  # as the file has it: "en"
+    likes: int | None = None
+    reply: bool | None = None
+    quote: bool | None = None
 
 
 class Reject(NamedTuple):
