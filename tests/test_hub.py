@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from fake_hub import Hub
 from huggingface_hub import constants
 from pyarrow import fs
 
@@ -11,7 +12,6 @@ from pipeline import hub
 from pipeline.errors import UsageError, UserError
 from pipeline.progress import Progress
 from pipeline.store import Store
-from tests.fake_hub import Hub
 
 FILES = {
     "config.json": b"{}",
