@@ -16,8 +16,8 @@ import torch
 
 from pipeline import finetune, tweets
 from pipeline.clean import clean
-from pipeline.fleet import TweetSource
 from pipeline.model import ASSETS, load, separator_id
+from pipeline.settings import TweetSource
 
 
 def main() -> None:

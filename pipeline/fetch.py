@@ -22,7 +22,7 @@ import tweepy
 from requests.adapters import HTTPAdapter
 
 from pipeline.errors import UsageError, UserError, one_line
-from pipeline.fleet import handle_of
+from pipeline.names import handle_of
 from pipeline.progress import Progress
 
 _PAGE = 100  # tweets, the API's most

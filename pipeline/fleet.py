@@ -8,134 +8,15 @@ Relative paths start at the YAML's folder. Every key but `fleet` and `tweets` ha
 """
 
 import difflib
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import UsageError
-
-HANDLE = re.compile(r"[a-z0-9_]{1,15}")
-FLEET_NAME = re.compile(r"[a-z0-9_-]{1,63}")
-MAX_BLEND = 10  # people in one blend
-
-
-def handle_of(text: str) -> str | None:
-    """The handle in `text` in the form we keep it (lower case, no @), or None where it is not one."""
-    handle = text.strip().removeprefix("@")
-    # the Kelvin sign, for one, is an ASCII letter once it is lower-cased
-    return handle.lower() if handle.isascii() and HANDLE.fullmatch(handle.lower()) else None
-
-
-def bot_name(handles: list[str]) -> str:
-    """A bot's name: its handle, or a blend's sorted handles joined with "-"."""
-    return "-".join(sorted(handles))
-
-
-def is_bot_name(name: str) -> bool:
-    """Whether `name` can be a bot's: handles, sorted, without repeats, joined with "-"."""
-    handles = name.split("-")
-    return (
-        len(handles) <= MAX_BLEND
-        and all(HANDLE.fullmatch(handle) for handle in handles)
-        and handles == sorted(set(handles))
-    )
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TweetSource(Section):
-    """A file, folder, glob or URI of tweets; `handle` says whose they are where the file does not."""
-
-    path: str
-    handle: str | None = None
-
-    @field_validator("handle")
-    @classmethod
-    def _handle(cls, value: str | None) -> str | None:
-        if value is not None and handle_of(value) is None:
-            raise ValueError(f"{value!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
-        return handle_of(value) if value else None
-
-
-class Train(Section):
-    """The recipe (the original huggingtweets'; a base model can carry defaults of its own) and the lanes."""
-
-    epochs: int = Field(4, ge=1)
-    learning_rate: float = Field(1.372e-4, gt=0, allow_inf_nan=False)
-    batch_size: int = Field(1, ge=1)  # blocks per step and worker
-    block_size: int = Field(1024, ge=8)  # tokens
-    holdout: float = Field(0.1, gt=0, lt=1)  # share of the kept tweets that training never sees
-    lanes: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    workers_per_bot: int = Field(1, ge=1)
-    gpus_per_worker: float = Field(1.0, gt=0)  # on clusters with GPUs; 0.25 packs four lanes on one
-    zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
-    seed: int = Field(0, ge=0, lt=2**32)
-    retries: int = Field(1, ge=0)  # more tries for a bot that failed
-
-
-class Serve(Section):
-    endpoint: Literal["dedicated"] = "dedicated"
-    min_replicas: int = Field(0, ge=0)
-    max_replicas: int = Field(4, ge=1)
-    target_ongoing_requests: int = Field(8, ge=1)
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
-    cpus_per_replica: float = Field(0.1, gt=0)
-    gpus_per_replica: float = Field(0.0, ge=0)
-    idle_seconds: float = Field(300.0, ge=0)  # without requests, before a bot goes to sleep
-    deadline_seconds: float = Field(60.0, gt=0)  # for one request, a cold start included
-    max_queued_requests: int = Field(64, ge=1)  # for one bot, beyond those its replicas work on
-
-    @model_validator(mode="after")
-    def _replicas(self) -> "Serve":
-        if self.min_replicas > self.max_replicas:
-            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
-        return self
-
-
-class Wandb(Section):
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    project: str = "huggingtweets"
-    entity: str | None = None
-
-
-class Publish(Section):
-    dtype: Literal["float16", "float32"] = "float16"  # of the stored weights
-    private: bool = True  # the repositories that `publish --hub` makes
-
-
-class Pretrain(Section):
-    """The base model that `pretrain` makes: a GPT-2 and a byte-level BPE of these sizes."""
-
-    out: str = "./base"
-    vocab_size: int = Field(8192, ge=300)
-    n_layer: int = Field(4, ge=1)
-    n_head: int = Field(4, ge=1)
-    n_embd: int = Field(256, ge=8)
-    block_size: int = Field(256, ge=8)  # tokens; also the model's positions
-    epochs: int = Field(4, ge=1)
-    batch_size: int = Field(8, ge=1)  # blocks per step and worker
-    workers: int = Field(2, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    warmup_steps: int = Field(100, ge=0)
-    holdout: float = Field(0.02, gt=0, lt=1)
-    checkpoint_minutes: float = Field(5.0, gt=0)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = Field(0, ge=0, lt=2**32)
-    train_defaults: dict[str, Any] = {}  # `train` settings that bots on this base start from
-
-    @field_validator("train_defaults")
-    @classmethod
-    def _defaults(cls, value: dict[str, Any]) -> dict[str, Any]:
-        Train.model_validate(value)
-        return value
+from pipeline.names import FLEET_NAME, MAX_BLEND, bot_name, handle_of
+from pipeline.settings import Pretrain, Publish, Section, Serve, Train, TweetSource, Wandb
 
 
 class Fleet(Section):

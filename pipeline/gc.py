@@ -13,7 +13,8 @@ from typing import Any
 
 from pyarrow import fs
 
-from pipeline.fleet import Fleet, is_bot_name
+from pipeline.fleet import Fleet
+from pipeline.names import is_bot_name
 from pipeline.plan import current
 from pipeline.status import served
 from pipeline.store import Store

@@ -18,8 +18,10 @@ from pydantic import ValidationError
 from pipeline import model
 from pipeline.clean import MIN_CHARS, WARN_CHARS
 from pipeline.errors import UsageError, UserError
-from pipeline.fleet import Fleet, Train, explain, is_bot_name
+from pipeline.fleet import Fleet, explain
+from pipeline.names import is_bot_name
 from pipeline.prepare import Person, Prepared
+from pipeline.settings import Train
 from pipeline.store import Store
 
 RECIPE = 1  # raise it when training would give another model from the same inputs

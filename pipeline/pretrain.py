@@ -27,9 +27,10 @@ from ray.train.torch import TorchTrainer
 from pipeline import finetune, model, tweets
 from pipeline.clean import SEPARATOR
 from pipeline.errors import UserError
-from pipeline.fleet import Fleet, Pretrain
+from pipeline.fleet import Fleet
 from pipeline.prepare import cleaned
 from pipeline.progress import Progress
+from pipeline.settings import Pretrain
 from pipeline.store import Store, resolve
 
 _TOKENIZER_TEXTS = 500_000  # tweets are enough to learn a vocabulary from

@@ -19,8 +19,9 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 import pipeline
 import serve
 from pipeline.errors import UserError, one_line
-from pipeline.fleet import Fleet, TweetSource
+from pipeline.fleet import Fleet
 from pipeline.progress import Progress
+from pipeline.settings import TweetSource
 
 _MOST_BYTES = 400 * 2**20  # Ray refuses a working directory of 500 MiB
 _PORTABLE = ("__pycache__", "*.pyc")

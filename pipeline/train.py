@@ -24,10 +24,10 @@ from ray.train.torch import TorchTrainer
 
 from pipeline import evaluate, finetune, model, track
 from pipeline.errors import UserError, one_line
-from pipeline.fleet import Train
 from pipeline.plan import Bot, Job
 from pipeline.prepare import load_tweets
 from pipeline.progress import Progress
+from pipeline.settings import Train
 from pipeline.store import Store
 
 _STARTS = 4  # a lane that starts this often without finishing a bot gives up

@@ -15,7 +15,7 @@ from ray import serve
 from ray.serve import Application
 
 from pipeline.errors import one_line
-from pipeline.fleet import Serve
+from pipeline.settings import Serve
 from pipeline.store import Store
 
 ENGINE_BATCH = 32  # sequences that one replica decodes together

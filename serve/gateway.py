@@ -20,7 +20,7 @@ from ray import serve
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from starlette.exceptions import HTTPException
 
-from pipeline.fleet import is_bot_name
+from pipeline.names import is_bot_name
 from serve import schema
 from serve.schema import ApiError
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.fleet import MAX_BLEND, Fleet, bot_name, handle_of, is_bot_name, load
+from pipeline.fleet import Fleet, load
+from pipeline.names import MAX_BLEND, bot_name, handle_of, is_bot_name
 
 HANDLES = st.from_regex(r"[a-z0-9_]{1,15}", fullmatch=True)
 MINIMAL = "fleet: birds\ntweets: [wren.csv]\n"

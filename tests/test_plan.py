@@ -10,9 +10,10 @@ from pyarrow import fs
 
 from pipeline.clean import MIN_CHARS, WARN_CHARS
 from pipeline.errors import UsageError, UserError
-from pipeline.fleet import Fleet, Train
+from pipeline.fleet import Fleet
 from pipeline.plan import Bot, Job, current, plan, printable, read_json, recipe, survey, version
 from pipeline.prepare import Person, Prepared
+from pipeline.settings import Train
 from pipeline.store import Store
 
 BASE = {"config.json": b'{"n_positions": 256}', "train_defaults.json": b'{"block_size": 128, "epochs": 9}'}

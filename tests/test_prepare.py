@@ -9,8 +9,8 @@ from conftest import tweets_of, write_csv
 from pipeline import prepare, tweets
 from pipeline.clean import SEPARATOR, held_out
 from pipeline.errors import UserError
-from pipeline.fleet import TweetSource
 from pipeline.model import tokenizer_json
+from pipeline.settings import TweetSource
 from pipeline.store import Store, resolve
 
 pytestmark = pytest.mark.usefixtures("cluster")

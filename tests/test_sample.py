@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import tweets
 from pipeline.clean import MIN_CHARS, clean
-from pipeline.fleet import TweetSource
 from pipeline.model import ASSETS
+from pipeline.settings import TweetSource
 
 FILES = tweets.find([TweetSource(path=str(ASSETS / "sample"))])
 

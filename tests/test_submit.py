@@ -32,7 +32,7 @@ def test_the_jobs_folder_is_a_fleet_of_its_own(fleet, tmp_path):
     folder = tmp_path / "job"
     folder.mkdir()
     pack(fleet, folder)
-    assert (folder / "pipeline/cli.py").exists()
+    assert (folder / "pipeline/cli/__init__.py").exists()
     assert (folder / "serve/engine.py").exists()
     assert not list(folder.rglob("*.pyc"))
     there = load(folder / "fleet.yaml")

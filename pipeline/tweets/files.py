@@ -19,7 +19,8 @@ import pyarrow
 from pyarrow import fs
 
 from pipeline.errors import UserError, one_line
-from pipeline.fleet import TweetSource, handle_of
+from pipeline.names import handle_of
+from pipeline.settings import TweetSource
 from pipeline.store import resolve
 
 _EXPORT_PART = re.compile(r"tweets?(-part\d+)?\.js")

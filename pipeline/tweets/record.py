@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pipeline.fleet import handle_of
+from pipeline.names import handle_of
 
 
 class Record(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from pipeline.fleet import TweetSource
+from pipeline.settings import TweetSource
 from pipeline.tweets import files, find, read
 from pipeline.tweets.files import TweetFile
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clean import SEPARATOR, clean
-from pipeline.fleet import TweetSource
+from pipeline.settings import TweetSource
 from pipeline.tweets import Record, Reject, TweetFile, find, read
 from pipeline.tweets.csv_file import MAX_FIELD
 from pipeline.tweets.json_file import MAX_LINE

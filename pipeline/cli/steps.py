@@ -1,0 +1,134 @@
+"""From tweets to published bots: `run` and its steps, `status`, and `demo`, the whole of it on the sample."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipeline import fleet as fleets
+from pipeline.cli.options import BotsOption, DebugOption, FleetFile, JsonOption, SetOption, app, names_of, say_json
+from pipeline.fleet import Fleet
+from pipeline.progress import Progress
+from pipeline.session import session
+
+
+@app.command()
+def run(
+    fleet: FleetFile,
+    deploy: Annotated[bool, typer.Option("--deploy", help="also deploy the bots")] = False,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Every step, each only where its inputs changed."""
+    from pipeline.cli.serving import deploy_fleet
+    from pipeline.run import STEPS
+
+    report = _steps(fleet, list(STEPS), bots, set_, as_json)
+    if deploy:
+        report["deployed"] = deploy_fleet(fleets.load(fleet, set_), names_of(bots))
+    _finish(report, as_json)
+
+
+def _step_command(step: str, text: str) -> None:
+    @app.command(step, help=text)
+    def command(
+        fleet: FleetFile,
+        bots: BotsOption = None,
+        set_: SetOption = None,
+        as_json: JsonOption = False,
+        debug: DebugOption = False,
+    ) -> None:
+        _finish(_steps(fleet, [step], bots, set_, as_json), as_json)
+
+
+_step_command("prepare", "Read, clean, count and tokenise the tweets.")
+_step_command("train", "Train the bots that are prepared.")
+_step_command("evaluate", "Measure the held-out loss of trained bots.")
+
+
+@app.command()
+def publish(
+    fleet: FleetFile,
+    hub: Annotated[
+        str | None, typer.Option("--hub", metavar="ORG", help="also push to the Hugging Face hub (token in HF_TOKEN)")
+    ] = None,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make model folders with card and picture of trained bots."""
+    report = _steps(fleet, ["publish"], bots, set_, as_json)
+    if hub is not None:
+        report["pushed"] = _push(fleets.load(fleet, set_), names_of(bots), hub)
+    _finish(report, as_json)
+    if any(row["status"] == "failed" for row in report.get("pushed", [])):
+        raise typer.Exit(3)
+
+
+def _push(settings: Fleet, only: list[str] | None, org: str) -> list[dict[str, Any]]:
+    from pipeline.hub import push
+    from pipeline.run import versions
+
+    job, found = versions(settings, only)
+    with Progress() as progress:
+        return [vars(result) for result in push(job.store, found, org, settings.publish.private, progress)]
+
+
+@app.command()
+def status(
+    fleet: FleetFile,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """A table: each bot, its version, counts, loss, endpoint, last error."""
+    from pipeline.report import table
+    from pipeline.status import status as status_of
+
+    report, endpoints = status_of(fleets.load(fleet, set_), names_of(bots))
+    if as_json:
+        rows = [row | {"endpoint": endpoints.get(row["bot"])} for row in report["bots"]]
+        say_json(report | {"bots": rows})
+    else:
+        Console().print(table(report, endpoints))
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="exit when the bots have spoken")] = False,
+    storage: Annotated[Path, typer.Option(help="where the fleet is kept")] = Path("fleets"),
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """The whole thing on the bundled sample, ending in working endpoints."""
+    from pipeline.demo import demo as show
+
+    with session():
+        code = show(storage, set_ or [], once)
+    raise typer.Exit(code)
+
+
+def _steps(
+    fleet_file: Path, steps: list[str], bots: str | None, settings: list[str] | None, as_json: bool
+) -> dict[str, Any]:
+    from pipeline import run
+
+    with session(), Progress() as progress:
+        return run.run(fleets.load(fleet_file, settings), steps, progress, names_of(bots))
+
+
+def _finish(report: dict[str, Any], as_json: bool) -> None:
+    """Shows the report and leaves with the exit code that it deserves."""
+    from pipeline.report import table
+
+    if as_json:
+        say_json(report)
+    else:
+        Console(stderr=True).print(table(report))
+    if any(row["status"] == "failed" for row in report["bots"]):
+        raise typer.Exit(3)
