@@ -21,13 +21,14 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from starlette.exceptions import HTTPException
 
 from pipeline.names import is_bot_name
-from serve import schema
+from serve import schema, web
 from serve.schema import ApiError
 
 APP = "gateway"
 RETRY_SECONDS = 2
 log = logging.getLogger("ray.serve")
 http = FastAPI(title="huggingtweets", docs_url=None, redoc_url=None)
+http.include_router(web.router)
 
 
 def app_name(bot: str) -> str:
