@@ -1,16 +1,17 @@
 """A trained bot becomes a model folder that transformers loads as it is, with a card and a picture.
 
-    publish(job, bots, progress)
+    publish(job, bots, progress, done)
 
 `bots/{bot}/{version}/` is written whole or not at all; `bots/{bot}/current` follows last, in one step.
 """
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import model, picture, pool
+from pipeline import model, picture, pool, provenance
 from pipeline.plan import Bot, Job, read_json
 from pipeline.progress import Progress
 
@@ -19,8 +20,11 @@ _SAMPLES = 5
 _COUNTS = {"downloaded": "Tweets downloaded", "retweets": "Retweets", "short": "Short tweets", "kept": "Tweets kept"}
 
 
-def publish(job: Job, bots: list[Bot], progress: Progress) -> None:
-    """Publishes trained bots, on all the cluster's cores; one that cannot be published fails alone."""
+def publish(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot], None]) -> None:
+    """Publishes trained bots, on all the cluster's cores; one that cannot be published fails alone.
+
+    `done` hears of each that is published.
+    """
     tasks = [_task(bot) for bot in bots]
     by_name = {bot.name: bot for bot in bots}
     progress.start("publish", len(bots))
@@ -30,6 +34,7 @@ def publish(job: Job, bots: list[Bot], progress: Progress) -> None:
             bot.status, bot.reason = "failed", f"not published: {row['error']}"
             progress.advance(f"{bot.name} {bot.reason}")
         else:
+            done(bot)
             progress.advance(bot.name)
 
 
@@ -62,6 +67,8 @@ class Publisher(pool.Worker):
         files["README.md"] = card(self.job, task, metrics, samples).encode()
         files["predictions.png"] = picture.draw(task["handles"], PROMPT, samples)
         files["stats.json"] = _json(task["stats"])
+        files["samples.json"] = _json({"prompt": PROMPT, "samples": samples})
+        files[provenance.FILE] = self.store.read(f"{task['trained_folder']}/{provenance.FILE}")
         files["metrics.json"] = _json(metrics)
         return files
 

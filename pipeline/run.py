@@ -5,7 +5,7 @@ report = run(fleet, ["prepare", "train", "evaluate", "publish"], progress)
 
 from typing import Any
 
-from pipeline import evaluate, prepare, report, tweets
+from pipeline import evaluate, prepare, report, track, tweets
 from pipeline.errors import UserError
 from pipeline.fleet import Fleet
 from pipeline.plan import Bot, Job, current, open_job, plan, survey
@@ -29,7 +29,7 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
         if "evaluate" in steps:
             _evaluate(job, chosen, progress, anew=steps == ["evaluate"])
         if "publish" in steps:
-            _publish(job, [bot for bot in chosen if bot.status == "trained"], progress)
+            _publish(job, chosen, progress)
     finally:
         progress.end()
         written = report.write(job.store, fleet.fleet, bots, progress.seconds)
@@ -75,11 +75,15 @@ def _evaluate(job: Job, bots: list[Bot], progress: Progress, anew: bool) -> None
 
 
 def _publish(job: Job, bots: list[Bot], progress: Progress) -> None:
-    if bots:
-        from pipeline import publish
+    """Publishes what is trained; W&B hears of it, and of what it does not know yet from earlier commands."""
+    trained = [bot for bot in bots if bot.status == "trained"]
+    with track.tracker(job) as tracker:
+        tracker.add([bot for bot in bots if bot.status == "unchanged"])
+        if trained:
+            from pipeline import publish
 
-        ensure()
-        publish.publish(job, bots, progress)
+            ensure()
+            publish.publish(job, trained, progress, lambda bot: tracker.add([bot]))
 
 
 def _remark(bots: list[Bot], prepared: prepare.Prepared, progress: Progress) -> None:

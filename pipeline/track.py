@@ -1,9 +1,10 @@
-"""W&B, never in the way: an actor of its own writes one run per bot, beside training.
+"""W&B, never in the way: an actor of its own writes one run per published bot, from what is in the store.
 
-    with tracker(job) as actor:              # None where wandb.mode is disabled
-        actor.log.remote(bot, version, handles, result)
+    with tracker(job) as tracking:
+        tracking.add([bot])                  # returns at once
 
-Runs are written offline, in bulk from what a lane hands over (milliseconds each), and land under
+A bot's folder says all that its run needs (provenance.json, metrics.json): nothing listens while it trains,
+and what a crash left unwritten the next command writes. Runs are written offline, milliseconds each, to
 `{storage}/{fleet}/wandb/`, ready for `wandb sync`. With a key (WANDB_API_KEY or `wandb login`) the same
 folders are synced by a process of its own, with a time limit.
 """
@@ -16,17 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import ray
 
+from pipeline import provenance
 from pipeline.errors import one_line
-from pipeline.plan import Job
+from pipeline.plan import Bot, Job, read_json
+from pipeline.session import ensure
 from pipeline.store import Store
 
 log = logging.getLogger("huggingtweets")
+_PREFIX = len("offline-run-20260101_000000-")
 _FINISH_SECONDS = 60  # to wait at the end for what is still being written
 _SYNC_SECONDS = 120
 _WRITE_SECONDS = 30  # for W&B to write one run's file
@@ -49,27 +53,53 @@ def _has_key() -> bool:
 
 
 @contextlib.contextmanager
-def tracker(job: Job) -> Iterator[Any]:
-    """The tracker's actor for the length of the block; at the end it has written everything."""
-    mode = resolve_mode(job.fleet.wandb.mode)
-    if mode == "disabled":
-        yield None
-        return
-    config = job.train.model_dump() | {"base_model": job.fleet.base_model, "fleet": job.fleet.fleet}
-    actor: Any = (
-        ray.remote(cast(Any, Tracker)).options(num_cpus=0).remote(job.store, job.fleet.wandb.model_dump(), config)
-    )
+def tracker(job: Job) -> Iterator["Tracking"]:
+    """Takes published bots for the length of the block; at its end what was taken is written."""
+    tracking = Tracking(job, resolve_mode(job.fleet.wandb.mode))
     try:
-        yield actor
+        yield tracking
     finally:
+        for problem in tracking.finish():
+            log.warning("W&B: %s", problem)
+
+
+class Tracking:
+    """The driver's side: hands bots to an actor that starts with the first of them, and never waits for it."""
+
+    def __init__(self, job: Job, mode: str):
+        self.job, self.mode = job, mode
+        self.actor: Any = None
+        known = job.store.list("wandb") if mode != "disabled" else []
+        self.known = {name[_PREFIX:] for name in known}  # the runs' ids
+
+    def add(self, bots: Iterable[Bot]) -> None:
+        """Published bots: their runs are written, unless they are there."""
+        for bot in bots:
+            if self.mode != "disabled" and run_id(bot.name, bot.version or "") not in self.known:
+                self._start().write.remote(bot.name, bot.version)
+
+    def _start(self) -> Any:
+        if self.actor is None:
+            ensure()
+            remote: Any = ray.remote(cast(Any, Tracker)).options(num_cpus=0)
+            self.actor = remote.remote(self.job.store, self.job.fleet.fleet, self.job.fleet.wandb.model_dump())
+        return self.actor
+
+    def finish(self) -> list[str]:
+        """Waits a while for what is still being written; returns what went wrong, if anything."""
+        if self.actor is None:
+            return []
         try:
-            written, problems = ray.get(actor.finish.remote(), timeout=_FINISH_SECONDS)
-            if mode == "online" and written:
-                problems += _sync(job.store, written)
+            written, problems = ray.get(self.actor.finish.remote(), timeout=_FINISH_SECONDS)
+            if self.mode == "online" and written:
+                problems += _sync(self.job.store, written)
         except Exception as error:
             problems = [one_line(error)]
-        for problem in problems:
-            log.warning("W&B: %s", problem)
+        return problems
+
+
+def run_id(bot: str, version: str) -> str:
+    return f"{bot}-{version}"
 
 
 def _sync(store: Store, runs: list[str]) -> list[str]:
@@ -87,16 +117,19 @@ def _sync(store: Store, runs: list[str]) -> list[str]:
 class Tracker:
     """Writes runs into a scratch folder and moves each, whole, into the store."""
 
-    def __init__(self, store: Store, settings: dict[str, Any], config: dict[str, Any]):
-        self.store, self.settings, self.config = store, settings, config
+    def __init__(self, store: Store, fleet: str, settings: dict[str, Any]):
+        self.store, self.fleet, self.settings = store, fleet, settings
         self.problems: list[str] = []
         self.written: list[str] = []
 
-    def log(self, bot: str, version: str, handles: list[str], result: dict[str, Any]) -> None:
-        """One bot's run: hyperparameters, loss curve, held-out loss. A failure costs the run, not the bot."""
+    def write(self, bot: str, version: str) -> None:
+        """One bot's run: hyperparameters, loss curve, metrics. A failure costs the run, not the bot."""
         try:
             with tempfile.TemporaryDirectory() as scratch:
-                _write_run(Path(scratch), self.settings, self.config, bot, version, handles, result)
+                made, metrics = (
+                    read_json(self.store, f"bots/{bot}/{version}/{name}") for name in (provenance.FILE, "metrics.json")
+                )
+                _write_run(Path(scratch), self.settings, self.fleet, bot, version, made, metrics)
                 for run in Path(scratch, "wandb").glob("offline-run-*"):
                     name = f"wandb/{run.name}"
                     files = {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -113,11 +146,11 @@ class Tracker:
 def _write_run(
     folder: Path,
     settings: dict[str, Any],
-    config: dict[str, Any],
+    fleet: str,
     bot: str,
     version: str,
-    handles: list[str],
-    result: dict[str, Any],
+    made: dict[str, Any],
+    metrics: dict[str, Any],
 ) -> None:
     """One offline W&B run below `folder`, under a name that says what it is about."""
     import wandb
@@ -128,20 +161,20 @@ def _write_run(
     run = wandb.init(
         project=settings["project"],
         entity=settings["entity"],
-        group=config["fleet"],
+        group=fleet,
         job_type="train",
         name=bot,
-        id=f"{bot}-{version}",
+        id=run_id(bot, version),
         dir=str(folder),
         mode="offline",
         reinit="create_new",
-        config=config | {"bot": bot, "version": version, "handles": handles},
+        config=made["settings"] | {"fleet": fleet, "bot": bot, "version": version, "handles": bot.split("-")},
         settings=wandb.Settings(**lean),
     )
-    for step, (loss, rate) in enumerate(zip(result["losses"], result["rates"], strict=True), start=1):
+    for step, (loss, rate) in enumerate(zip(made["losses"], made["learning_rates"], strict=True), start=1):
         run.log({"train/loss": loss, "train/learning_rate": rate}, step=step)
-    summary = {f"held_out/{key}": value for key, value in result["metrics"]["held_out"].items()}
-    summary |= {f"train/{key}": value for key, value in result["metrics"]["train"].items() if key != "loss"}
+    summary = {f"held_out/{key}": value for key, value in metrics["held_out"].items()}
+    summary |= {f"train/{key}": value for key, value in metrics["train"].items() if key != "loss"}
     run.summary.update(summary)
     run.finish()
     _wait_until_written(next(folder.glob("wandb/offline-run-*/*.wandb")))

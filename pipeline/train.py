@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from pipeline import evaluate, finetune, model, track
+from pipeline import evaluate, finetune, model, provenance
 from pipeline.errors import UserError, one_line
 from pipeline.plan import Bot, Job
 from pipeline.prepare import load_tweets
@@ -44,6 +44,7 @@ class Task:
     folder: str  # in the store: where the model goes
     version: str
     tokens: int
+    digests: dict[str, str] = field(default_factory=dict)  # of each person's tweets
     failures: int = 0
     lane: str = ""  # that has it
     avoid: str | None = None  # the lane it failed in
@@ -124,19 +125,19 @@ class LaneConfig:
     store: Store
     settings: Train
     dtype: str
-    tracker: Any
+    base_model: dict[str, str]  # its name and its content's hash
 
 
 def train(job: Job, bots: list[Bot], progress: Progress) -> None:
     """Trains the bots and sets their status, metrics and seconds."""
     if not bots:
         return
-    tasks = [Task(bot.name, bot.handles, bot.trained_folder, bot.version or "", bot.tokens) for bot in bots]
+    tasks = [_task(bot) for bot in bots]
     queue: Any = ray.remote(cast(Any, Queue)).options(num_cpus=0, max_concurrency=1).remote(tasks, job.train.retries)
-    base = ray.put(job.base)
-    with track.tracker(job) as tracker, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+    base, about = ray.put(job.base), {"name": job.fleet.base_model, "hash": job.base_hash}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         lanes = [
-            _Lane(LaneConfig(f"lane-{i}", queue, base, job.store, job.train, job.fleet.publish.dtype, tracker), scratch)
+            _Lane(LaneConfig(f"lane-{i}", queue, base, job.store, job.train, job.fleet.publish.dtype, about), scratch)
             for i in range(_lane_count(job.train, len(bots)))
         ]
         progress.start("train", len(bots), f"{len(bots)} bots in {len(lanes)} lanes")
@@ -155,6 +156,11 @@ def train(job: Job, bots: list[Bot], progress: Progress) -> None:
                 break
             time.sleep(_POLL)
     _settle(bots, news, next((lane.error for lane in lanes if lane.error), None))
+
+
+def _task(bot: Bot) -> Task:
+    digests = {person.handle: person.digest for person in bot.people}
+    return Task(bot.name, bot.handles, bot.trained_folder, bot.version or "", bot.tokens, digests)
 
 
 def _told(name: str, news: dict[str, Any]) -> str:
@@ -342,13 +348,12 @@ def _train_bot(
 
 
 def _write(config: LaneConfig, task: Task, weights: bytes, result: dict[str, Any]) -> None:
-    """Beside training: the model into the store, its curve to the tracker, the news to the queue."""
+    """Beside training: the model and how it came to be into the store, the news to the queue."""
     try:
         training = {key: result[key] for key in ("metrics", "seconds")}
-        files = {model.WEIGHTS: weights, "training.json": json.dumps(training).encode()}
+        made = provenance.record(config.base_model, task.digests, config.settings, result["losses"], result["rates"])
+        files = {model.WEIGHTS: weights, provenance.FILE: made, "training.json": json.dumps(training).encode()}
         config.store.write_folder(task.folder, files)
-        if config.tracker is not None:
-            config.tracker.log.remote(task.bot, task.version, task.handles, result)
         ray.get(config.queue.finish.remote(config.lane, task.bot, training))
     except Exception as error:
         ray.get(config.queue.fail.remote(config.lane, task.bot, f"its model cannot be written: {one_line(error)}"))
