@@ -122,7 +122,10 @@ def _anchored(fleet: Fleet, folder: Path) -> Fleet:
     def absolute(path: str) -> str:
         return path if "://" in path else str(folder / Path(path).expanduser())
 
-    tweets = [source.model_copy(update={"path": absolute(source.path)}) for source in fleet.tweets]
+    tweets = [
+        source.model_copy(update={"path": absolute(source.path), "users": source.users and absolute(source.users)})
+        for source in fleet.tweets
+    ]
     base = fleet.base_model
     if base.startswith((".", "~", "/")) or (folder / base).is_dir():
         base = absolute(base)

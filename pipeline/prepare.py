@@ -27,21 +27,21 @@ from pipeline.clean import SEPARATOR, clean, held_out
 from pipeline.errors import UserError
 from pipeline.session import ensure
 from pipeline.store import Store
-from pipeline.tweets import Record, Reject, TweetFile
+from pipeline.tweets import Profile, Record, Reject, TweetFile
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 INDEX = "work/people.json"
 REJECTS = "rejects.jsonl"
-RULES = 1  # part of what prepared tweets depend on: raise it when readers or rules change
+RULES = 2  # part of what prepared tweets depend on: raise it when readers or rules change
 _CHUNK = 10_000  # tweets in a table, the unit that streams
 _SHARD_BYTES = 64 * 2**20  # of input per partition of the shuffle
 
 _SCHEMA = pa.schema(
     [
         ("handle", pa.string()),  # "" for a reject
-        ("verdict", pa.string()),  # kept, retweet, short, reject
+        ("verdict", pa.string()),  # kept, retweet, short, reject; profile: what a file says of the person
         ("id", pa.string()),
         ("text", pa.string()),  # cleaned; a reject's reason
         ("file", pa.string()),
@@ -59,6 +59,7 @@ class Person:
     chars: int  # of the kept text, joined with the separator
     tokens: int  # in training tweets
     digest: str  # of the kept tweets: their ids and texts, in a fixed order
+    name: str | None = None  # as it is displayed, where a file says
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,10 @@ def load_tweets(store: Store, handle: str) -> tuple[list[np.ndarray], list[np.nd
 
 
 def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float) -> str:
-    described = [[file.path, file.handle, file.size, file.mtime, file.problem] for file in files]
+    described = [
+        [file.path, file.handle, file.size, file.mtime, file.problem, file.columns, file.users, file.repair]
+        for file in files
+    ]
     return hashlib.sha256(json.dumps([described, tokenizer, holdout, RULES]).encode()).hexdigest()
 
 
@@ -147,7 +151,9 @@ def _clean_files(batch: Any) -> Iterator[pa.Table]:
         yield _table(rows)
 
 
-def _row(item: Record | Reject, path: str) -> tuple[str, str, str, str, str, int]:
+def _row(item: Record | Reject | Profile, path: str) -> tuple[str, str, str, str, str, int]:
+    if isinstance(item, Profile):
+        return item.handle, "profile", "", item.name or "", path, 0
     if isinstance(item, Reject):
         return "", "reject", "", item.reason, path, item.line
     verdict, text = clean(item.text, item.retweet)
@@ -174,6 +180,8 @@ def _finish(group: Any, store: Store, tokenizer: str, holdout: float, problems: 
     if group.num_rows == 0:
         return {"handle": [], "summary": []}
     handle = group["handle"][0].as_py()
+    if handle and all(verdict == "profile" for verdict in group["verdict"].to_pylist()):
+        return {"handle": [], "summary": []}  # somebody that a users table or another's tweets mention
     summary = _person(handle, group, store, tokenizer, holdout) if handle else _rejects(group, store, problems)
     return {"handle": [handle], "summary": [json.dumps(summary)]}
 
@@ -195,11 +203,15 @@ def _reject_lines(entries: list[tuple[str, int, str]]) -> bytes:
 def _person(handle: str, group: pa.Table, store: Store, tokenizer: str, holdout: float) -> dict[str, Any]:
     """Counts a person's tweets, tokenises the kept ones and writes them to the store."""
     seen: set[str] = set()
+    name: str | None = None
     verdicts = {"retweet": 0, "short": 0, "kept": 0}
     kept: list[tuple[str, str]] = []
     group = group.sort_by([("file", "ascending"), ("line", "ascending")])
     columns = (group[name].to_pylist() for name in ("verdict", "id", "text"))
     for verdict, id, text in zip(*columns, strict=True):
+        if verdict == "profile":
+            name = name or text or None
+            continue
         if id and id in seen:
             continue  # the same tweet in several files counts once
         seen.add(id)
@@ -224,7 +236,7 @@ def _person(handle: str, group: pa.Table, store: Store, tokenizer: str, holdout:
     }
     training = sum(len(ids) + 1 for ids, out in zip(tokens, outs, strict=True) if not out)
     digest = hashlib.sha256(json.dumps(kept).encode()).hexdigest()
-    return asdict(Person(handle, counts, len(SEPARATOR.join(texts)), training, digest))
+    return asdict(Person(handle, counts, len(SEPARATOR.join(texts)), training, digest, name))
 
 
 @lru_cache(maxsize=1)

@@ -16,11 +16,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+TweetField = Literal["text", "id", "handle", "created_at", "lang", "likes", "retweet", "reply", "quote"]
+
+
 class TweetSource(Section):
     """A file, folder, glob or URI of tweets; `handle` says whose they are where the file does not."""
 
     path: str
     handle: str | None = None
+    # our fields by the names that the file has for them, where they are unusual: {text: body, handle: who};
+    # null leaves a field alone that would be found by its usual name
+    columns: dict[TweetField, str | None] = {}
+    users: str | None = None  # a table of accounts, in the same storage, for tweets that name only the user's id
+    repair: bool = False  # mend text that was once decoded with the wrong encoding (mojibake)
 
     @field_validator("handle")
     @classmethod

@@ -31,7 +31,10 @@ _SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|gz|zst))+$", re.IGNORE
 
 @dataclass(frozen=True)
 class TweetFile:
-    """One file of tweets. `handle`: whose it is where a record does not say; `problem`: why it is unusable."""
+    """One file of tweets. `handle`: whose it is where a record does not say; `problem`: why it is unusable.
+
+    `columns`, `users` and `repair` are the fleet file's (settings.TweetSource); `named` where it gives the handle.
+    """
 
     path: str
     handle: str | None = None
@@ -39,6 +42,10 @@ class TweetFile:
     mtime: float = 0.0  # seconds since the epoch
     filesystem: fs.FileSystem = field(default_factory=fs.LocalFileSystem)
     problem: str | None = None
+    named: bool = False
+    columns: dict[str, str | None] = field(default_factory=dict)
+    users: str | None = None
+    repair: bool = False
 
 
 def find(sources: list[TweetSource]) -> list[TweetFile]:
@@ -75,7 +82,7 @@ def _files(source: TweetSource) -> list[TweetFile]:
         for folder in folders:
             infos += _folder(filesystem, folder.path)
             problem = "no file in the folder"
-        files = [_file(filesystem, info, source.handle) for info in infos]
+        files = [_file(filesystem, info, source) for info in infos]
     except (OSError, UserError) as error:
         files, problem = [], one_line(error)
     stem = source.handle or handle_of(_stem(source.path))
@@ -126,12 +133,24 @@ def _hidden(path: str, depth: int) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.split("/")[depth:])
 
 
-def _file(filesystem: fs.FileSystem, info: fs.FileInfo, handle: str | None) -> TweetFile:
+def _file(filesystem: fs.FileSystem, info: fs.FileInfo, source: TweetSource) -> TweetFile:
+    handle = source.handle
     if handle is None and _EXPORT_PART.fullmatch(info.base_name):
         handle = _export_handle(filesystem, info.path)
     elif handle is None:
         handle = handle_of(_stem(info.path))
-    return TweetFile(info.path, handle, info.size or 0, info.mtime_ns / 1e9 if info.mtime_ns else 0.0, filesystem)
+    mtime = info.mtime_ns / 1e9 if info.mtime_ns else 0.0
+    return TweetFile(
+        info.path,
+        handle,
+        info.size or 0,
+        mtime,
+        filesystem,
+        named=source.handle is not None,
+        columns={str(ours): theirs for ours, theirs in source.columns.items()},
+        users=resolve(source.users)[1] if source.users else None,
+        repair=source.repair,
+    )
 
 
 def _stem(path: str) -> str:

@@ -1,9 +1,15 @@
-"""What every reader gives: a Record for each tweet, a Reject for what could not be used."""
+"""What the readers give: a Record for each tweet, a Reject for what could not be used, a Profile for an account.
+
+A reader yields rows: plain tuples in the order of Record's fields, with the values as the file has them.
+`batch.py` validates them column by column; `Record` is one row of the result, for those who want single tweets.
+"""
 
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pipeline.names import handle_of
+import pyarrow as pa
+
+Row = tuple[Any, ...]  # Record's fields in their order, not yet validated
 
 
 class Record(NamedTuple):
@@ -25,22 +31,27 @@ class Reject(NamedTuple):
     reason: str
 
 
-def record(handle: Any, id: Any, text: Any, retweet: bool | None, line: int) -> Record | Reject:
-    """A Record of raw values, or the Reject that says which of them is unusable."""
-    if not isinstance(text, str):
-        return Reject(line, "no text")
-    if handle is None or handle == "":
-        return Reject(line, "no handle in the record, and the file's name is none")
-    known = handle_of(str(handle))
-    if known is None:
-        return Reject(line, f"not a handle: {str(handle)[:40]!r}")
-    return Record(known, "" if id is None else _whole(str(id)), _whole(text), retweet, line)
+class Profile(NamedTuple):
+    """What a file says of an account beside its tweets, for the model card."""
+
+    handle: str
+    name: str | None  # as it is displayed: "Bill Nye"
+    picture: bytes | None = None  # where the file comes with one
+    url: str | None = None  # of the picture, where the file only says where it was
+    id: str | None = None  # of the account
 
 
-def _whole(text: str) -> str:
-    """The text with lone surrogates replaced: JSON can spell them, UTF-8 cannot."""
-    try:
-        text.encode()
-        return text
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+SCHEMA = pa.schema(
+    [
+        ("handle", pa.string()),
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("retweet", pa.bool_()),
+        ("line", pa.int64()),
+        ("created_at", pa.timestamp("s", "UTC")),
+        ("lang", pa.string()),
+        ("likes", pa.int64()),
+        ("reply", pa.bool_()),
+        ("quote", pa.bool_()),
+    ]
+)

@@ -90,7 +90,6 @@ def test_an_empty_file_is_one_reject(items, content):
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         b"\0" * 10_000,
         b"a" * 3 * MAX_FIELD,  # no line ends: not even a header
-        "text,id".encode("utf-16"),
         b"<html><body>tweets</body></html>",
     ],
 )
@@ -135,11 +134,20 @@ def test_in_an_array_the_line_is_where_the_tweet_begins(items):
     assert rejects(found) == [(5, "not a JSON object"), (6, "no text")]
 
 
-@pytest.mark.parametrize("rest", ["", ",", ', {"text": "b', ', {"text" "b"}, {"text": "c"}]', ", nonsense]"])
+@pytest.mark.parametrize("rest", ["", ",", ', {"text": "b', ', {"text" "b"', ", nonsense]"])
 def test_an_array_that_breaks_off_gives_what_came_before_and_one_reject(items, rest):
     found = items('[{"text": "a"}' + rest)
     assert texts(found) == ["a"]
     assert len(rejects(found)) == 1
+
+
+@pytest.mark.parametrize(
+    "bad", ['{"text" "b"}', '{"text": "\\x"}', '[{"}": 1}}', '{"text": ' + "[" * 5000 + "]" * 5000 + "}"]
+)
+def test_a_broken_item_of_an_array_costs_that_item_alone(items, bad):
+    found = items('[{"text": "a"},\n' + bad + ',\n{"text": "c"}]')
+    assert texts(found) == ["a", "c"]
+    assert [line for line, _ in rejects(found)] == [2]
 
 
 def test_what_follows_an_array_is_not_lost_in_silence(items):
@@ -268,8 +276,10 @@ def test_a_csv_row_that_is_not_utf8_costs_that_row_alone(items):
     assert rejects(found) == [(3, "not UTF-8")]
 
 
-def test_a_csv_row_with_nul_bytes_costs_nothing_else(items):
-    assert texts(items(b"id,text\n1,first\n2,a\0b\n3,last\n"))[::2] == ["first", "last"]
+def test_a_row_with_a_nul_byte_in_its_text_costs_that_row_alone(items):
+    found = items(b"id,text\n1,first\n2,a\0b\n3,last\n")
+    assert texts(found) == ["first", "last"]
+    assert rejects(found) == [(3, "a NUL byte in the text")]
 
 
 def test_a_csv_row_without_the_text_column_is_rejected_and_blank_lines_are_nothing(items):
@@ -306,7 +316,10 @@ def test_the_csv_flag_says_what_is_a_retweet(items, column, value, flag):
 
 def test_an_export_has_no_flag_and_needs_an_owner(items):
     content = export({"id_str": "7", "full_text": "RT @robin: tea", "retweeted": False}, {"id_str": "8"})
-    assert items(content) == [Record("wren", "7", "RT @robin: tea", None, 2), Reject(9, "no text")]
+    assert items(content) == [
+        Record("wren", "7", "RT @robin: tea", None, 2, reply=False, quote=False),
+        Reject(9, "no text"),
+    ]
     [(line, reason)] = rejects(items(content, handle=None))
     assert line == 0
     assert "{path: …, handle: …}" in reason

@@ -1,0 +1,127 @@
+"""Dates as tweet files write them, a column at a time, to UTC.
+
+timestamps(["Tue May 03 20:15:31 +0000 2016", None])    # [2016-05-03 20:15:31Z, null], no bad ones
+
+Known are ISO 8601, X's own form, seconds or milliseconds since 1970, and what spreadsheets make of dates. A date
+without a time zone counts as UTC; of two readings (3/5/2016) the month comes first unless that cannot be.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+TYPE = pa.timestamp("s", "UTC")
+_FIRST, _LAST = 0, 4_102_444_800  # 1970 and 2100; what lies outside is no tweet's date
+_NOTHING = ("", "nan", "nat", "none", "null")
+_FORMATS = (
+    "%a %b %d %H:%M:%S +0000 %Y",  # X's own
+    "%a %b %d %H:%M:%S %z %Y",
+    "%Y-%m-%d %H:%M:%S %z",
+    "%Y-%m-%d %H:%M:%S %Z",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %I:%M %p",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%m/%d/%Y",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y",
+    "%m-%d-%Y %H:%M:%S",
+    "%m/%d/%y %H:%M",
+    "%m/%d/%y",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%B %d, %Y at %I:%M%p",
+    "%I:%M %p · %b %d, %Y",
+    "%I:%M %p - %d %b %Y",
+    "%a, %d %b %Y %H:%M:%S %z",
+)
+
+
+def timestamps(values: Sequence[Any]) -> tuple[pa.Array, list[int]]:
+    """The values as an Arrow column of `TYPE`, and the positions of those that are no dates (null there)."""
+    if all(value is None for value in values):
+        return pa.nulls(len(values), TYPE), []
+    column = _column(values)
+    bad = pc.and_(column.is_null(), pa.array([not _nothing(value) for value in values]))
+    return column, [i for i, wrong in enumerate(bad.to_pylist()) if wrong] if pc.any(bad).as_py() else []
+
+
+def _nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING)
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """One reading for the whole column where there is one; else each value on its own."""
+    try:
+        texts = pa.array(values, pa.string())
+    except (TypeError, ValueError):  # numbers, or a mixture
+        return pa.array([_single(value) for value in values], TYPE)
+    if texts.null_count == 0:  # the common case, at the speed of a kernel
+        for kind in (TYPE, pa.timestamp("s"), pa.timestamp("us", "UTC"), pa.timestamp("us")):
+            try:
+                return _bounded(_utc(texts.cast(kind)))
+            except pa.ArrowInvalid:
+                continue
+    blank = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), value_set=pa.array(_NOTHING))
+    texts = pc.if_else(blank, None, texts)
+    for form in _FORMATS:
+        if (read := _strptime(texts, form)).null_count == texts.null_count:
+            return _bounded(read)
+    return pa.array([_single(value) for value in texts.to_pylist()], TYPE)
+
+
+def _strptime(texts: pa.Array, form: str) -> pa.Array:
+    return _utc(pc.strptime(texts, format=form, unit="s", error_is_null=True))
+
+
+def _utc(column: pa.Array) -> pa.Array:
+    if column.type.tz is None:
+        column = pc.assume_timezone(column, "UTC")
+    return column.cast(TYPE, safe=False)
+
+
+def _bounded(column: pa.Array) -> pa.Array:
+    seconds = column.cast(pa.int64())
+    inside = pc.and_(pc.greater_equal(seconds, _FIRST), pc.less(seconds, _LAST))
+    return column if pc.all(inside).as_py() in (True, None) else pc.if_else(inside, column, pa.scalar(None, TYPE))
+
+
+def _single(value: Any) -> int | None:
+    """Seconds since 1970, or None for what is no date."""
+    if _nothing(value) or isinstance(value, bool):
+        return None
+    try:
+        if isinstance(value, datetime):
+            seconds = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        elif isinstance(value, int | float) or value.strip().isdecimal():
+            seconds = float(value)
+            while seconds > 1e11:  # milli-, micro- or nanoseconds
+                seconds /= 1000
+        else:
+            read = _text(value.strip())
+            if read is None:
+                return None
+            seconds = read.timestamp()
+        return int(seconds) if _FIRST <= seconds < _LAST else None
+    except (ValueError, OverflowError, AttributeError, OSError):
+        return None
+
+
+def _text(value: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        text = pa.array([value])
+        reads = (_strptime(text, form)[0].as_py() for form in _FORMATS)
+        return next((read for read in reads if read is not None), None)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

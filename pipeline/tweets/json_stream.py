@@ -1,0 +1,144 @@
+"""JSON values out of a stream too long to hold: the items of an array, or documents one after the other.
+
+    for line, value in values(stream): ...         # a Reject in the place of a value that is broken
+
+What is broken is skipped up to where its brackets close, so that one bad item costs one item.
+"""
+
+import codecs
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.tweets.record import Reject
+
+MAX_VALUE = 16 * 2**20  # characters; a longer item is no tweet
+_CHUNK = 2**20  # bytes read at a time
+_SPACE = re.compile(r"[\s,\ufeff]*")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\]"]', re.DOTALL)
+
+
+def values(stream: io.BufferedReader, start: str = "") -> Iterator[tuple[int, Any]]:
+    """(line, value) for each item of the array that the stream holds, else for each value in it.
+
+    `start`: a pattern for what comes before, such as the assignment of a script.
+    """
+    window = _Window(stream)
+    if start and (before := re.match(start, window.text)):
+        window.at = before.end()
+    window.skip()
+    array = window.text.startswith("[", window.at)
+    if array:
+        window.at += 1
+    elif start:
+        yield window.line(), Reject(window.line(), "no list of tweets in it")
+        return
+    while window.skip():
+        if array and window.text[window.at] == "]":
+            yield from _rest(window)
+            return
+        line = window.line()
+        value = window.value()
+        if value is _Window.LOST:
+            yield line, Reject(line, f"broken JSON, nothing readable from here on: {window.problem}")
+            return
+        yield line, Reject(line, window.problem) if value is _Window.BROKEN else value
+    if array:
+        yield window.line(), Reject(window.line(), "the list of tweets breaks off")
+
+
+def _rest(window: "_Window") -> Iterator[tuple[int, Reject]]:
+    """What follows the end of the array, which should be nothing."""
+    line = window.line()
+    window.at += 1
+    while window.skip():
+        if window.text[window.at] != ";":
+            yield line, Reject(line, "the list of tweets ends here; what follows it is not read")
+            return
+        window.at += 1
+
+
+class _Window:
+    """The part of the stream that is being parsed: `text`, of which `at` characters are done with."""
+
+    BROKEN, LOST = object(), object()
+
+    def __init__(self, stream: io.BufferedReader):
+        self.text, self.at, self.problem = "", 0, ""
+        self._stream, self._ended = stream, False
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
+        self._parse = json.JSONDecoder().raw_decode
+        self._line, self._counted = 1, 0
+        self.more()
+
+    def line(self) -> int:
+        """The line that `at` is in."""
+        self._line += self.text.count("\n", self._counted, self.at)
+        self._counted = self.at
+        return self._line
+
+    def more(self) -> bool:
+        """Reads on, letting go of what is done with; False at the end of the stream."""
+        if self._ended:
+            return False
+        self.line()
+        rest = self.text[self.at :]
+        data = self._stream.read(max(_CHUNK, len(rest)))  # doubling keeps trying again linear
+        self._ended = not data
+        self.text = rest + self._decoder.decode(data, final=self._ended)
+        self.at = self._counted = 0
+        return True
+
+    def skip(self) -> bool:
+        """Goes on to the next character that is neither white space nor a comma; False where there is none."""
+        while True:
+            self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
+            if self.at < len(self.text):
+                return True
+            if not self.more():
+                return False
+
+    def value(self) -> Any:
+        """The value at `at`, which moves on behind it; BROKEN or LOST, with the `problem`, where it is none."""
+        while True:
+            try:
+                value, end = self._parse(self.text, self.at)
+                whole = end < len(self.text) or type(value) is dict
+                problem = "" if self._is_utf8(self.at, end) else "not UTF-8"
+            except (ValueError, RecursionError) as error:
+                problem = f"broken JSON: {error}"
+                end, whole = self._closing()
+            if whole:
+                self.at, self.problem = end, problem
+                return self.BROKEN if problem else value
+            if len(self.text) - self.at > MAX_VALUE:
+                problem = f"an item of over {MAX_VALUE // 2**20} MiB"
+            elif self.more():
+                continue
+            elif not problem:  # a number or the like, last in the file
+                self.at = end
+                return value
+            self.problem = problem.removeprefix("broken JSON: ")
+            return self.LOST
+
+    def _is_utf8(self, start: int, end: int) -> bool:
+        try:
+            self.text[start:end].encode()
+            return True
+        except UnicodeEncodeError:
+            return False
+
+    def _closing(self) -> tuple[int, bool]:
+        """Where the brackets that open at `at` are closed, and whether they are."""
+        depth = 0
+        if self.text[self.at] in "{[":
+            for token in _TOKEN.finditer(self.text, self.at):
+                kind = token[0]
+                if kind == '"':
+                    break  # a string that does not end
+                depth += (kind in "{[") - (kind in "}]")
+                if depth == 0:
+                    return token.end(), True
+        return self.at, False
