@@ -1,50 +1,36 @@
-"""Weights and batched decoding, no Ray: a model that answers many requests at once.
+"""Batched decoding, no Ray: a model that answers many requests at once.
 
     engine = Engine(folder)
     engine.generate([Request("My dream is", Parameters(num_return_sequences=3))])[0][0].text
 
 Continuous batching: a request joins at the next step, a finished or cancelled one leaves at once. The
-sequences at work stand in the first rows of one static key-value cache, each with a length of its own;
-a leaving row is overwritten by the last one, so nothing is ever padded anew. What a seeded request says
-depends on its seed alone, not on the batch.
+sequences at work stand in the first rows of one static key-value cache (kv.py), each with a length of its
+own; network.py computes their logits, sampling.py chooses their tokens, text.py makes text of these. What a
+seeded request says depends on its seed alone, not on the batch. docs/engine.md tells why, and how fast it is.
 """
 
 import queue
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from torch import Tensor
 
-from pipeline.model import load_model, load_tokenizer, load_weights, positions, separator_id
-from serve.schema import Parameters
+from serve.kv import KVCache, Span
+from serve.network import LOOK_BACK, ROWS, load_network
+from serve.request import Choice, Logprob, Piece, Request
+from serve.sampling import penalise, sample
+from serve.text import Text, Vocabulary
 
 MAX_TOKENS = 160  # in all, prompt included, unless asked otherwise: the original's
 MIN_TOKENS = 10
-_LONGEST = 2048  # positions the cache holds at most
-
-
-@dataclass
-class Choice:
-    text: str  # what was generated, without the prompt
-    tokens: int
-    finish_reason: str  # stop, length, cancelled
-
-
-@dataclass
-class Request:
-    prompt: str
-    parameters: Parameters = field(default_factory=lambda: Parameters())
-    on_done: Callable[[list[Choice]], None] = lambda choices: None
-    cancelled: bool = False
-    choices: dict[int, Choice] = field(default_factory=dict)
+_LONGEST = 2048  # positions that a sequence has at most
+_PROMPTS = 512  # prompt tokens read between two steps, so that long prompts do not hold up the others
 
 
 @dataclass
@@ -57,103 +43,55 @@ class _Sequence:
     max_new: int
     min_new: int
     rng: np.random.Generator
+    text: Text
     ids: list[int] = field(default_factory=list)  # generated so far
+    said: list[str] = field(default_factory=list)  # their text
+    logprobs: list[Logprob] = field(default_factory=list)
 
     @property
     def length(self) -> int:
         return len(self.prompt) + len(self.ids)
 
 
-class _Rows:
-    """Which rows of the cache a forward pass works on, where it writes, and how far it looks back."""
-
-    first, count, span = 0, 0, 0
-    at = torch.zeros(0, dtype=torch.long)  # [count]: each row's next position
-
-
-class _SlotLayer(CacheLayerMixin):
-    """One layer's keys and values, [rows, heads, positions, dim]; written where `_Rows` says."""
-
-    is_sliding = False
-
-    def __init__(self, rows: _Rows, max_batch: int, capacity: int):
-        super().__init__()
-        self.rows, self.max_batch, self.capacity = rows, max_batch, capacity
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        def room(states: torch.Tensor) -> torch.Tensor:
-            return states.new_zeros(self.max_batch, states.shape[1], self.capacity, states.shape[3])
-
-        self.keys, self.values, self.is_initialized = room(key_states), room(value_states), True
-
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        rows = slice(self.rows.first, self.rows.first + self.rows.count)
-        keys, values = self.keys[rows], self.values[rows]
-        new = key_states.shape[2]
-        if new == 1:
-            row = torch.arange(self.rows.count, device=keys.device)
-            keys[row, :, self.rows.at] = key_states[:, :, 0]
-            values[row, :, self.rows.at] = value_states[:, :, 0]
-        else:
-            keys[:, :, :new] = key_states
-            values[:, :, :new] = value_states
-        return keys[:, :, : self.rows.span], values[:, :, : self.rows.span]
-
-    def copy_row(self, source: int, target: int, length: int) -> None:
-        self.keys[target, :, :length] = self.keys[source, :, :length]
-        self.values[target, :, :length] = self.values[source, :, :length]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.rows.span, 0
-
-    def get_seq_length(self) -> int:
-        return 0  # positions are always given
-
-    def get_max_length(self) -> int:
-        return self.capacity
-
-
 class Engine:
     """A model folder, ready to answer. Not thread-safe: one thread adds requests and steps."""
 
     def __init__(self, folder: Path, max_batch: int = 32):
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        self.model: Any = load_model(folder).eval()
-        self.model.to(self.device, dtype)
-        self.tokenizer = load_tokenizer(folder)
-        self.separator = separator_id(self.tokenizer)
+        cuda = torch.cuda.is_available()
+        self.device = torch.device("cuda" if cuda else "cpu")
+        self.vocabulary = Vocabulary.of(folder)
+        self.separator = self.vocabulary.separator
+        self.network = load_network(folder, self.device, torch.bfloat16 if cuda else torch.float32)
+        self.capacity = min(self.network.positions or _LONGEST, _LONGEST)
         self.max_batch = max_batch
-        self.capacity = min(positions(self.model.config.to_dict()) or _LONGEST, _LONGEST)
-        self._rows = _Rows()
-        layers = self.model.config.num_hidden_layers
-        self._layers = [_SlotLayer(self._rows, max_batch, self.capacity) for _ in range(layers)]
-        self._cache = Cache(layers=list(self._layers))
+        # On a GPU other numbers of rows may mean other kernels, whose results differ in the last bits; there a
+        # step always has all rows, which costs it little, and prompts are read one by one.
+        self._rows, self._together = (max_batch, 1) if cuda else (ROWS, max_batch)
+        self._cache = KVCache(self.network.layers)
         self._waiting: deque[_Sequence] = deque()
         self._active: list[_Sequence] = []
-        self._last = torch.zeros(max_batch, dtype=torch.long)  # each row's newest token
-        breaks = [i for i in range(len(self.tokenizer)) if "\n" in self.tokenizer.decode([i])]
-        self._line_breaks = set(breaks)
 
     @property
     def busy(self) -> bool:
         return bool(self._waiting or self._active)
 
+    @property
+    def bytes(self) -> int:
+        """The memory it holds: weights, and the cache of the sequences at work (none when idle)."""
+        return self.network.bytes + self._cache.bytes
+
     def clear(self) -> None:
         """Forgets all requests."""
         self._waiting.clear()
         self._active.clear()
+        self._cache.release()
 
     def load_weights(self, path: Path) -> None:
-        """Takes over another bot's weights of the same shapes, in place; nothing may be under way."""
-        load_weights(self.model, path)
+        """Takes over another bot's weights of the same shapes; nothing may be under way.
+
+        Raises ValueError where they are another model's.
+        """
+        self.network.load(path)
 
     def add(self, request: Request) -> None:
         """Queues a request; `on_done` is called, in a later `step`, with its choices in order.
@@ -161,18 +99,21 @@ class Engine:
         Raises ValueError where the prompt leaves no room for an answer.
         """
         parameters = request.parameters
-        prompt = self.tokenizer.encode(request.prompt, add_special_tokens=False, split_special_tokens=True)
-        prompt = [self.separator, *prompt]
+        text = self.vocabulary.encode(request.prompt)
+        prompt = [self.separator, *text]
         room = self.capacity - len(prompt)
         if room < 1:
             raise ValueError(f"the prompt has {len(prompt)} tokens, and this bot takes {self.capacity - 1}")
+        request.prompt_tokens = len(prompt)
         max_new = min(parameters.max_new_tokens or max(1, MAX_TOKENS - len(prompt)), room)
         default_min = max(0, MIN_TOKENS - len(prompt))
         min_new = min(default_min if parameters.min_new_tokens is None else parameters.min_new_tokens, max_new)
         seed = secrets.randbits(63) if parameters.seed is None else parameters.seed
+        stops = ("\n", *parameters.stop)
         for index in range(parameters.num_return_sequences):
             rng = np.random.default_rng([seed, index])
-            self._waiting.append(_Sequence(request, index, prompt, max_new, min_new, rng))
+            said = Text(self.vocabulary, text, stops)
+            self._waiting.append(_Sequence(request, index, prompt, max_new, min_new, rng, said))
 
     def generate(self, requests: list[Request]) -> list[list[Choice]]:
         """Answers all requests, in bulk; each answer is the request's choices in order."""
@@ -186,86 +127,111 @@ class Engine:
     def step(self) -> None:
         """One token for every sequence at work, after letting waiting ones in and cancelled ones go."""
         self._drop_cancelled()
-        while self._waiting and len(self._active) < self.max_batch:
+        if self._waiting and len(self._active) < self.max_batch:
             self._admit()
-        if not self._active:
-            return
-        count = len(self._active)
-        lengths = [sequence.length for sequence in self._active]
-        at = torch.tensor(lengths, device=self.device) - 1  # the newest token is not in the cache yet
-        rows = self._rows
-        rows.first, rows.count, rows.at, rows.span = 0, count, at, max(lengths)
-        seen = torch.arange(rows.span, device=self.device)[None, :] <= at[:, None]
-        logits = self.model(
-            input_ids=self._last[:count, None].to(self.device),
-            position_ids=at[:, None],
-            attention_mask=seen[:, None, None, :],
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        self._take(logits, list(range(count)))
+        if self._active:
+            self._advance()
+        if not self.busy:
+            self._cache.release()
+
+    def _advance(self) -> None:
+        """One pass over the newest token of each row; those beyond the sequences are there for the shape."""
+        rows, spare = len(self._active), max(0, self._rows - len(self._active))
+        tokens = [[sequence.ids[-1]] for sequence in self._active] + [[self.separator]] * spare
+        newest = [sequence.length - 1 for sequence in self._active] + [0] * spare
+        at = torch.tensor(newest, device=self.device)
+        span = Span(torch.arange(rows + spare, device=self.device), _padded(max(newest) + 1), at=at)
+        self._cache.reserve(rows + spare, span.length)
+        logits = self.network(
+            torch.tensor(tokens, device=self.device), at[:, None], torch.zeros_like(at), span, self._cache
+        )
+        self._take(logits[:rows], list(range(rows)))
 
     def _admit(self) -> None:
-        """Brings the first waiting request's choices to work: one pass over the prompt serves them all."""
-        first = self._waiting[0]
-        row, length = len(self._active), len(first.prompt)
-        members: list[_Sequence] = []
-        while self._waiting and self._waiting[0].request is first.request and row + len(members) < self.max_batch:
-            members.append(self._waiting.popleft())
-        rows = self._rows
-        rows.first, rows.count, rows.span = row, 1, length
-        rows.at = torch.zeros(1, dtype=torch.long, device=self.device)
-        causal = torch.ones(length, length, dtype=torch.bool, device=self.device).tril()
-        logits = self.model(
-            input_ids=torch.tensor([first.prompt], device=self.device),
-            position_ids=torch.arange(length, device=self.device)[None],
-            attention_mask=causal[None, None],
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        for i in range(1, len(members)):
-            for layer in self._layers:
-                layer.copy_row(row, row + i, length)
-        self._active += members
-        self._take(logits.expand(len(members), -1), list(range(row, row + len(members))))
+        """Brings waiting sequences to work and reads their prompts: those of a length together, and each once."""
+        groups: dict[int, list[list[int]]] = {}  # by padded length of prompt: the rows of each request
+        latest, budget = None, _PROMPTS
+        while self._waiting and len(self._active) < self.max_batch:
+            sequence = self._waiting[0]
+            length = _padded(len(sequence.prompt))
+            if sequence.request is not latest:
+                if latest is not None and budget < length:
+                    break
+                budget -= length
+                latest = sequence.request
+                groups.setdefault(length, []).append([])
+            groups[length][-1].append(len(self._active))
+            self._active.append(self._waiting.popleft())
+        self._cache.reserve(max(len(self._active), self._rows), max(groups))
+        logits, order = [], []
+        for length, requests in groups.items():
+            for first in range(0, len(requests), self._together):
+                members = requests[first : first + self._together]
+                logits.append(self._read(members, length))
+                order += [row for rows in members for row in rows]
+        self._take(torch.cat(logits), order)
 
-    def _take(self, logits: torch.Tensor, rows: list[int]) -> None:
-        """Samples a token for each of the rows from logits [len(rows), vocabulary]; lets finished ones go."""
+    def _read(self, requests: list[list[int]], length: int) -> Tensor:
+        """One pass over the prompts of requests; logits [rows, vocabulary] of all their rows."""
+        prompts = [self._active[rows[0]].prompt for rows in requests]
+        tokens = torch.tensor([prompt + [self.separator] * (length - len(prompt)) for prompt in prompts])
+        positions = torch.arange(length, device=self.device).clamp(max=self.capacity - 1).expand(len(prompts), -1)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
+        source = torch.tensor([i for i, rows in enumerate(requests) for _ in rows], device=self.device)
+        rows = torch.tensor([row for rows in requests for row in rows], device=self.device)
+        span = Span(rows, length, source=source)
+        return self.network(tokens.to(self.device), positions, last, span, self._cache)[source]
+
+    def _take(self, logits: Tensor, rows: list[int]) -> None:
+        """Chooses a token for each of the rows from logits [len(rows), vocabulary]; lets finished ones go."""
         sequences = [self._active[row] for row in rows]
-        ids = _sample(self._adjusted(logits.float().cpu(), sequences), sequences)
-        for row, sequence, token in zip(rows, sequences, ids, strict=True):
-            sequence.ids.append(token)
-            self._last[row] = token
-        for row in reversed(rows):
-            reason = self._finished(self._active[row])
-            if reason:
-                self._finish(row, reason)
-
-    def _adjusted(self, logits: torch.Tensor, sequences: list[_Sequence]) -> torch.Tensor:
-        """Logits after the repetition penalty, and without the end where it would come too early."""
-        logits = logits.clone()
+        logits = logits.float()
+        told = _probabilities(logits, sequences)
         for row, sequence in enumerate(sequences):
-            penalty = sequence.request.parameters.repetition_penalty
-            if penalty != 1.0:
-                used = torch.tensor(sorted({*sequence.prompt, *sequence.ids}))
-                values = logits[row, used]
-                logits[row, used] = torch.where(values > 0, values / penalty, values * penalty)
-            if len(sequence.ids) < sequence.min_new:
-                logits[row, self.separator] = -torch.inf
-        return logits
+            if sequence.request.parameters.repetition_penalty != 1:
+                penalise(logits[row], sequence.request.parameters.repetition_penalty, sequence.prompt + sequence.ids)
+        early = [row for row, sequence in enumerate(sequences) if len(sequence.ids) < sequence.min_new]
+        if early:
+            logits[early, self.separator] = -torch.inf
+        draws = [float(sequence.rng.random()) for sequence in sequences]
+        tokens = sample(logits, [sequence.request.parameters for sequence in sequences], draws)
+        finished = []
+        for i, (row, sequence, token) in enumerate(zip(rows, sequences, tokens, strict=True)):
+            reason = self._say(sequence, token, told.get(i))
+            if reason:
+                finished.append((row, reason))
+        for row, reason in sorted(finished, reverse=True):
+            self._finish(row, reason)
 
-    def _finished(self, sequence: _Sequence) -> str | None:
-        token, stops = sequence.ids[-1], sequence.request.parameters.stop
-        if token == self.separator or token in self._line_breaks:
-            return "stop"
-        if stops and any(stop in self._text(sequence.ids) for stop in stops):
-            return "stop"
-        return "length" if len(sequence.ids) >= sequence.max_new else None
+    def _say(self, sequence: _Sequence, token: int, logprobs: Tensor | None) -> str | None:
+        """Takes a token into a sequence and passes it on; the reason to finish, if it does."""
+        sequence.ids.append(token)
+        text, reason = "", None
+        if token != self.separator:
+            text, stopped = sequence.text.add(token)
+            if stopped:
+                reason = "stop"
+        else:
+            reason = "stop"
+            text = sequence.text.end()
+        if not reason and len(sequence.ids) >= sequence.max_new:
+            reason = "length"
+            text += sequence.text.end()
+        sequence.said.append(text)
+        request = sequence.request
+        if logprobs is not None:
+            logprob, top = float(logprobs[token]), self._top(logprobs, request.logprobs)
+            if request.logprobs is not None:
+                sequence.logprobs.append(Logprob(self.vocabulary.token(token), logprob, top))
+            if request.on_piece:
+                request.on_piece(Piece(sequence.index, token, text, logprob, reason, top))
+        return reason
 
-    def _text(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+    def _top(self, logprobs: Tensor, count: int | None) -> dict[str, float]:
+        if not count:
+            return {}
+        values, ids = logprobs.topk(count)
+        return {self.vocabulary.token(i): value for i, value in zip(ids.tolist(), values.tolist(), strict=True)}
 
     def _drop_cancelled(self) -> None:
         for row in range(len(self._active) - 1, -1, -1):
@@ -277,43 +243,29 @@ class Engine:
 
     def _finish(self, row: int, reason: str) -> None:
         """Takes the sequence of a row out of the batch; the last row moves into its place."""
-        sequence, last = self._active[row], len(self._active) - 1
-        if row != last:
-            for layer in self._layers:
-                layer.copy_row(last, row, self._active[last].length)
-            self._active[row] = self._active[last]
-            self._last[row] = self._last[last]
-        self._active.pop()
+        sequence, last = self._active[row], self._active.pop()
+        if last is not sequence:
+            self._cache.move(len(self._active), row, last.length)
+            self._active[row] = last
         self._close(sequence, reason)
 
     def _close(self, sequence: _Sequence, reason: str) -> None:
         """Hands in a sequence's text; the request is done with its last one."""
-        request, stops = sequence.request, sequence.request.parameters.stop
-        text = self._text([token for token in sequence.ids if token != self.separator])
-        for stop in ("\n", *stops):
-            text = text.split(stop, 1)[0]
-        request.choices[sequence.index] = Choice(text, len(sequence.ids), reason)
+        request = sequence.request
+        choice = Choice("".join(sequence.said), len(sequence.ids), reason, sequence.logprobs)
+        request.choices[sequence.index] = choice
         if len(request.choices) == request.parameters.num_return_sequences:
             request.on_done([choice for _, choice in sorted(request.choices.items())])
 
 
-def _sample(logits: torch.Tensor, sequences: list[_Sequence]) -> list[int]:
-    """One token per row of logits [n, vocabulary], by each sequence's own parameters and random numbers.
+def _padded(length: int) -> int:
+    return -(-length // LOOK_BACK) * LOOK_BACK
 
-    top-k first, then temperature, then top-p, as transformers does; only the k best are ever sorted.
-    """
-    parameters = [sequence.request.parameters for sequence in sequences]
-    vocabulary = logits.shape[1]
-    ks = torch.tensor([min(one.top_k or vocabulary, vocabulary) if one.do_sample else 1 for one in parameters])
-    best, ids = logits.topk(int(ks.max()))
-    best = best.masked_fill(torch.arange(best.shape[1])[None] >= ks[:, None], -torch.inf)
-    probabilities = torch.softmax(best / torch.tensor([one.temperature for one in parameters])[:, None], dim=-1)
-    before = probabilities.cumsum(-1) - probabilities
-    kept = probabilities * (before < torch.tensor([one.top_p for one in parameters])[:, None])
-    total = kept.cumsum(-1)
-    draws = torch.tensor([sequence.rng.random() for sequence in sequences], dtype=total.dtype)[:, None]
-    chosen = torch.searchsorted(total, draws * total[:, -1:], right=True).clamp(max=best.shape[1] - 1)
-    return ids.gather(1, chosen).flatten().tolist()
+
+def _probabilities(logits: Tensor, sequences: list[_Sequence]) -> dict[int, Tensor]:
+    """Log-probabilities [vocabulary] of those sequences whose tokens somebody wants to know about."""
+    rows = [i for i, one in enumerate(sequences) if one.request.on_piece or one.request.logprobs is not None]
+    return dict(zip(rows, torch.log_softmax(logits[rows], -1), strict=True)) if rows else {}
 
 
 class EngineThread(threading.Thread):
@@ -322,7 +274,7 @@ class EngineThread(threading.Thread):
     def __init__(self, engine: Engine):
         super().__init__(daemon=True, name="engine")
         self.engine = engine
-        self._inbox: queue.SimpleQueue[tuple[Request, Future[list[Choice]]]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Request, Future[list[Choice]]] | None] = queue.SimpleQueue()
         self._pending: set[Future[list[Choice]]] = set()
         self.start()
 
@@ -332,10 +284,19 @@ class EngineThread(threading.Thread):
         self._inbox.put((request, future))
         return future
 
+    def close(self) -> None:
+        """Lets the thread end, once what was submitted before is answered."""
+        self._inbox.put(None)
+
     def run(self) -> None:
-        while True:
-            while not self.engine.busy or not self._inbox.empty():
-                self._accept(*self._inbox.get())
+        closing = False
+        while not closing or self.engine.busy:
+            while not closing and (not self.engine.busy or not self._inbox.empty()):
+                submitted = self._inbox.get()
+                if submitted is None:
+                    closing = True
+                else:
+                    self._accept(*submitted)
             try:
                 self.engine.step()
             except Exception as error:

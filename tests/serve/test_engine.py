@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from serve.engine import Engine, EngineThread, Request
+from serve.engine import Engine, EngineThread, Piece, Request
 from serve.schema import Parameters
 
 PROMPT = "Soup and bread"
@@ -23,11 +23,11 @@ def said(engine: Engine, prompt: str = PROMPT, **parameters: object) -> list[str
 
 def test_greedy_decoding_equals_transformers(base, engine):
     model = AutoModelForCausalLM.from_pretrained(base)
-    ids = torch.tensor([[engine.separator, *engine.tokenizer.encode(PROMPT)]])
+    ids = torch.tensor([[engine.separator, *engine.vocabulary.encode(PROMPT)]])
     greedy = {"do_sample": False, "max_new_tokens": 20, "min_new_tokens": 20}
     expected = model.generate(ids, pad_token_id=0, **greedy)[0, ids.shape[1] :]
     choice = engine.generate([Request(PROMPT, Parameters(**greedy))])[0][0]
-    assert choice.text == engine.tokenizer.decode(expected).split("\n")[0]
+    assert choice.text == engine.vocabulary.decode(expected.tolist()).split("\n")[0]
 
 
 def test_a_seeded_answer_is_the_same_alone_and_in_any_batch(engine):
@@ -56,7 +56,7 @@ def test_lengths_are_kept(engine):
 
 def test_the_default_length_counts_the_prompt_and_ends_at_the_models_positions(engine):
     choice = engine.generate([Request(PROMPT, Parameters(seed=3, min_new_tokens=500))])[0][0]
-    prompt = len(engine.tokenizer.encode(PROMPT)) + 1
+    prompt = len(engine.vocabulary.encode(PROMPT)) + 1
     assert choice.tokens <= engine.capacity - prompt
 
 
@@ -87,6 +87,45 @@ def test_a_prompt_that_spells_the_separator_stays_text(engine):
     engine.add(request)
     assert engine._waiting[0].prompt.count(engine.separator) == 1
     engine.generate([])
+
+
+@pytest.mark.parametrize("stop", [[], ["zzz"], None])
+def test_pieces_come_one_by_one_and_make_up_the_text(engine, stop):
+    plain = engine.generate([Request(PROMPT, Parameters(seed=6, top_k=0, num_return_sequences=3))])[0]
+    stop = [plain[1].text[3:6]] if stop is None else stop
+    pieces: list[Piece] = []
+    request = Request(PROMPT, Parameters(seed=6, top_k=0, num_return_sequences=3, stop=stop), on_piece=pieces.append)
+    for index, choice in enumerate(engine.generate([request])[0]):
+        mine = [piece for piece in pieces if piece.index == index]
+        assert "".join(piece.text for piece in mine) == choice.text
+        assert len(mine) == choice.tokens and all(piece.logprob <= 0 for piece in mine)
+        assert [piece.finish_reason for piece in mine] == [None] * (len(mine) - 1) + [choice.finish_reason]
+
+
+def test_probabilities_are_the_models_own(base, engine):
+    request = Request(PROMPT, Parameters(seed=6, max_new_tokens=5, min_new_tokens=5, temperature=3.0), logprobs=2)
+    pieces: list[Piece] = []
+    request.on_piece = pieces.append
+    choice = engine.generate([request])[0][0]
+    model = AutoModelForCausalLM.from_pretrained(base)
+    ids = [engine.separator, *engine.vocabulary.encode(PROMPT), *[piece.token for piece in pieces]]
+    assert request.prompt_tokens == len(ids) - len(pieces)
+    with torch.inference_mode():
+        expected = torch.log_softmax(model(torch.tensor([ids])).logits[0], -1)
+    assert len(choice.logprobs) == choice.tokens
+    for at, (told, piece) in enumerate(zip(choice.logprobs, pieces, strict=True), request.prompt_tokens - 1):
+        assert told.logprob == piece.logprob == pytest.approx(float(expected[at, piece.token]), abs=1e-4)
+        assert list(told.top.values()) == pytest.approx(expected[at].topk(2).values.tolist(), abs=1e-4)
+        assert told.top == piece.top and told.token == engine.vocabulary.decode([piece.token])
+
+
+def test_an_idle_engine_holds_its_weights_alone(engine):
+    idle = engine.bytes
+    engine.add(Request(PROMPT, Parameters(seed=1)))
+    engine.step()
+    assert engine.bytes > idle == sum(tensor.nbytes for tensor in engine.network.weights.values())
+    engine.generate([])
+    assert engine.bytes == idle
 
 
 def test_a_cancelled_request_leaves_at_once_and_the_others_go_on(engine):
@@ -130,11 +169,11 @@ def test_a_model_of_another_architecture_works_too(base, tmp_path):
     llama = LlamaForCausalLM(config)
     llama.save_pretrained(tmp_path)
     engine = Engine(tmp_path)
-    ids = torch.tensor([[engine.separator, *engine.tokenizer.encode(PROMPT)]])
+    ids = torch.tensor([[engine.separator, *engine.vocabulary.encode(PROMPT)]])
     greedy = {"do_sample": False, "max_new_tokens": 12, "min_new_tokens": 12}
     expected = llama.eval().generate(ids, pad_token_id=0, eos_token_id=0, **greedy)
     answers = engine.generate([Request("River", Parameters(seed=1)), Request(PROMPT, Parameters(**greedy))])
-    assert answers[1][0].text == engine.tokenizer.decode(expected[0, ids.shape[1] :]).split("\n")[0]
+    assert answers[1][0].text == engine.vocabulary.decode(expected[0, ids.shape[1] :].tolist()).split("\n")[0]
 
 
 def test_many_threads_share_one_engine(base):
@@ -151,6 +190,15 @@ def test_many_threads_share_one_engine(base):
     for one in threads:
         one.join()
     assert answers == [alone] * 12
+
+
+def test_a_closed_thread_answers_what_it_has_and_ends(base):
+    thread = EngineThread(Engine(base))
+    answers = [thread.submit(Request(PROMPT, Parameters(seed=seed))) for seed in range(3)]
+    thread.close()
+    assert all(answer.result(timeout=60)[0].tokens for answer in answers)
+    thread.join(timeout=60)
+    assert not thread.is_alive()
 
 
 def test_a_request_that_cannot_be_answered_fails_alone(base):
