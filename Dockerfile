@@ -10,9 +10,12 @@
 # On both bases nothing comes from apt, so a build needs a package index and nothing else.
 ARG BASE_IMAGE=rayproject/ray:2.60.0-py311-gpu
 
+# (hadolint's DL3002 asks for an ordinary user at each stage's end; only the last stage becomes an image.)
+
 # The third-party packages: gigabytes that change only with the lock file, so they get a stage and a layer of their own.
 FROM ${BASE_IMAGE} AS dependencies
-USER root
+# hadolint ignore=DL3002
+USER 0
 RUN python3 -m venv /opt/venv
 # The pin of torch does not say which build: that is the index's choice. For a small image without CUDA name the index
 # with PyTorch's CPU wheels here (its 2.13.0+cpu wins over 2.13.0).
@@ -24,7 +27,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # Our own package as a wheel, built with the lock's setuptools; its sources stay behind in this stage.
 FROM ${BASE_IMAGE} AS wheel
-USER root
+# hadolint ignore=DL3002
+USER 0
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY pipeline pipeline
@@ -33,7 +37,7 @@ RUN --mount=type=bind,from=dependencies,source=/opt/venv,target=/opt/venv \
     /opt/venv/bin/pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir /dist .
 
 FROM ${BASE_IMAGE}
-USER root
+USER 0
 # Ray's image has the user ray (1000:100) already; elsewhere we make the same one, so manifests need to know one number.
 RUN getent passwd 1000 >/dev/null || useradd --create-home --uid 1000 --gid 100 --shell /bin/bash ray
 COPY --from=dependencies /opt/venv /opt/venv

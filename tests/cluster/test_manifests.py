@@ -1,16 +1,21 @@
-"""The Dockerfile and the KubeRay manifests: they agree with the lock file, the command line and each other.
+"""The Dockerfile and what an operator applies: they agree with the lock file, the command line and each other.
 
-Nothing is built or applied. Where KubeRay's schemas lie beside the checkout, the manifests are held against them.
+Nothing is built or applied. Where KubeRay's schemas lie beside the checkout, the manifests are held against them; where
+kubectl is at hand, the variants are built with its kustomize.
 """
 
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import typer
 import yaml
@@ -20,7 +25,9 @@ from pipeline import cli, fleet
 ROOT = Path(__file__).parents[2]
 KUBERAY = ROOT / "cluster" / "kuberay"
 SCHEMAS = ROOT.parent / "shared" / "schemas"
-MANIFESTS = sorted(KUBERAY.glob("*.yaml"))
+_PLAIN = [*KUBERAY.glob("*.yaml"), *KUBERAY.glob("base/*.yaml")]  # the variants are patches to these
+MANIFESTS = sorted(path for path in _PLAIN if path.name != "kustomization.yaml")
+VARIANTS = ("cpu", "gpu", "spot")
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 each_manifest = pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
@@ -28,6 +35,16 @@ each_manifest = pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path
 
 def documents(path: Path) -> list[dict[str, Any]]:
     return [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document]
+
+
+def built(variant: str) -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would apply."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not at hand")
+    done = subprocess.run([kubectl, "kustomize", str(KUBERAY / variant)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
 def one(kind: str) -> dict[str, Any]:
@@ -52,12 +69,14 @@ def walk(node: Any) -> Iterator[dict[str, Any]]:
             yield from walk(value)
 
 
-def pods() -> list[dict[str, Any]]:
-    return [node for path in MANIFESTS for node in walk(documents(path)) if "containers" in node]
+def pods(applied: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+    """The pod specs of these documents, or of all manifests."""
+    found = applied or [document for path in MANIFESTS for document in documents(path)]
+    return [node for node in walk(found) if "containers" in node]
 
 
-def containers() -> list[dict[str, Any]]:
-    return [container for pod in pods() for container in pod["containers"]]
+def containers(applied: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+    return [container for pod in pods(applied) for container in pod["containers"]]
 
 
 def locked(package: str) -> str:
@@ -95,23 +114,78 @@ def test_there_is_a_cluster_and_a_job():
     assert one("ConfigMap")["apiVersion"] == "v1"
 
 
-@each_manifest
-def test_a_manifest_holds_what_kuberays_schema_allows(path: Path):
+def problems(document: dict[str, Any]) -> list[str]:
+    """What KubeRay's schema has against a document; nothing for other kinds."""
     if not SCHEMAS.is_dir():
         pytest.skip("KubeRay's schemas are not beside this checkout (../shared/schemas)")
-    jsonschema = pytest.importorskip("jsonschema")
+    schema = SCHEMAS / f"{document['kind'].lower()}.v1.schema.json"
+    if not schema.exists():
+        return []
+    validator = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+    return [f"{'/'.join(map(str, e.absolute_path))}: {e.message}" for e in validator.iter_errors(document)]
+
+
+@each_manifest
+def test_a_manifest_holds_what_kuberays_schema_allows(path: Path):
     for document in documents(path):
-        schema = SCHEMAS / f"{document['kind'].lower()}.v1.schema.json"
-        if schema.exists():
-            validator = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
-            problems = [f"{'/'.join(map(str, e.absolute_path))}: {e.message}" for e in validator.iter_errors(document)]
-            assert not problems
+        assert not problems(document)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_is_the_base_with_its_own_workers(variant: str):
+    applied = {document["kind"]: document for document in built(variant)}
+    groups = {group["groupName"]: group for group in applied["RayCluster"]["spec"]["workerGroupSpecs"]}
+    assert set(groups) == ({"cpu"} if variant == "cpu" else {"cpu", "gpu"})
+    assert {"NetworkPolicy", "PodDisruptionBudget", "StatefulSet"} <= set(applied)
+    images = {one["image"] for one in containers(list(applied.values())) if "ray" in one["name"]}
+    assert images == {f"huggingtweets-ray:{version()}" + ("-cpu" if variant == "cpu" else "")}
+    if "gpu" in groups:
+        pod = groups["gpu"]["template"]["spec"]
+        assert ("nodeSelector" in pod) == (variant == "spot")
+        assert groups["gpu"]["minReplicas"] == 0 < groups["gpu"]["maxReplicas"]
+        assert int(pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]) >= 1
+        cpu = groups["cpu"]["template"]["spec"]
+        for key in ("securityContext", "automountServiceAccountToken"):
+            assert pod[key] == cpu[key]
+        assert pod["containers"][0]["env"] == cpu["containers"][0]["env"]
+    for document in applied.values():
+        assert not problems(document)
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp"])
+def test_ray_up_takes_the_launchers_file(cloud: str):
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load((ROOT / "cluster" / "launcher" / f"{cloud}.yaml").read_text(encoding="utf-8"))
+    validate_config(prepare_config(config))
+    assert config["docker"]["image"].endswith(f"huggingtweets-ray:{version()}")
+    for commands in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
+        assert "RAY_AUTH_MODE=token" in commands[-1]
+
+
+def test_the_batch_script_is_bash_and_its_commands_are_ours():
+    script = ROOT / "cluster" / "slurm" / "fleet.sbatch"
+    subprocess.run(["bash", "-n", script], check=True)
+    for words in re.findall(r'^"\$bin/huggingtweets" (\w+ "\$fleet".*)$', script.read_text(), re.MULTILINE):
+        parse_command("huggingtweets " + words.replace('"$fleet"', "fleet.yaml").replace('"$@"', "--set train.lanes=2"))
+
+
+def test_nobody_but_the_operator_reaches_the_jobs_api():
+    policy = next(d for path in MANIFESTS for d in documents(path) if d["metadata"]["name"] == "huggingtweets-ray")
+    for rule in policy["spec"]["ingress"]:
+        if 8265 in [port["port"] for port in rule.get("ports", [])]:
+            assert [sorted(source) for source in rule["from"]] == [["namespaceSelector", "podSelector"]]
+        elif "ports" not in rule:
+            assert rule["from"] == [{"podSelector": policy["spec"]["podSelector"]}]
+
+
+def version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
 def test_every_container_runs_the_same_image_in_the_packages_version():
-    (image,) = {container["image"] for container in containers()}
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert image.rpartition(":")[2] == version
+    (image,) = {container["image"] for container in containers() if "ray" in container["name"]}
+    assert image.rpartition(":")[2] == version()
 
 
 def test_the_manifests_and_the_base_image_have_the_locked_ray():
@@ -151,13 +225,12 @@ def test_a_job_finds_its_gpus_when_it_starts():
         assert group["minReplicas"] == group["replicas"] > 0
 
 
-def test_the_standing_clusters_gpus_come_and_go():
+def test_the_standing_clusters_workers_come_and_go_and_its_head_remembers():
     spec = one("RayCluster")["spec"]
-    gpu = next(group for group in spec["workerGroupSpecs"] if group["groupName"] == "gpu")
-    limits = gpu["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert spec["enableInTreeAutoscaling"] is True
-    assert gpu["minReplicas"] == 0 < gpu["maxReplicas"]
-    assert int(limits["nvidia.com/gpu"]) >= 1
+    redis = next(d for path in MANIFESTS for d in documents(path) if d["kind"] == "StatefulSet")
+    port = redis["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"]
+    assert spec["gcsFaultToleranceOptions"]["redisAddress"] == f"{redis['spec']['serviceName']}:{port}"
 
 
 def test_heads_do_no_work_and_want_the_token():
@@ -182,8 +255,12 @@ def test_every_pod_runs_as_the_images_ordinary_user():
     assert pods()
     for pod in pods():
         assert pod["securityContext"]["runAsNonRoot"] is True
-        assert pod["securityContext"]["runAsUser"] == int(user) > 0
-        assert pod["securityContext"]["runAsGroup"] == int(group)
+        assert pod["securityContext"]["runAsUser"] > 0
+        if any("ray" in container["name"] for container in pod["containers"]):
+            assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]) == (
+                int(user),
+                int(group),
+            )
     for container in containers():
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -210,6 +287,12 @@ def test_the_image_installs_the_lock_file_then_the_package_without_dependencies(
     assert lock < package
     assert "--no-deps" in runs[package]
     assert "requirements.lock /tmp/" in build("COPY")
+
+
+def test_hadolint_has_nothing_against_the_dockerfile():
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_image_runs_as_a_numbered_user_that_is_not_root():
