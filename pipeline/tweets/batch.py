@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from pipeline.names import handle_of
 from pipeline.tweets.dates import timestamps
-from pipeline.tweets.record import SCHEMA, Profile, Reject, Row
+from pipeline.tweets.record import SCHEMA, Part, Profile, Reject, Row
 
 _ROWS = 10_000  # in a batch
-_BYTES = 16 * 2**20  # of text in a batch, where tweets are uncommonly long
+_CHARS = 16 * 2**20  # of text in a batch, where tweets are uncommonly long
+_EMPTY = pa.RecordBatch.from_pylist([], schema=SCHEMA)
 _LOST = r"^\s*\d+([.,]\d+)?[eE]\+?\d+\s*$|^\s*\d{16,}\.0*\s*$"  # 1.23E+18: a spreadsheet keeps 15 digits
 
 
@@ -34,35 +35,38 @@ class Batch:
     profiles: list[Profile] = field(default_factory=list)
 
 
-def batches(items: Iterable[Row | Reject | Profile], path: str, repair: bool) -> Iterator[Batch]:
+def batches(items: Iterable[Row | Reject | Profile | Part], path: str, repair: bool) -> Iterator[Batch]:
     """What a reader yields, in batches. `repair`: mend text that was decoded with the wrong encoding."""
     rows: list[Row] = []
     rejects: list[Reject] = []
     profiles: list[Profile] = []
-    size = 0
+    chars = 0
     for item in items:
         if type(item) is tuple:
             rows.append(item)
-            size += len(item[2]) if type(item[2]) is str else 0
-            if len(rows) >= _ROWS or size >= _BYTES:
-                yield _batch(rows, path, rejects, profiles, repair)
-                rows, rejects, profiles, size = [], [], [], 0
+            chars += len(item[2]) if type(item[2]) is str else 0
+            if len(rows) < _ROWS and chars < _CHARS:
+                continue
         elif isinstance(item, Reject):
             rejects.append(item)
-            if len(rejects) >= _ROWS:
-                yield _batch(rows, path, rejects, profiles, repair)
-                rows, rejects, profiles, size = [], [], [], 0
+            if len(rejects) < _ROWS:
+                continue
         elif isinstance(item, Profile):
             profiles.append(item)
+            if len(profiles) < _ROWS:
+                continue
+        if rows or rejects or profiles:
+            yield _batch(rows, path, rejects, profiles, repair)
+            rows, rejects, profiles, chars = [], [], [], 0
+        if isinstance(item, Part):
+            path = item.path
     if rows or rejects or profiles:
         yield _batch(rows, path, rejects, profiles, repair)
 
 
 def _batch(rows: list[Row], path: str, rejects: list[Reject], profiles: list[Profile], repair: bool) -> Batch:
     if not rows:
-        return Batch(
-            path, pa.RecordBatch.from_arrays([pa.array([], f.type) for f in SCHEMA], schema=SCHEMA), rejects, profiles
-        )
+        return Batch(path, _EMPTY, rejects, profiles)
     handles, ids, texts, retweets, lines, dates, langs, likes, replies, quotes = zip(*rows, strict=True)
     wrong: dict[int, str] = {}  # row: reason; the first one found stays
     text = _texts(texts, wrong)

@@ -7,15 +7,11 @@ names, else to the nearest folder whose name is a handle.
 """
 
 import fnmatch
-import gzip
-import io
 import json
 import re
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
-from typing import cast
+from typing import Any
 
-import pyarrow
 from pyarrow import fs
 
 from pipeline.errors import UserError, one_line
@@ -24,9 +20,10 @@ from pipeline.settings import TweetSource
 from pipeline.store import resolve
 
 _EXPORT_PART = re.compile(r"tweets?(-part\d+)?\.js")
+_MONTHS = "data/js/tweets"  # where exports from before 2018 keep a file a month
 _GLOB = re.compile(r"[*?\[]")
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|gz|zst))+$", re.IGNORECASE)
+_PART = 2**20  # bytes of an export's account.js and the like
+_SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|parquet|zip|gz|zst))+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,12 @@ class TweetFile:
     columns: dict[str, str | None] = field(default_factory=dict)
     users: str | None = None
     repair: bool = False
+    archive: str = ""  # the zip file that `path` is a part of, and `filesystem` shows as folders
+
+    @property
+    def label(self) -> str:
+        """What the file is called in reports."""
+        return f"{self.archive}/{self.path}" if self.archive else self.path
 
 
 def find(sources: list[TweetSource]) -> list[TweetFile]:
@@ -55,17 +58,6 @@ def find(sources: list[TweetSource]) -> list[TweetFile]:
         for file in _files(source):
             found.setdefault(file.path, file)
     return sorted(found.values(), key=lambda file: file.path)
-
-
-def open_tweets(file: TweetFile) -> io.BufferedReader:
-    """The file's bytes as a buffered stream, decompressed where the content says gzip or zstd."""
-    raw = io.BufferedReader(file.filesystem.open_input_file(file.path))
-    magic = raw.peek(4)[:4]
-    if magic.startswith(_GZIP):
-        return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw)))
-    if magic == _ZSTD:
-        return io.BufferedReader(pyarrow.CompressedInputStream(raw, "zstd"))
-    return raw
 
 
 def _files(source: TweetSource) -> list[TweetFile]:
@@ -85,8 +77,7 @@ def _files(source: TweetSource) -> list[TweetFile]:
         files = [_file(filesystem, info, source) for info in infos]
     except (OSError, UserError) as error:
         files, problem = [], one_line(error)
-    stem = source.handle or handle_of(_stem(source.path))
-    return files or [TweetFile(source.path, stem, problem=problem)]
+    return files or [TweetFile(source.path, source.handle or handle_of(_stem(source.path)), problem=problem)]
 
 
 def _glob(filesystem: fs.FileSystem, pattern: str) -> list[fs.FileInfo]:
@@ -98,7 +89,7 @@ def _glob(filesystem: fs.FileSystem, pattern: str) -> list[fs.FileInfo]:
     return [
         info
         for info in filesystem.get_file_info(selector)
-        if _matches(info.path.split("/")[fixed:], wanted) and not _hidden(info.path, fixed)
+        if _matches(info.path.split("/")[fixed:], wanted) and not hidden(info.path, fixed)
     ]
 
 
@@ -111,34 +102,62 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
 
 
 def _folder(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:
-    """All files below a folder; of an X account export only the parts that hold tweets.
+    infos = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
+    depth = path.count("/") + 1
+    return tweet_files([info for info in infos if info.type == fs.FileType.File and not hidden(info.path, depth)])
+
+
+def tweet_files(files: list[fs.FileInfo]) -> list[fs.FileInfo]:
+    """Of the files below a folder or in an archive: all, but of X account exports only the parts that hold tweets.
 
     An export keeps its parts beside an account.js, or at least in a folder data/; around that are an assets
-    folder and a page to read it with.
+    folder and a page to read it with. One from before 2018 has them in data/js/tweets/, and in tweets.csv.
     """
-    infos = filesystem.get_file_info(fs.FileSelector(path, recursive=True))
-    files = [info for info in infos if info.type == fs.FileType.File and not _hidden(info.path, path.count("/") + 1)]
-    parts = {_parent(info.path) for info in files if _EXPORT_PART.fullmatch(info.base_name)}
-    accounts = {_parent(info.path) for info in files if info.base_name == "account.js"}
-    exports = accounts | {folder for folder in parts if folder.endswith("/data")}
-    roots = tuple(f"{folder.removesuffix('/data')}/" for folder in exports)
-    return [info for info in files if _EXPORT_PART.fullmatch(info.base_name) or not info.path.startswith(roots)]
+    parts = {parent(info.path) for info in files if _EXPORT_PART.fullmatch(info.base_name)}
+    new = {parent(info.path) for info in files if info.base_name == "account.js"}
+    new |= {folder for folder in parts if _within(folder, "data")}
+    old = {parent(info.path) for info in files if info.base_name == "user_details.js"}
+    months = {folder for info in files if _within(folder := parent(info.path), _MONTHS)}
+    old |= {parent(folder) for folder in months}
+    roots = {_without(folder, "data") for folder in new} | {_without(folder, "data/js") for folder in old}
+    full = {_without(folder, _MONTHS) for folder in months}
+
+    def holds_tweets(info: fs.FileInfo) -> bool:
+        folder = parent(info.path)
+        if _EXPORT_PART.fullmatch(info.base_name) or not any(_below(info.path, root) for root in roots):
+            return True
+        return folder in months or (info.base_name == "tweets.csv" and folder not in full)
+
+    return [info for info in files if holds_tweets(info)]
 
 
-def _parent(path: str) -> str:
+def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _hidden(path: str, depth: int) -> bool:
+def beside(path: str, name: str) -> str:
+    """The path of `name` in the folder that `path` is in."""
+    return f"{parent(path)}/{name}" if "/" in path else name
+
+
+def _within(folder: str, names: str) -> bool:
+    return folder == names or folder.endswith(f"/{names}")
+
+
+def _without(folder: str, names: str) -> str:
+    return folder.removesuffix(names).removesuffix("/") if _within(folder, names) else folder
+
+
+def _below(path: str, root: str) -> bool:
+    return not root or path.startswith(f"{root}/")
+
+
+def hidden(path: str, depth: int = 0) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.split("/")[depth:])
 
 
 def _file(filesystem: fs.FileSystem, info: fs.FileInfo, source: TweetSource) -> TweetFile:
-    handle = source.handle
-    if handle is None and _EXPORT_PART.fullmatch(info.base_name):
-        handle = _export_handle(filesystem, info.path)
-    elif handle is None:
-        handle = handle_of(_stem(info.path))
+    handle = source.handle or owner(filesystem, info.path)
     mtime = info.mtime_ns / 1e9 if info.mtime_ns else 0.0
     return TweetFile(
         info.path,
@@ -153,16 +172,50 @@ def _file(filesystem: fs.FileSystem, info: fs.FileInfo, source: TweetSource) -> 
     )
 
 
+def owner(filesystem: fs.FileSystem, path: str, archive: str = "") -> str | None:
+    """Whose tweets a file holds, as far as its name and place tell: see `export_handle`, else its stem."""
+    if _EXPORT_PART.fullmatch(path.rpartition("/")[2]) or _within(parent(path), _MONTHS):
+        return export_handle(filesystem, path, archive)
+    return handle_of(_stem(path))
+
+
 def _stem(path: str) -> str:
     return _SUFFIXES.sub("", path.rpartition("/")[2])
 
 
-def _export_handle(filesystem: fs.FileSystem, path: str) -> str | None:
-    """Whose export a tweets.js is: account.js beside it says, else the nearest folder named like a handle."""
+def export_handle(filesystem: fs.FileSystem, path: str, archive: str = "") -> str | None:
+    """Whose export a part is: account.js beside it says, else the nearest folder that is named like a handle.
+
+    `archive` is where `path` is in a zip file, which counts as a folder then.
+    """
+    account = account_of(filesystem, path) or {}
+    known = handle_of(str(account.get("username") or account.get("screen_name") or ""))
+    inside = _without(parent(path), _MONTHS).split("/")
+    outside = _stem(archive).split("/") if archive else []
+    folders = [*parent(archive).split("/"), *outside, *inside]
+    names = (name for name in reversed(folders) if name != "data")
+    return known or next((handle for name in names if (handle := handle_of(name))), None)
+
+
+def account_of(filesystem: fs.FileSystem, path: str) -> dict[str, Any] | None:
+    """What the export that a part belongs to says of its account, in its own words; None where it does not."""
+    for name in ("account.js", "../user_details.js", "data/js/user_details.js"):
+        folder = path if not name.startswith("../") else parent(path)
+        text = read_part(filesystem, beside(folder, name.removeprefix("../")))
+        try:
+            found = json.loads(text[text.index("=") + 1 :].strip().rstrip(";"))
+            found = found[0]["account"] if isinstance(found, list) else found
+            if isinstance(found, dict):
+                return found
+        except (ValueError, LookupError, TypeError, RecursionError):
+            continue
+    return None
+
+
+def read_part(filesystem: fs.FileSystem, path: str) -> str:
+    """The text of one of an export's small files; empty where it cannot be read."""
     try:
-        with filesystem.open_input_file(f"{_parent(path)}/account.js") as file:
-            text = file.read().decode("utf-8")
-        return handle_of(str(json.loads(text[text.index("=") + 1 :])[0]["account"]["username"]))
-    except (OSError, ValueError, LookupError, TypeError):
-        folders = PurePosixPath(path).parts[:-1]
-        return next((handle_of(name) for name in reversed(folders) if name != "data" and handle_of(name)), None)
+        with filesystem.open_input_file(path) as file:
+            return bytes(file.read(_PART)).decode("utf-8-sig")
+    except (OSError, ValueError):
+        return ""

@@ -19,7 +19,7 @@ from pipeline.tweets.users import Users
 
 _V1 = {"retweeted_status", "retweeted", "favorited", "is_quote_status"}
 _V2 = {"referenced_tweets", "author_id", "edit_history_tweet_ids", "public_metrics"}
-_NESTED = {"extended_tweet", "note_tweet", "user", "author", "tweet"} | _V1 | _V2
+NESTED = {"extended_tweet", "note_tweet", "user", "author", "tweet"} | _V1 | _V2
 _PAGES = ("data", "statuses", "tweets")
 _ACCOUNT = {"name", "description", "profileimageurl", "profileimageurlhttps", "followerscount"}
 _SHAPES = 1000  # remembered at most
@@ -69,7 +69,7 @@ class Tweets:
             tests = [
                 [(name, flag(kind, name)) for name in getattr(columns, kind)] for kind in ("retweet", "reply", "quote")
             ]
-            shape = _Shape(columns, not _NESTED.isdisjoint(keys), page, account, *tests)
+            shape = _Shape(columns, not NESTED.isdisjoint(keys), page, account, *tests)
             if len(self._shapes) < _SHAPES:
                 self._shapes[keys] = shape
         return shape

@@ -41,6 +41,12 @@ class Profile(NamedTuple):
     id: str | None = None  # of the account
 
 
+class Part(NamedTuple):
+    """From here on it is this part of the archive that is read."""
+
+    path: str
+
+
 SCHEMA = pa.schema(
     [
         ("handle", pa.string()),

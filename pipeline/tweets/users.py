@@ -43,7 +43,7 @@ class Users:
         return self._handles.get(id)
 
     def _beside(self) -> Iterator[Profile]:
-        from pipeline.tweets import items  # the readers, of which we are a part
+        from pipeline.tweets.formats import items  # the readers, of which we are a part
 
         file = self._file
         if file.users:

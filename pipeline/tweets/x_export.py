@@ -1,41 +1,59 @@
-"""X account exports: tweets.js, tweet.js, tweets-part1.js …: `window.YTD.tweets.part0 = [{"tweet": {…}}, …]`.
+"""Tweets of X account exports: `window.YTD.tweets.part0 = [{"tweet": {…}}, …]`, the old `Grailbird.data.… = […]`.
 
-The export's `retweeted` is always false, so a retweet is text that starts with "RT @".
+The export's `retweeted` is always false, so a retweet is text that starts with "RT @"; the old form has a
+`retweeted_status` as the API has. Long posts are cut short here and whole in note-tweet.js.
 """
 
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from pipeline.tweets.export import START, Notes, owner_of, profile
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_stream import values
+from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.record import Profile, Reject, Row
 
-PREFIX = b"window.YTD."
+NEW, OLD = b"window.YTD.", b"Grailbird.data."
+_KIND = re.compile(rb"window\.YTD\.(tweets?)\.")
 _REPLY = ("in_reply_to_status_id_str", "in_reply_to_status_id", "in_reply_to_user_id_str", "in_reply_to_user_id")
 _TWEET_LINK = re.compile(r"https?://(mobile\.)?(twitter|x)\.com/\w+/status/\d+", re.IGNORECASE)
 
 
-def rows(stream: io.BufferedReader, file: TweetFile) -> Iterator[Row | Reject | Profile]:
-    if file.handle is None:
+def rows(stream: io.BufferedReader, file: TweetFile, head: bytes) -> Iterator[Row | Reject | Profile]:
+    """`head`: what the file begins with, by which its part is known."""
+    file = replace(file, handle=owner_of(file))
+    if head.startswith(OLD):
+        yield from _old(stream, file)
+    elif not _KIND.match(head):
+        name = head.partition(b"=")[0][:60].decode(errors="replace")
+        yield Reject(0, f"a part of an X export that holds no tweets: {name}")
+    elif file.handle is None:
         yield Reject(0, "an X export, but whose? name it: {path: …, handle: …}")
-        return
-    found = values(stream, r"\ufeff?\s*window\.YTD\.[^=\n]*=")
-    for line, item in found:
+    else:
+        yield from _new(stream, file, file.handle)
+
+
+def _new(stream: io.BufferedReader, file: TweetFile, handle: str) -> Iterator[Row | Reject | Profile]:
+    if (account := profile(file)) is not None:
+        yield account
+    notes = Notes(file)
+    for line, item in values(stream, START):
         tweet = item.get("tweet", item) if isinstance(item, dict) else item
         if isinstance(tweet, dict):
-            yield _row(tweet, file.handle, line)
+            yield _row(tweet, handle, line, notes)
         else:
             yield tweet if isinstance(tweet, Reject) else Reject(line, "not a tweet")
 
 
-def _row(tweet: dict[str, Any], handle: str, line: int) -> Row:
+def _row(tweet: dict[str, Any], handle: str, line: int, notes: Notes) -> Row:
     text, id = tweet.get("full_text", tweet.get("text")), tweet.get("id_str", tweet.get("id"))
     reply = any(tweet.get(name) for name in _REPLY)
     return (
-        *(handle, id, text, None, line, tweet.get("created_at"), tweet.get("lang"), tweet.get("favorite_count")),
-        *(reply, _is_quote(tweet)),
+        *(handle, id, notes.whole(id, text), None, line),
+        *(tweet.get("created_at"), tweet.get("lang"), tweet.get("favorite_count"), reply, _is_quote(tweet)),
     )
 
 
@@ -46,3 +64,14 @@ def _is_quote(tweet: dict[str, Any]) -> bool:
     last = urls[-1] if isinstance(urls, list) and urls else None
     link = last.get("expanded_url") if isinstance(last, dict) else None
     return isinstance(link, str) and _TWEET_LINK.match(link) is not None
+
+
+def _old(stream: io.BufferedReader, file: TweetFile) -> Iterator[Row | Reject | Profile]:
+    tweets = Tweets(file)
+    for line, item in values(stream, START):
+        if not isinstance(item, dict):
+            yield item if isinstance(item, Reject) else Reject(line, "not a tweet")
+            continue
+        for found in tweets.rows(item, line):
+            # what has no retweeted_status is none, whatever its text begins with
+            yield (*found[:3], bool(found[3]), *found[4:]) if type(found) is tuple else found

@@ -270,10 +270,10 @@ def test_csv_text_may_hold_delimiters_quotes_and_line_breaks(items):
     assert [(record.text, record.line) for record in found] == [(text, 2), ("next", 5)]
 
 
-def test_a_csv_row_that_is_not_utf8_costs_that_row_alone(items):
-    found = items(b"id,text\n1,first\n2,caf\xe9\n3,last\n")
-    assert texts(found) == ["first", "last"]
-    assert rejects(found) == [(3, "not UTF-8")]
+def test_a_csv_row_in_no_known_encoding_costs_that_row_alone(items):
+    found = items(b"id,text\n1,na\xc3\xafve\n2,caf\xe9\n3,last\n")
+    assert texts(found) == ["naïve", "last"]
+    assert rejects(found) == [(3, "neither UTF-8 nor Windows-1252")]
 
 
 def test_a_row_with_a_nul_byte_in_its_text_costs_that_row_alone(items):

@@ -1,0 +1,54 @@
+"""Zip files, read in place: an X account export as it was downloaded, or any files of tweets zipped together.
+
+Nothing is unpacked to disk. A zip is shown as a file system, so that its parts are read as files in a folder are.
+"""
+
+import io
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from fsspec.implementations.zip import ZipFileSystem
+from pyarrow import fs
+
+from pipeline.tweets.files import TweetFile, hidden, owner, tweet_files
+from pipeline.tweets.opening import MAX_RATIO, MAX_UNPACKED
+from pipeline.tweets.record import Reject
+
+MAGIC = b"PK\x03\x04"
+_MAX_PARTS = 100_000
+
+
+def parts(file: TweetFile) -> Iterator[TweetFile | Reject]:
+    """The parts of a zip file that hold tweets; a Reject for those that must not be read.
+
+    Raises ValueError and OSError, for instance for a bomb, which unpacks to far more than a text ever does.
+    """
+    with io.BufferedReader(file.filesystem.open_input_file(file.path)) as raw:
+        try:
+            folder = ZipFileSystem(raw, skip_instance_cache=True)
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            raise ValueError(f"a broken zip file: {error}") from None
+        entries = [entry for entry in folder.zip.infolist() if not entry.is_dir()]
+        if len(entries) > _MAX_PARTS:
+            raise ValueError(f"{len(entries):,} files in one zip file")
+        for entry in entries:
+            if not _stays(entry.filename):
+                yield Reject(0, f"a path that leaves the archive: {entry.filename[:80]!r}")
+        names = {entry.filename: entry for entry in entries if _stays(entry.filename) and not hidden(entry.filename)}
+        infos = [fs.FileInfo(name, fs.FileType.File, size=entry.file_size) for name, entry in names.items()]
+        chosen = tweet_files(infos)
+        size = sum(names[info.path].file_size for info in chosen)
+        packed = sum(names[info.path].compress_size for info in chosen)
+        if size > max(MAX_UNPACKED, MAX_RATIO * min(packed, file.size)):
+            raise ValueError(f"it unpacks to {size / 2**20:,.0f} MiB from {file.size:,} bytes: a zip bomb?")
+        filesystem = fs.PyFileSystem(fs.FSSpecHandler(folder))
+        for info in chosen:
+            handle = file.handle if file.named else owner(filesystem, info.path, file.path)
+            yield replace(file, path=info.path, size=info.size, handle=handle, filesystem=filesystem, archive=file.path)
+
+
+def _stays(name: str) -> bool:
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[0] if path.parts else False

@@ -1,0 +1,99 @@
+"""X account exports: what the parts around the tweets say of whose they are.
+
+    owner_of(file)       # the handle in account.js, else what the file's place tells
+    profile(file)        # name and picture, from account.js, profile.js and profile_media/
+    Notes(file)          # the whole texts of long posts, from note-tweet.js
+
+Exports from before 2018 have `data/js/user_details.js` instead, and their tweets in `data/js/tweets/2014_01.js` and
+once more in `tweets.csv`.
+"""
+
+import io
+import json
+import re
+from typing import Any
+
+from pyarrow import fs
+
+from pipeline.clean import unescape
+from pipeline.names import handle_of
+from pipeline.tweets.files import TweetFile, account_of, beside, read_part
+from pipeline.tweets.json_stream import values
+from pipeline.tweets.record import Profile
+
+# the header of an old export's tweets.csv
+OLD_COLUMNS = {"tweetid", "inreplytostatusid", "timestamp", "text", "retweetedstatusid", "expandedurls"}
+START = r"\ufeff?\s*(window\.YTD|Grailbird\.data)\.[^=\n]*="  # of a part: the assignment to a variable
+_PICTURE = 5 * 2**20  # bytes
+_NOTES = 64 * 2**20  # characters of long posts that are held at most
+_START = 100  # characters by which a long post is known again
+
+
+def owner_of(file: TweetFile) -> str | None:
+    account = {} if file.named else account_of(file.filesystem, file.path) or {}
+    return handle_of(str(account.get("username") or account.get("screen_name") or "")) or file.handle
+
+
+def profile(file: TweetFile) -> Profile | None:
+    account = account_of(file.filesystem, file.path)
+    owner = owner_of(file)
+    if account is None or owner is None:
+        return None
+    name = account.get("accountDisplayName") or account.get("full_name")
+    id = account.get("accountId") or account.get("id")
+    url = _avatar(read_part(file.filesystem, beside(file.path, "profile.js")))
+    picture = _picture(file.filesystem, beside(file.path, "profile_media"), url) if url else None
+    return Profile(owner, name if isinstance(name, str) else None, picture, url, str(id) if id else None)
+
+
+def _avatar(text: str) -> str | None:
+    found = re.search(r'"avatarMediaUrl"\s*:\s*("(?:[^"\\]|\\.)*")', text)
+    try:
+        url = json.loads(found[1]) if found else ""
+    except ValueError:
+        return None
+    return url if url.startswith(("https://", "http://")) else None
+
+
+def _picture(filesystem: fs.FileSystem, folder: str, url: str) -> bytes | None:
+    """The picture itself, which the export keeps as profile_media/{account id}-{its name on the web}."""
+    base = url.rpartition("/")[2]
+    for info in filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+        if base and info.base_name.endswith(base) and (info.size or 0) <= _PICTURE:
+            with filesystem.open_input_file(info.path) as file:
+                return bytes(file.read(_PICTURE))
+    return None
+
+
+class Notes:
+    """The long posts of an export, whose tweets.js holds only their beginnings.
+
+    A note has an id of its own, which is seldom its tweet's: the beginning of its text tells which tweet it is.
+    """
+
+    def __init__(self, file: TweetFile):
+        self._by_id: dict[str, str] = {}
+        self._by_start: dict[str, str] = {}
+        path = beside(file.path, "note-tweet.js")
+        if file.filesystem.get_file_info(path).type != fs.FileType.File:
+            return
+        held = 0
+        with io.BufferedReader(file.filesystem.open_input_file(path)) as stream:
+            for _, item in values(stream, START):
+                note = _inside(item, "noteTweet")
+                text = _inside(_inside(note, "core"), "text")
+                if isinstance(text, str) and held < _NOTES:
+                    held += len(text)
+                    self._by_id[str(_inside(note, "noteTweetId"))] = text
+                    self._by_start[text[:_START]] = text
+
+    def whole(self, id: Any, text: Any) -> Any:
+        """The whole text of the tweet `id`, of which `text` is what tweets.js has."""
+        if not self._by_id or not isinstance(text, str):
+            return text
+        note = self._by_id.get(str(id)) or self._by_start.get(unescape(text)[:_START])
+        return note if note and len(note) > _START else text
+
+
+def _inside(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None

@@ -1,0 +1,108 @@
+"""A file's bytes as a stream: unpacked where they are gzip or zstd, in UTF-8 where they were UTF-16.
+
+    with open_tweets(file) as stream: ...        # an io.BufferedReader
+
+Formats are told from the bytes. What unpacks to far more than a text ever does is a bomb, and stops with an error.
+"""
+
+import codecs
+import gzip
+import io
+from collections.abc import Callable
+from typing import Any, cast
+
+import pyarrow
+
+from pipeline.tweets.files import TweetFile
+
+MAX_UNPACKED = 256 * 2**20  # bytes that any packed file may unfold to …
+MAX_RATIO = 100  # … beyond that, at most this many times its size; JSON of tweets packs 5 to 30 times
+BUFFER = 2**18  # bytes
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_BAD_UTF16 = "\udc81"  # becomes the byte 0x81, which is neither UTF-8 nor Windows-1252: that record is rejected
+
+
+def open_tweets(file: TweetFile) -> io.BufferedReader:
+    """Raises OSError where the file cannot be read; ValueError, while reading, where it unpacks to too much."""
+    raw = io.BufferedReader(file.filesystem.open_input_file(file.path), BUFFER)
+    magic = raw.peek(4)[:4]
+    if magic.startswith(_GZIP):
+        raw = limited(gzip.GzipFile(fileobj=raw).read1, file.size)
+    elif magic == _ZSTD:
+        raw = limited(pyarrow.CompressedInputStream(raw, "zstd").read, file.size)
+    encoding = _utf16(raw.peek(64)[:64])
+    return _stream(_Transcoder(raw, encoding).read) if encoding else raw
+
+
+def limited(read: Callable[[int], bytes], packed: int) -> io.BufferedReader:
+    """A stream of what `read` unpacks from `packed` bytes, as far as that is plausible."""
+    limit = max(MAX_UNPACKED, MAX_RATIO * packed)
+    done = 0
+
+    def bounded(size: int) -> bytes:
+        nonlocal done
+        data = read(size)
+        done += len(data)
+        if done > limit:
+            raise ValueError(f"it unpacks to over {limit // 2**20} MiB from {packed:,} bytes: a zip bomb?")
+        return data
+
+    return _stream(bounded)
+
+
+def _utf16(head: bytes) -> str | None:
+    """The kind of UTF-16 that the bytes are, by their mark or, in text that is mostly ASCII, by their zeros."""
+    if head.startswith(codecs.BOM_UTF16_LE):
+        return "utf-16-le"
+    if head.startswith(codecs.BOM_UTF16_BE):
+        return "utf-16-be"
+    even, odd = head[0::2], head[1::2]
+    if len(odd) >= 4 and not any(odd) and all(even[: len(odd)]):
+        return "utf-16-le"
+    if len(odd) >= 4 and not any(even) and all(odd):
+        return "utf-16-be"
+    return None
+
+
+class _Transcoder:
+    """Reads UTF-16 as UTF-8."""
+
+    def __init__(self, stream: io.BufferedReader, encoding: str):
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors=_MARK)
+
+    def read(self, size: int) -> bytes:
+        while data := self._stream.read(size):
+            if text := self._decoder.decode(data):
+                return text.encode("utf-8", "surrogateescape")
+        return self._decoder.decode(b"", final=True).encode("utf-8", "surrogateescape")
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    return _BAD_UTF16, cast(UnicodeDecodeError, error).end
+
+
+_MARK = "huggingtweets.mark"
+codecs.register_error(_MARK, _mark)
+
+
+def _stream(read: Callable[[int], bytes]) -> io.BufferedReader:
+    return io.BufferedReader(_Raw(read), BUFFER)
+
+
+class _Raw(io.RawIOBase):
+    """The raw stream that io.BufferedReader wants, around a function that reads."""
+
+    def __init__(self, read: Callable[[int], bytes]):
+        self._read, self._rest = read, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(self._read(len(buffer)))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count

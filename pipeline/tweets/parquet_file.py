@@ -1,0 +1,61 @@
+"""Parquet: the columns are known by their usual names, as in a CSV; nested ones are read as JSON is."""
+
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.tweets.columns import USUAL, Columns, missing, plain_name
+from pipeline.tweets.files import TweetFile
+from pipeline.tweets.json_tweet import NESTED, Tweets
+from pipeline.tweets.record import Profile, Reject, Row
+
+MAGIC = b"PAR1"
+_ROWS = 2_000  # read at a time
+_MAX_COLUMN = 2**30  # bytes of one column in one row group, unpacked
+_WANTED = {plain_name(name) for names in USUAL.values() for name in names} | {plain_name(name) for name in NESTED}
+
+
+def rows(stream: io.BufferedReader, file: TweetFile) -> Iterator[Row | Reject | Profile]:
+    """Raises OSError or ValueError (pyarrow's own are such) where the file is broken."""
+    with ExitStack() as closing:
+        table = pq.ParquetFile(closing.enter_context(_seekable(stream, file, closing)))
+        names = table.schema_arrow.names
+        columns = Columns.of(names, file.columns)
+        problem = missing(names, file.columns)
+        if problem is None and not columns.text:
+            problem = f"not a tweet file: no column named {', '.join(USUAL['text'])}"
+        if problem is not None:
+            yield Reject(0, problem)
+            return
+        wanted = [name for name in names if plain_name(name) in _WANTED or name in file.columns.values()]
+        _check_sizes(table, set(wanted))
+        tweets, line = Tweets(file), 0
+        for batch in table.iter_batches(_ROWS, columns=wanted):
+            for item in batch.to_pylist():
+                line += 1
+                yield from tweets.rows(item, line)
+
+
+def _seekable(stream: io.BufferedReader, file: TweetFile, closing: ExitStack) -> Any:
+    """The file itself where it is not packed: Parquet is read from its end. Else a copy on disk, unpacked."""
+    source = file.filesystem.open_input_file(file.path)
+    if source.read(4) == MAGIC:
+        return source
+    source.close()
+    local = closing.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    shutil.copyfileobj(stream, local)
+    return pa.PythonFile(local)
+
+
+def _check_sizes(table: pq.ParquetFile, wanted: set[str]) -> None:
+    for number in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(number)
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema.partition(".")[0] in wanted and column.total_uncompressed_size > _MAX_COLUMN:
+                raise ValueError(f"over {_MAX_COLUMN // 2**20} MiB in one row group; write smaller ones")
