@@ -23,16 +23,19 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
     bots = plan(job, prepared, only)
     survey(job.store, bots)
     chosen = [bot for bot in bots if only is None or bot.name in only]
+    tracking = track.Tracking(job, bots)
     try:
         if "train" in steps:
             _train(job, [bot for bot in chosen if bot.status == "prepared"], progress)
         if "evaluate" in steps:
             _evaluate(job, chosen, progress, anew=steps == ["evaluate"])
         if "publish" in steps:
-            _publish(job, chosen, progress)
+            _publish(job, chosen, progress, tracking)
     finally:
         progress.end()
         written = report.write(job.store, fleet.fleet, bots, progress.seconds)
+    if "publish" in steps:
+        tracking.finish(written["bots"])
     _remark(bots, prepared, progress)
     return written
 
@@ -74,16 +77,15 @@ def _evaluate(job: Job, bots: list[Bot], progress: Progress, anew: bool) -> None
         evaluate.evaluate(job, due, progress)
 
 
-def _publish(job: Job, bots: list[Bot], progress: Progress) -> None:
-    """Publishes what is trained; W&B hears of it, and of what it does not know yet from earlier commands."""
+def _publish(job: Job, bots: list[Bot], progress: Progress, tracking: track.Tracking) -> None:
+    """Publishes what is trained; W&B hears of it, and of what earlier commands could not tell it any more."""
+    tracking.add(bot for bot in bots if bot.status == "unchanged")
     trained = [bot for bot in bots if bot.status == "trained"]
-    with track.tracker(job) as tracker:
-        tracker.add([bot for bot in bots if bot.status == "unchanged"])
-        if trained:
-            from pipeline import publish
+    if trained:
+        from pipeline import publish
 
-            ensure()
-            publish.publish(job, trained, progress, lambda bot: tracker.add([bot]))
+        ensure()
+        publish.publish(job, trained, progress, lambda bot: tracking.add([bot]))
 
 
 def _remark(bots: list[Bot], prepared: prepare.Prepared, progress: Progress) -> None:

@@ -79,6 +79,7 @@ class Wandb(Section):
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     project: str = "huggingtweets"
     entity: str | None = None
+    max_runs: int = Field(1000, ge=0)  # bots with runs of their own; all bots are rows of the fleet's run
 
 
 class Publish(Section):

@@ -14,7 +14,7 @@ from safetensors.numpy import load
 
 from pipeline import fleet as fleets
 from pipeline.store import Store
-from pipeline.track import records
+from pipeline.track.records import records
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -1,4 +1,4 @@
-"""What goes in and what leaves: `fetch` tweets, `pretrain` a base, `export` a bot."""
+"""What goes in and what leaves: `fetch` tweets, `pretrain` a base, `export` a bot, `sync` with W&B."""
 
 import sys
 from pathlib import Path
@@ -62,3 +62,19 @@ def export(
 
     version = export_bot(Store.of(fleets.load(fleet, set_)), named(bot), to)
     print(f"{to}: {bot} in version {version}", file=sys.stderr)
+
+
+@app.command()
+def sync(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Send to W&B what it does not have yet (key in WANDB_API_KEY); goes on where it stopped."""
+    from pipeline.track.sync import sync as send
+
+    with Progress() as progress:
+        result = send(fleets.load(fleet, set_), progress)
+    print(f"synced {result['synced']} runs, {result['waiting']} wait", file=sys.stderr)
+    for problem in result["problems"]:
+        print(f"W&B: {problem}", file=sys.stderr)
+    if as_json:
+        say_json(result)
+    if result["waiting"] or result["problems"]:
+        raise typer.Exit(1)

@@ -1,0 +1,157 @@
+"""Sends what W&B's folder in the store holds to W&B: producers before consumers, with timeouts, again and again.
+
+    huggingtweets sync fleet.yaml
+
+After a `run` a process of its own does the same; whatever W&B does in the meantime, nobody waits for it.
+What is sent carries W&B's own mark, so a sync that was cut off goes on where it stopped.
+"""
+
+import netrc
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from pipeline.errors import UserError, one_line
+from pipeline.fleet import Fleet
+from pipeline.plan import current, read_json
+from pipeline.progress import Progress
+from pipeline.store import Store
+from pipeline.track import journal as journals
+from pipeline.track import lineage
+from pipeline.track.journal import FOLDER, Journal
+
+_BATCH = 20  # runs in one `wandb sync`
+_PARALLEL = 4  # of them at once: far below W&B's rate limits
+_START_SECONDS, _RUN_SECONDS = 60, 30  # that a batch may take: to begin, and for each run
+
+
+def resolve_mode(mode: str) -> str:
+    """ "auto" is online with a key, offline without."""
+    return mode if mode != "auto" else "online" if has_key() else "offline"
+
+
+def has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return netrc.netrc().authenticators(host or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def start_sync(fleet: Fleet) -> str:
+    """Lets a process of its own sync the fleet; says where it tells how that went."""
+    output = Path(tempfile.mkdtemp(prefix="huggingtweets-sync-")) / "sync.log"
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.track"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    with process.stdin as pipe:
+        pipe.write(fleet.model_dump_json().encode())
+    return f"process {process.pid} syncs in the background (output in {output}); `huggingtweets sync` goes on"
+
+
+def sync(fleet: Fleet, progress: Progress) -> dict[str, Any]:
+    """Writes the runs that are missing, then sends those that W&B does not have yet.
+
+    Returns {"synced", "waiting", "problems"}. Raises UserError without a key.
+    """
+    if not has_key():
+        raise UserError("W&B needs a key to sync: WANDB_API_KEY, or `wandb login`")
+    store = Store.of(fleet)
+    problems = _write_missing(fleet)
+    due = [name for name in journals.runs(store) if not journals.synced(store, name)]
+    progress.start("sync", len(due), f"{len(due)} runs to {os.environ.get('WANDB_BASE_URL', 'wandb.ai')}")
+    sent = 0
+    for batch in _batches(due):
+        said = _send(store, batch, fleet)
+        done = [name for name in batch if journals.synced(store, name)]
+        sent += len(done)
+        progress.advance(f"{len(done)} of {len(batch)} runs", len(done))
+        if len(done) < len(batch):
+            problems.append(said)
+            break  # what comes later may need what is missing, and W&B is not well
+    return {"synced": sent, "waiting": len(due) - sent, "problems": problems}
+
+
+def _write_missing(fleet: Fleet) -> list[str]:
+    """What a crash left unwritten; returns what went wrong."""
+    journal, problems = Journal.of(fleet), []
+    rows = read_json(journal.store, "report.json").get("bots", [])
+    for bot in sorted(lineage.chosen((row["bot"] for row in rows), fleet.wandb.max_runs)):
+        version = current(journal.store, bot)
+        if version and not journal.has(bot, version):
+            try:
+                journal.write_bot(bot, version)
+            except Exception as error:
+                problems.append(f"{bot}: {one_line(error)}")
+    journal.write_fleet(rows)
+    return problems
+
+
+def _batches(names: list[str]) -> Iterator[list[str]]:
+    """Data sets, then bots, then the fleet: what makes an artifact goes before what uses it."""
+
+    def order(name: str) -> int:
+        return lineage.order(journals.id_of(name))
+
+    for _, same in groupby(sorted(names, key=order), key=order):
+        part = list(same)
+        yield from (part[start : start + _BATCH] for start in range(0, len(part), _BATCH))
+
+
+def _send(store: Store, names: list[str], fleet: Fleet) -> str:
+    """One `wandb sync`; what is sent is marked in the store. Returns what W&B said when it did not work."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {name: _local(store, name, Path(scratch) / name) for name in names}
+        command = [sys.executable, "-m", "wandb", "sync", "-n", str(_PARALLEL)]
+        said = _within(_START_SECONDS + _RUN_SECONDS * len(names), [*command, *map(str, folders.values())])
+        for name, folder in folders.items():
+            mark = journals.mark_of(name)
+            if not store.local and (folder / Path(mark).name).exists():
+                store.write(mark, b"")
+    return said
+
+
+def _local(store: Store, name: str, scratch: Path) -> Path:
+    """The run's folder: itself where the store is local, else a copy."""
+    if store.local:
+        return Path(store.path(f"{FOLDER}/{name}"))
+    root = store.path(f"{FOLDER}/{name}")
+    for info in store.filesystem.get_file_info(fs.FileSelector(root, recursive=True)):
+        if info.type == fs.FileType.File:
+            relative = info.path[len(root) + 1 :]
+            (scratch / relative).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / relative).write_bytes(store.read(f"{FOLDER}/{name}/{relative}"))
+    return scratch
+
+
+def _within(seconds: float, command: list[str]) -> str:
+    """Runs a command that may hang, with all that it starts; returns the last line that it said, or why it ended."""
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return f"W&B took longer than {seconds:.0f} seconds"
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "wandb sync said nothing")
