@@ -140,6 +140,10 @@ def _counts(values: Sequence[Any]) -> pa.Array:
     try:
         return pa.array(values, pa.int64())
     except (TypeError, ValueError, OverflowError):
+        pass
+    try:
+        return pa.array(values, pa.string()).cast(pa.int64())
+    except (TypeError, ValueError):
         return pa.array([_count(value) for value in values], pa.int64())
 
 

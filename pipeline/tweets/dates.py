@@ -52,6 +52,8 @@ def timestamps(values: Sequence[Any]) -> tuple[pa.Array, list[int]]:
     if all(value is None for value in values):
         return pa.nulls(len(values), TYPE), []
     column = _column(values)
+    if column.null_count == 0:
+        return column, []
     bad = pc.and_(column.is_null(), pa.array([not _nothing(value) for value in values]))
     return column, [i for i, wrong in enumerate(bad.to_pylist()) if wrong] if pc.any(bad).as_py() else []
 
@@ -66,18 +68,54 @@ def _column(values: Sequence[Any]) -> pa.Array:
         texts = pa.array(values, pa.string())
     except (TypeError, ValueError):  # numbers, or a mixture
         return pa.array([_single(value) for value in values], TYPE)
-    if texts.null_count == 0:  # the common case, at the speed of a kernel
-        for kind in (TYPE, pa.timestamp("s"), pa.timestamp("us", "UTC"), pa.timestamp("us")):
-            try:
-                return _bounded(_utc(texts.cast(kind)))
-            except pa.ArrowInvalid:
-                continue
+    if texts.null_count == 0:  # the common cases, at the speed of a kernel
+        first = texts[0].as_py()
+        read = _seconds if first.isdecimal() else _own if first[:1].isalpha() else _iso
+        try:
+            return _bounded(read(texts))
+        except pa.ArrowInvalid:
+            pass
     blank = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), value_set=pa.array(_NOTHING))
     texts = pc.if_else(blank, None, texts)
     for form in _FORMATS:
         if (read := _strptime(texts, form)).null_count == texts.null_count:
             return _bounded(read)
     return pa.array([_single(value) for value in texts.to_pylist()], TYPE)
+
+
+def _seconds(texts: pa.Array) -> pa.Array:
+    seconds = texts.cast(pa.int64())
+    if pc.max(seconds).as_py() > _LAST:
+        raise pa.ArrowInvalid("milliseconds, it seems")
+    return seconds.cast(TYPE)
+
+
+def _iso(texts: pa.Array) -> pa.Array:
+    for kind in (TYPE, pa.timestamp("s"), pa.timestamp("us", "UTC")):
+        try:
+            return _utc(texts.cast(kind))
+        except pa.ArrowInvalid:
+            continue
+    return _utc(texts.cast(pa.timestamp("us")))
+
+
+def _own(texts: pa.Array) -> pa.Array:
+    """X's own form in UTC, put together as ISO 8601: five times as fast as strptime."""
+    if not pc.all(pc.match_substring_regex(texts, r"^\w{3} \w{3} \d\d \d\d:\d\d:\d\d \+0000 \d{4}$")).as_py():
+        raise pa.ArrowInvalid("another form")
+
+    def cut(start: int, stop: int) -> pa.Array:
+        return pc.binary_slice(texts.cast(pa.binary()), start, stop).cast(pa.string())
+
+    month = pc.take(_MONTHS, pc.index_in(cut(4, 7), value_set=_MONTH_NAMES))
+    if month.null_count:
+        raise pa.ArrowInvalid("no month")
+    iso = pc.binary_join_element_wise(cut(26, 30), month, cut(8, 10), "-")
+    return pc.binary_join_element_wise(iso, cut(11, 19), "T").cast(pa.timestamp("s")).cast(TYPE)
+
+
+_MONTH_NAMES = pa.array("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
+_MONTHS = pa.array([f"{number:02}" for number in range(1, 13)])
 
 
 def _strptime(texts: pa.Array, form: str) -> pa.Array:
