@@ -21,6 +21,7 @@ from pipeline.tweets.record import SCHEMA, Part, Profile, Reject, Row
 
 _ROWS = 10_000  # in a batch
 _CHARS = 16 * 2**20  # of text in a batch, where tweets are uncommonly long
+_MAX_TEXT = 2**20  # characters; a longer text is no tweet
 _EMPTY = pa.RecordBatch.from_pylist([], schema=SCHEMA)
 _LOST = r"^\s*\d+([.,]\d+)?[eE]\+?\d+\s*$|^\s*\d{16,}\.0*\s*$"  # 1.23E+18: a spreadsheet keeps 15 digits
 
@@ -93,6 +94,9 @@ def _texts(values: Sequence[Any], wrong: dict[int, str]) -> pa.Array:
     column = _strings(values)
     if column.null_count:
         wrong.update(dict.fromkeys(_where(column.is_null()), "no text"))
+    if (pc.max(pc.binary_length(column)).as_py() or 0) > _MAX_TEXT:
+        for i in _where(pc.greater(pc.utf8_length(column), _MAX_TEXT)):
+            wrong.setdefault(i, f"a text of over {_MAX_TEXT:,} characters")
     nul = pc.match_substring(column, "\0")
     if pc.any(nul).as_py():
         for i in _where(nul):

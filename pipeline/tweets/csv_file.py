@@ -21,6 +21,7 @@ from pipeline.tweets.text_lines import Overlong, TextLines, is_decoded
 
 MAX_FIELD = 2**20  # characters; a longer one is an unclosed quote, not a tweet
 _SAMPLE = 200  # lines that delimiter and quoting are told from
+MAX_ROW = 4 * 2**20  # characters; a longer row comes of quotes that do not match
 _REREAD = 64 * 2**20  # characters read again behind broken quotes, at most
 _DELIMITERS = ",;\t|"
 _ACCOUNT = {"name", "description", "profileimageurl", "profileimageurlhttps", "followerscount"}
@@ -158,7 +159,7 @@ def _cells(text: TextLines, lines: Iterator[str], dialect: dict[str, Any]) -> _L
     header, reread = True, 0
     while True:
         line = source.number + 1
-        source.taken = []
+        source.begin()
         try:
             row = next(reader)
         except StopIteration:
@@ -184,7 +185,8 @@ class _Replay:
     def __init__(self, lines: Iterator[str]):
         self._lines = lines
         self._again: list[str] = []
-        self.taken: list[str] = []
+        self._taken: list[str] = []
+        self._size = 0
         self.number = 0  # of lines read
 
     def __iter__(self) -> "_Replay":
@@ -193,14 +195,20 @@ class _Replay:
     def __next__(self) -> str:
         line = self._again.pop() if self._again else next(self._lines)
         self.number += 1
-        self.taken.append(line)
+        self._taken.append(line)
+        self._size += len(line)
         if type(line) is Overlong:
             raise csv.Error("a line of over 16 MiB")
+        if self._size > MAX_ROW and len(self._taken) > 1:
+            raise csv.Error("quotes that do not match")
         return line
+
+    def begin(self) -> None:
+        self._taken, self._size = [], 0
 
     def replay(self) -> int:
         """Puts back all but the first line of the row; returns how many characters those are."""
-        back = self.taken[1:]
+        back = self._taken[1:]
         self._again += reversed(back)
         self.number -= len(back)
         return sum(map(len, back))

@@ -114,7 +114,7 @@ def _own(texts: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise(iso, cut(11, 19), "T").cast(pa.timestamp("s")).cast(TYPE)
 
 
-_MONTH_NAMES = pa.array("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
+_MONTH_NAMES = pa.array(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"])
 _MONTHS = pa.array([f"{number:02}" for number in range(1, 13)])
 
 

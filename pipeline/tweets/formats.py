@@ -4,8 +4,11 @@ for item in items(file): ...         # rows that are yet to be validated, Reject
 """
 
 import re
+import zipfile
 import zlib
 from collections.abc import Iterator
+
+import pyarrow
 
 from pipeline.tweets import archive, csv_file, json_file, parquet_file, x_export
 from pipeline.tweets.files import TweetFile
@@ -14,6 +17,10 @@ from pipeline.tweets.record import Part, Profile, Reject, Row
 
 _HEAD = 4096  # bytes that tell the format
 _BOM = b"\xef\xbb\xbf"
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, zlib.error, pyarrow.ArrowException, zipfile.BadZipFile),
+    *(RuntimeError, NotImplementedError),  # a part of a zip file that is encrypted, or packed in an unknown way
+)
 _JSON = re.compile(rb'\{\s*(["}]|$)|\[\s*([\[{"\]\d-]|true|false|null|$)')
 
 
@@ -38,8 +45,7 @@ def items(file: TweetFile) -> Iterator[Row | Reject | Profile | Part]:
                 yield from json_file.rows(stream, file)
             else:
                 yield from csv_file.rows(stream, file)
-    # RuntimeError: a part of a zip file that is encrypted; NotImplementedError: one packed in an unknown way
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error) as error:
+    except _UNREADABLE as error:
         yield Reject(0, f"cannot be read: {' '.join(str(error).split())}")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.tweets.record import Reject
 
 MAX_VALUE = 16 * 2**20  # characters; a longer item is no tweet
+_TOO_LONG = f"an item of over {MAX_VALUE // 2**20} MiB"
 _CHUNK = 2**20  # bytes read at a time
 _SPACE = re.compile(r"[\s,\ufeff]*")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\]"]', re.DOTALL)
@@ -107,6 +108,7 @@ class _Window:
                 value, end = self._parse(self.text, self.at)
                 whole = end < len(self.text) or type(value) is dict
                 problem = "" if self._is_utf8(self.at, end) else "not UTF-8"
+                problem = _TOO_LONG if end - self.at > MAX_VALUE else problem
             except (ValueError, RecursionError) as error:
                 problem = f"broken JSON: {error}"
                 end, whole = self._closing()
@@ -114,7 +116,7 @@ class _Window:
                 self.at, self.problem = end, problem
                 return self.BROKEN if problem else value
             if len(self.text) - self.at > MAX_VALUE:
-                problem = f"an item of over {MAX_VALUE // 2**20} MiB"
+                problem = _TOO_LONG
             elif self.more():
                 continue
             elif not problem:  # a number or the like, last in the file

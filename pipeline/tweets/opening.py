@@ -30,7 +30,7 @@ def open_tweets(file: TweetFile) -> io.BufferedReader:
         raw = limited(gzip.GzipFile(fileobj=raw).read1, file.size)
     elif magic == _ZSTD:
         raw = limited(pyarrow.CompressedInputStream(raw, "zstd").read, file.size)
-    encoding = _utf16(raw.peek(64)[:64])
+    encoding = _utf16(raw.peek(4)[:4])
     return _stream(_Transcoder(raw, encoding).read) if encoding else raw
 
 
@@ -51,15 +51,15 @@ def limited(read: Callable[[int], bytes], packed: int) -> io.BufferedReader:
 
 
 def _utf16(head: bytes) -> str | None:
-    """The kind of UTF-16 that the bytes are, by their mark or, in text that is mostly ASCII, by their zeros."""
+    """The kind of UTF-16 that the bytes are, by their mark or, where the first letters are ASCII, by their zeros."""
     if head.startswith(codecs.BOM_UTF16_LE):
         return "utf-16-le"
     if head.startswith(codecs.BOM_UTF16_BE):
         return "utf-16-be"
-    even, odd = head[0::2], head[1::2]
-    if len(odd) >= 4 and not any(odd) and all(even[: len(odd)]):
+    even, odd = head[0:4:2], head[1:4:2]
+    if len(odd) == 2 and not any(odd) and all(even):
         return "utf-16-le"
-    if len(odd) >= 4 and not any(even) and all(odd):
+    if len(odd) == 2 and not any(even) and all(odd):
         return "utf-16-be"
     return None
 
