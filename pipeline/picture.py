@@ -71,7 +71,7 @@ def ink(name: str) -> str:
     hue = 0
     for char in name:
         hue = (hue * 31 + ord(char)) % 360
-    return f"oklch(0.5 0.15 {hue * 137 % 360})"  # neighbours far apart
+    return f"oklch(0.47 0.14 {hue * 137 % 360})"  # neighbours far apart
 
 
 def _text(raw: str) -> str:

@@ -61,7 +61,7 @@ def replicas(bot: str) -> int:
 def test_what_is_served_is_listed_and_asking_wakes_nobody(served):
     client, _, _, versions = served
     assert client.get("/health").json() == {"status": "ok"}
-    assert "<h1>" in client.get("/").text and client.get("/static/page.html").status_code == 200
+    assert "<title>" in client.get("/").text and client.get("/static/main.js").status_code == 200
     page = client.get("/bots").json()
     assert [bot["name"] for bot in page["bots"]] == ["ada", "ben"] and page["next"] is None
     ada = client.get("/bots/ada").json()

@@ -1,0 +1,86 @@
+// Small helpers that every part of the page uses. Text gets into the page as text only, never as markup.
+
+export function el(name, props = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(props)) {
+    if (key === "on") for (const [event, handler] of Object.entries(value)) node.addEventListener(event, handler);
+    else if (key === "vars") for (const [variable, set] of Object.entries(value)) node.style.setProperty(variable, set);
+    else if (key in node && key !== "list") node[key] = value;
+    else node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export const number = (value) => new Intl.NumberFormat("en").format(value);
+
+export async function getJson(path) {
+  const reply = await fetch(path, { headers: { Accept: "application/json" } });
+  if (!reply.ok) throw await problem(reply);
+  return reply.json();
+}
+
+// What went wrong, in the server's own words where it has some.
+export async function problem(reply) {
+  const error = new Error(`The server answered ${reply.status}.`);
+  error.code = reply.status;
+  error.retryAfter = Number(reply.headers.get("Retry-After")) || 0;
+  try {
+    error.message = (await reply.json()).error.message;
+  } catch { /* not our JSON: the status says it */ }
+  if (reply.status === 401) location.reload(); // the server asks for the key
+  return error;
+}
+
+let hiding;
+export function toast(text) {
+  const node = document.getElementById("toast");
+  node.textContent = text;
+  node.classList.add("shown");
+  clearTimeout(hiding);
+  hiding = setTimeout(() => node.classList.remove("shown"), 2500);
+}
+
+export function announce(text) {
+  document.getElementById("status").textContent = text;
+}
+
+export async function copy(text, done) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch { // no permission, or a page without TLS
+    const field = el("textarea", { value: text, className: "unseen" });
+    document.body.append(field);
+    field.select();
+    const copied = document.execCommand("copy");
+    field.remove();
+    if (!copied) return toast("Copying is not allowed here");
+  }
+  toast(done);
+}
+
+// A bot's own colour: the same hue as in its pictures (pipeline/picture.py).
+export function hue(name) {
+  let sum = 0;
+  for (const char of name) sum = (sum * 31 + char.codePointAt(0)) % 360;
+  return (sum * 137) % 360;
+}
+
+// The person or people of a bot as circles with their initials.
+export function faces(bot) {
+  const shown = bot.handles.slice(0, 3);
+  return el("span", { className: `faces of${shown.length}`, ariaHidden: "true" }, ...shown.map((handle) => {
+    const initial = named(bot, handle).match(/[\p{L}\p{N}]/u)?.[0].toUpperCase() ?? "@";
+    return el("span", { className: "face", vars: { "--hue": hue(handle) } }, initial);
+  }));
+}
+
+const named = (bot, handle) => bot.names?.[handle] ?? `@${handle}`; // as the person writes it, where that is known
+
+export const atHandles = (bot) => bot.handles.map((handle) => `@${handle}`).join(" & ");
+
+export const title = (bot) => bot.handles.map((handle) => named(bot, handle)).join(" & ");
+
+export const kind = (bot) => (bot.handles.length > 1 ? "AI cyborg" : "AI bot");
+
+export const tweets = (bot) => Object.values(bot.counts ?? {}).reduce((sum, count) => sum + (count.kept ?? 0), 0);

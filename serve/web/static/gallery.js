@@ -1,0 +1,89 @@
+// The gallery: every bot that is served, a page at a time from the server, which also does the searching.
+import { announce, atHandles, el, faces, getJson, hue, kind, number, title, tweets } from "./dom.js";
+
+const PAGE = 48;
+let kept = { q: "", bots: [], next: null, total: 0 }; // what was shown last, so that going back is instant
+
+export function gallery(view) {
+  document.title = "huggingtweets: bots that learned from tweets";
+  const search = el("input", {
+    type: "search", id: "q", value: kept.q, placeholder: "Search by handle", autocomplete: "off",
+    autocapitalize: "none", spellcheck: false, maxLength: 100, "data-slash": "", "aria-describedby": "found",
+  });
+  const found = el("p", { id: "found", className: "found" });
+  const list = el("ul", { className: "bots" });
+  const more = el("button", { type: "button", className: "more", hidden: true, on: { click: () => load(false) } }, "Show more");
+  const lucky = el("button", { type: "button", className: "quiet", on: { click: surprise } }, "Surprise me");
+  view.append(
+    el("section", { className: "hero" },
+      el("h1", { className: "caret" }, "Give them a beginning"),
+      el("p", {}, "Each of these bots is a small language model that has read one person’s tweets. Begin a sentence and hear how it goes on."),
+      el("form", { className: "search", role: "search", on: { submit: first } },
+        el("label", { htmlFor: "q", className: "unseen" }, "Search the bots"), search, lucky)),
+    found, list, more);
+
+  let asked = 0, waiting;
+  search.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => load(true), 150);
+  });
+
+  async function load(anew) {
+    const turn = ++asked, q = search.value.trim();
+    const query = new URLSearchParams({ q, limit: PAGE, ...(anew || !kept.next ? {} : { cursor: kept.next }) });
+    more.disabled = true;
+    try {
+      const page = await getJson(`/bots?${query}`);
+      if (turn !== asked) return; // another search began meanwhile
+      const start = anew ? 0 : kept.bots.length;
+      kept = { q, next: page.next, total: page.total, bots: [...(anew ? [] : kept.bots), ...page.bots] };
+      render(start);
+      if (!anew) list.children[start]?.firstChild.focus();
+    } catch (error) {
+      found.textContent = `The bots cannot be listed: ${error.message}`;
+    } finally {
+      if (turn === asked) more.disabled = false;
+    }
+  }
+
+  function render(start = 0) {
+    if (!start) list.replaceChildren();
+    list.append(...kept.bots.slice(start).map(card));
+    more.hidden = !kept.next;
+    const shown = number(kept.bots.length) + (kept.next ? "+" : "");
+    const text = !kept.bots.length
+      ? (kept.q ? `No bot has “${kept.q}” in its handle.` : "No bot is served yet: huggingtweets deploy FLEET.yaml")
+      : kept.q ? `${shown} ${kept.bots.length === 1 ? "bot" : "bots"} for “${kept.q}”` : `${number(kept.total)} ${kept.total === 1 ? "bot" : "bots"}`;
+    found.textContent = text;
+    announce(text);
+  }
+
+  function first(event) {
+    event.preventDefault();
+    list.querySelector("a")?.click();
+  }
+
+  function surprise() {
+    const links = list.querySelectorAll("a");
+    links[Math.floor(Math.random() * links.length)]?.click();
+  }
+
+  if (kept.bots.length) {
+    render();
+    requestAnimationFrame(() => scrollTo(0, history.state?.scroll ?? 0));
+  } else load(true);
+  return () => clearTimeout(waiting);
+}
+
+function card(bot) {
+  const loss = bot.metrics?.held_out?.loss, learned = tweets(bot), name = title(bot), handles = atHandles(bot);
+  return el("li", {},
+    el("a", { href: `/b/${bot.name}`, className: "bot", vars: { "--hue": hue(bot.name) } },
+      faces(bot),
+      el("span", { className: "who" },
+        el("span", { className: "name" }, name),
+        name === handles ? null : el("span", { className: "handle" }, handles),
+        el("span", { className: "facts" },
+          el("span", { className: "kind" }, kind(bot)), ` ${number(learned)} tweets`,
+          loss ? el("span", { title: "held-out loss in nats per token" }, ` · loss ${loss.toFixed(2)}`) : null))));
+}

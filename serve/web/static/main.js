@@ -1,0 +1,42 @@
+// The page: which view an address shows. / is the gallery, /b/nasa a bot; links between them load nothing anew.
+import { bot } from "./bot.js";
+import { gallery } from "./gallery.js";
+
+const view = document.getElementById("view");
+let leave = null; // stops what the present view has under way
+
+function show() {
+  leave?.();
+  const name = location.pathname.match(/^\/b\/([^/]+)$/)?.[1];
+  view.replaceChildren();
+  leave = name ? bot(view, decodeURIComponent(name)) : gallery(view);
+}
+
+function go(address) {
+  history.replaceState({ ...history.state, scroll: scrollY }, "");
+  history.pushState({}, "", address);
+  delete view.dataset.said; // it belonged to the address that the page was loaded from
+  show();
+  scrollTo(0, 0);
+  view.focus({ preventScroll: true });
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  const plain = !event.defaultPrevented && event.button === 0 && !(event.metaKey || event.ctrlKey || event.shiftKey);
+  if (!link || !plain || link.target || link.origin !== location.origin) return;
+  if (link.pathname !== "/" && !link.pathname.startsWith("/b/")) return;
+  if (link.hash) return;
+  event.preventDefault();
+  go(link.href);
+});
+addEventListener("popstate", show);
+addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, textarea, select");
+  const field = document.querySelector("[data-slash]");
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey || !field) return;
+  event.preventDefault();
+  field.focus();
+  field.select();
+});
+show();

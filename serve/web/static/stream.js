@@ -1,0 +1,24 @@
+// A bot's answer as it is written: POST /bots/{bot} with "stream": true, server-sent events in TGI's form.
+import { problem } from "./dom.js";
+
+// Yields each event's data; throws what the server says went wrong.
+export async function* say(bot, inputs, signal) {
+  const body = JSON.stringify({ inputs, stream: true, parameters: { return_full_text: false } });
+  const headers = { "Content-Type": "application/json" };
+  const reply = await fetch(`/bots/${bot}`, { method: "POST", body, headers, signal });
+  if (!reply.ok) throw await problem(reply);
+  const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      if (!event.startsWith("data:")) continue;
+      const data = JSON.parse(event.slice(5));
+      if (data.error) throw new Error(data.error.message ?? data.error);
+      yield data;
+    }
+  }
+}
