@@ -21,6 +21,7 @@ from jinja2 import Environment, StrictUndefined
 from pipeline import picture
 from serve import schema
 from serve.schema import ApiError
+from serve.web import key
 from serve.web.signature import is_signed
 
 STATIC = Path(__file__).parent / "static"
@@ -38,6 +39,7 @@ MAX_SAID_CHARS = 8 * schema.MAX_NEW_TOKENS
 _DRAWN = 128  # pictures that are kept, some 50 KB each
 _drawing = asyncio.Semaphore(2)  # a gateway has other things to do
 router = APIRouter(include_in_schema=False)
+router.include_router(key.router)
 router.mount("/static", StaticFiles(directory=STATIC), "static")
 
 

@@ -33,7 +33,7 @@ function fill(main, about, given, left) {
     enterKeyHint: "go", dir: "auto", "data-slash": "",
   });
   const button = el("button", { className: "primary" }, "Go on");
-  const hint = el("p", { className: "hint" });
+  const hint = el("p", { className: "hint" }, `It goes on in ${SEVERAL} ways: pick the one you like.`);
   const list = el("ol", { className: "continuations" });
   const chips = el("p", { className: "beginnings" }, ...BEGINNINGS.map((text) =>
     el("button", { type: "button", on: { click: () => { field.value = text; ask(); } } }, `${text} …`)));
