@@ -33,8 +33,7 @@ class AnyModel:
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:
         wanted, place = last.unique(return_inverse=True)
-        if len(tokens) * len(wanted) < ROWS:
-            wanted = F.pad(wanted, (0, ROWS))
+        wanted = F.pad(wanted, (0, -len(wanted) % ROWS))
         logits = self.module(
             input_ids=tokens,
             position_ids=positions,
@@ -59,7 +58,8 @@ class _Layer(CacheLayerMixin):
         """The cache makes its room itself."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        return self.cache.write(self.number, key_states, value_states, self.span)
+        kept = self.cache.write(self.number, key_states.transpose(1, 2), value_states.transpose(1, 2), self.span)
+        return kept[0].transpose(1, 2), kept[1].transpose(1, 2)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.span.length, 0

@@ -136,7 +136,7 @@ class Engine:
 
     def _advance(self) -> None:
         """One pass over the newest token of each row; those beyond the sequences are there for the shape."""
-        rows, spare = len(self._active), max(0, self._rows - len(self._active))
+        rows, spare = len(self._active), -len(self._active) % self._rows
         tokens = [[sequence.ids[-1]] for sequence in self._active] + [[self.separator]] * spare
         newest = [sequence.length - 1 for sequence in self._active] + [0] * spare
         at = torch.tensor(newest, device=self.device)
@@ -162,7 +162,7 @@ class Engine:
                 groups.setdefault(length, []).append([])
             groups[length][-1].append(len(self._active))
             self._active.append(self._waiting.popleft())
-        self._cache.reserve(max(len(self._active), self._rows), max(groups))
+        self._cache.reserve(len(self._active), max(groups))
         logits, order = [], []
         for length, requests in groups.items():
             for first in range(0, len(requests), self._together):

@@ -34,7 +34,7 @@ class Span:
 
 
 class KVCache:
-    """Keys and values by layer, [rows, heads, positions, dim]; a layer's are made when it first writes."""
+    """Keys and values by layer, [rows, positions, heads, dim]; a layer's are made when it first writes."""
 
     def __init__(self, layers: int):
         self.rows = self.positions = 0
@@ -56,33 +56,33 @@ class KVCache:
             for layer, old in enumerate(kept):
                 if old is not None:
                     kept[layer] = new = self._room(old)
-                    new[: old.shape[0], :, : old.shape[2]] = old
+                    new[: old.shape[0], : old.shape[1]] = old
 
     def release(self) -> None:
         """Forgets everything and gives the memory back."""
         self.__init__(len(self.keys))  # type: ignore[misc]
 
     def write(self, layer: int, keys: Tensor, values: Tensor, span: Span) -> tuple[Tensor, Tensor]:
-        """Takes a layer's new keys and values, [n, heads, length, dim]; returns those that the pass looks at."""
+        """Takes a layer's new keys and values, [n, length, heads, dim]; returns those that the pass looks at."""
         old_keys, old_values = self.keys[layer], self.values[layer]
         if old_keys is None or old_values is None:
             self.keys[layer] = old_keys = self._room(keys)
             self.values[layer] = old_values = self._room(values)
         if span.at is None:
-            old_keys[span.rows, :, : span.length] = keys[span.source]
-            old_values[span.rows, :, : span.length] = values[span.source]
+            old_keys[span.rows, : span.length] = keys[span.source]
+            old_values[span.rows, : span.length] = values[span.source]
             return keys, values
-        old_keys[span.rows, :, span.at] = keys[:, :, 0]
-        old_values[span.rows, :, span.at] = values[:, :, 0]
+        old_keys[span.rows, span.at] = keys[:, 0]
+        old_values[span.rows, span.at] = values[:, 0]
         count = len(span.rows)
-        return old_keys[:count, :, : span.length], old_values[:count, :, : span.length]
+        return old_keys[:count, : span.length], old_values[:count, : span.length]
 
     def move(self, source: int, target: int, length: int) -> None:
         """A row's first `length` positions take the place of another's."""
         for tensor in (*self.keys, *self.values):
             if tensor is not None:
-                tensor[target, :, :length] = tensor[source, :, :length]
+                tensor[target, :length] = tensor[source, :length]
 
     def _room(self, like: Tensor) -> Tensor:
         # zeros: what lies beyond a row's end is weighed with zero, and must be a number for that
-        return like.new_zeros(self.rows, like.shape[1], self.positions, like.shape[3])
+        return like.new_zeros(self.rows, self.positions, *like.shape[2:])

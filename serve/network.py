@@ -7,8 +7,8 @@ At the sizes of a bot most of transformers' time for one token goes into Python 
 classes, hooks); GPT-2's own pass leaves that out. It needs neither transformers nor its imports.
 
 A row's result must not depend on what else is in a pass. A matrix product has that property, bit for bit, where
-it has at least ROWS rows (below, other kernels run, that add up in another order), and attention where it looks
-back over a multiple of LOOK_BACK positions; the engine pads to these. `tests/serve/test_network.py` holds both.
+its rows are a multiple of ROWS (below, other kernels run, that add up in another order), and attention where it
+looks back over a multiple of LOOK_BACK positions; the engine pads to these. tests/serve/test_network.py holds both.
 """
 
 import json
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from pipeline import model
 from serve.kv import KVCache, Span
+from serve.linear import Linear
 
 ROWS = 4
 LOOK_BACK = 16
@@ -60,7 +61,8 @@ class GPT2:
         self.layers, self.heads = config["n_layer"], config["n_head"]
         self.positions = config["n_positions"]
         self.epsilon = config.get("layer_norm_epsilon", 1e-5)
-        self._take(self._read(weights))
+        self._shapes = _shapes(config)
+        self.load(weights)
 
     @staticmethod
     def fits(config: dict[str, Any]) -> bool:
@@ -74,59 +76,77 @@ class GPT2:
 
     @property
     def bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self.weights.values())
+        linear = [layer for block in self._blocks for layer in block.linear]
+        plain = [*self._norm, self._tokens, self._positions, *(norm for block in self._blocks for norm in block.norms)]
+        return sum(one.bytes for one in (*linear, self._head)) + sum(tensor.nbytes for tensor in plain)
 
     def load(self, path: Path) -> None:
-        new = self._read(path)
-        for name in sorted(self.weights.keys() ^ new.keys()):
-            raise ValueError(f"{path}: weights of another model: {name} does not fit")
-        for name, tensor in new.items():
-            if tensor.shape != self.weights[name].shape:
-                raise ValueError(f"{path}: weights of another model: {name} has the shape {list(tensor.shape)}")
-        self._take(new)
-
-    def _read(self, path: Path) -> dict[str, Tensor]:
-        """A file's weights in our type; the file is mapped, so its bytes are read once."""
+        """Takes over a file's weights; it is mapped into memory, and read once."""
         from safetensors.torch import load_file
 
+        stored = {name.removeprefix("transformer."): tensor for name, tensor in load_file(path).items()}
         weights = {}
-        for name, tensor in load_file(path).items():
-            if not name.endswith((".attn.bias", ".attn.masked_bias")):  # masks that older versions stored
-                weights[name.removeprefix("transformer.")] = tensor.to(self.device, self.dtype, copy=True)
-        if "lm_head.weight" in weights and torch.equal(weights["lm_head.weight"], weights["wte.weight"]):
-            del weights["lm_head.weight"]
-        return weights
-
-    def _take(self, weights: dict[str, Tensor]) -> None:
-        self.weights = weights
-        names = [f"{part}.{kind}" for part in _PARTS for kind in ("weight", "bias")]
-        try:
-            self._blocks = [[weights[f"h.{layer}.{name}"] for name in names] for layer in range(self.layers)]
-            self._norm = weights["ln_f.weight"], weights["ln_f.bias"]
-            self._tokens, self._positions = weights["wte.weight"], weights["wpe.weight"]
-        except KeyError as error:
-            raise ValueError(f"not the weights of this GPT-2: {error.args[0]} is missing") from None
-        self._head = weights.get("lm_head.weight", self._tokens)
+        for name, shape in self._shapes.items():
+            if name not in stored:
+                raise ValueError(f"{path}: weights of another model: it has no {name}")
+            if list(stored[name].shape) != shape:
+                raise ValueError(f"{path}: weights of another model: {name} is {list(stored[name].shape)}, not {shape}")
+            weights[name] = stored[name].to(self.device)
+        head = stored.get("lm_head.weight", weights["wte.weight"])
+        self._blocks = [_Block(weights, f"h.{layer}.", self.dtype) for layer in range(self.layers)]
+        self._norm = _plain(weights, "ln_f", self.dtype)
+        self._tokens, self._positions = weights["wte.weight"].clone(), weights["wpe.weight"].clone()
+        self._head = Linear(head.to(self.device, self.dtype), None)
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:
         count, length = tokens.shape
-        x = (self._tokens[tokens] + self._positions[positions]).flatten(0, 1)  # [n·length, width]
+        x = (self._tokens[tokens].to(self.dtype) + self._positions[positions].to(self.dtype)).flatten(0, 1)
         width = (x.shape[1],)
         mask = None if span.at is None else span.mask()
-        for layer, weights in enumerate(self._blocks):
-            norm_w, norm_b, qkv_w, qkv_b, out_w, out_b, norm2_w, norm2_b, up_w, up_b, down_w, down_b = weights
-            qkv = torch.addmm(qkv_b, F.layer_norm(x, width, norm_w, norm_b, self.epsilon), qkv_w)
-            q, k, v = qkv.view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        for layer, block in enumerate(self._blocks):
+            qkv = block.qkv(F.layer_norm(x, width, *block.norms[:2], self.epsilon))  # [count·length, 3·width]
+            q, k, v = qkv.view(count, length, 3, self.heads, -1).unbind(2)
             k, v = cache.write(layer, k, v, span)
+            q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-            x = x + torch.addmm(out_b, mixed.transpose(1, 2).reshape(count * length, -1), out_w)
-            up = torch.addmm(up_b, F.layer_norm(x, width, norm2_w, norm2_b, self.epsilon), up_w)
-            x = x + torch.addmm(down_b, F.gelu(up, approximate="tanh"), down_w)
+            x = block.out.plus(mixed.transpose(1, 2).reshape(count * length, -1), x)
+            x = block.down.plus(block.up.gelu(F.layer_norm(x, width, *block.norms[2:], self.epsilon)), x)
         if length > 1:
             x = x.view(count, length, -1)[torch.arange(count, device=x.device), last]
-            if count < ROWS:
-                x = F.pad(x, (0, 0, 0, ROWS - count))
-        return F.linear(F.layer_norm(x, width, *self._norm, self.epsilon), self._head)[:count]
+            x = F.pad(x, (0, 0, 0, -count % ROWS))
+        return self._head(F.layer_norm(x, width, *self._norm, self.epsilon))[:count]
 
 
-_PARTS = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
+class _Block:
+    """One layer's weights."""
+
+    def __init__(self, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype):
+        def linear(name: str) -> Linear:
+            weight, bias = _plain(weights, prefix + name, dtype)
+            return Linear(weight.t(), bias)
+
+        self.norms = *_plain(weights, prefix + "ln_1", dtype), *_plain(weights, prefix + "ln_2", dtype)
+        self.qkv, self.out = linear("attn.c_attn"), linear("attn.c_proj")
+        self.up, self.down = linear("mlp.c_fc"), linear("mlp.c_proj")
+        self.linear = [self.qkv, self.out, self.up, self.down]
+
+
+def _plain(weights: dict[str, Tensor], name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A layer's weight and bias, in memory of our own."""
+    weight, bias = (weights[f"{name}.{kind}"].to(dtype, copy=True) for kind in ("weight", "bias"))
+    return weight, bias
+
+
+def _shapes(config: dict[str, Any]) -> dict[str, list[int]]:
+    """The weights of a GPT-2, as transformers names them; those of linear layers are [in, out]."""
+    width = config["n_embd"]
+    inner = config.get("n_inner") or 4 * width
+    shapes = {"wte.weight": [config["vocab_size"], width], "wpe.weight": [config["n_positions"], width]}
+    sizes = {"ln_f": [width]}
+    for layer in range(config["n_layer"]):
+        sizes |= {f"h.{layer}.ln_1": [width], f"h.{layer}.ln_2": [width]}
+        sizes |= {f"h.{layer}.attn.c_attn": [width, 3 * width], f"h.{layer}.attn.c_proj": [width, width]}
+        sizes |= {f"h.{layer}.mlp.c_fc": [width, inner], f"h.{layer}.mlp.c_proj": [inner, width]}
+    for name, size in sizes.items():
+        shapes |= {f"{name}.weight": size, f"{name}.bias": size[-1:]}
+    return shapes

@@ -27,10 +27,10 @@ def folder(request, tmp_path_factory):
 
 
 @torch.inference_mode()
-def logits_of(network, prompts, steps, at_least=ROWS, look_back=0):
+def logits_of(network, prompts, steps, look_back=0):
     """Logits after the prompts and after each of `steps`, [steps + 1, prompts, vocabulary]; as the engine does it."""
     count, cache = len(prompts), KVCache(network.layers)
-    rows = max(count, at_least)
+    rows = count + -count % ROWS
     cache.reserve(rows, 128)
     out = []
     length = -(-max(map(len, prompts)) // LOOK_BACK) * LOOK_BACK
@@ -79,13 +79,13 @@ def test_the_cache_grows_keeps_what_it_holds_and_gives_memory_back():
     cache = KVCache(layers=1)
     assert cache.bytes == 0
     cache.reserve(4, 10)
-    keys = torch.randn(2, 3, 16, 8)
+    keys = torch.randn(2, 16, 3, 8)
     cache.write(0, keys, keys, Span(torch.tensor([0, 1]), 16, source=torch.tensor([1, 0])))
     cache.reserve(5, 100)
-    assert cache.keys[0].shape == (8, 3, 128, 8)
-    assert torch.equal(cache.keys[0][0, :, :16], keys[1]) and torch.equal(cache.values[0][1, :, :16], keys[0])
+    assert cache.keys[0].shape == (8, 128, 3, 8)
+    assert torch.equal(cache.keys[0][0, :16], keys[1]) and torch.equal(cache.values[0][1, :16], keys[0])
     cache.move(0, 1, 16)
-    assert torch.equal(cache.keys[0][1, :, :16], keys[1])
+    assert torch.equal(cache.keys[0][1, :16], keys[1])
     assert cache.bytes == 2 * 8 * 3 * 128 * 8 * 4
     cache.release()
     assert cache.bytes == 0
