@@ -18,13 +18,14 @@ from typing import Any
 
 import httpx
 from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from pipeline.errors import UsageError, UserError, one_line
 from pipeline.plan import current, read_json
 from pipeline.progress import Progress
 from pipeline.store import Store
 
+RECORD = "hub.json"  # beside a bot's versions
 _WORKERS = 8
 _TRIES = 4
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,41}")
@@ -107,18 +108,22 @@ def repositories(store: Store, bot: str) -> dict[str, str]:
 
 def remove(store: Store, bot: str) -> Iterator[tuple[str, str | None]]:
     """Deletes the bot's repositories; yields each with the reason why it could not be deleted, or None."""
-    for repository in repositories(store, bot):
+    left = repositories(store, bot)
+    for repository in list(left):
+        problem = None if get_token() else "HF_TOKEN is not set"
         try:
-            HfApi().delete_repo(repository)
-            yield repository, None
-        except RepositoryNotFoundError:
-            yield repository, None
+            if not problem:
+                HfApi().delete_repo(repository, missing_ok=True)
         except (HfHubHTTPError, httpx.HTTPError) as error:
-            yield repository, one_line(error)
+            problem = one_line(error)
+        if not problem:
+            del left[repository]
+            store.write(_record(bot), json.dumps(left).encode())
+        yield repository, problem
 
 
 def _record(bot: str) -> str:
-    return f"bots/{bot}/hub.json"
+    return f"bots/{bot}/{RECORD}"
 
 
 def export(store: Store, bot: str, to: Path) -> str:

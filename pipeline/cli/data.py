@@ -1,4 +1,4 @@
-"""What goes in and what leaves: `fetch` tweets, `pretrain` a base, `export` a bot, `sync` with W&B."""
+"""What goes in and what leaves: `fetch`, `pretrain`, `export` a bot, `sync` with W&B, `forget` a person."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,8 @@ import typer
 
 from pipeline import fleet as fleets
 from pipeline.cli.options import DebugOption, FleetFile, JsonOption, SetOption, app, say_json
+from pipeline.errors import UsageError
+from pipeline.names import handle_of
 from pipeline.progress import Progress
 from pipeline.session import session
 
@@ -77,4 +79,30 @@ def sync(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False, 
     if as_json:
         say_json(result)
     if result["waiting"] or result["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def forget(
+    fleet: FleetFile,
+    handle: Annotated[str, typer.Argument(metavar="HANDLE")],
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Take a person out for good: tweets, bots, blends, endpoints, hub repositories (token in HF_TOKEN)."""
+    from pipeline.forget import forget as forget_person
+
+    person = handle_of(handle)
+    if person is None:
+        raise UsageError(f"{handle[:60]!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
+    result = forget_person(fleets.load(fleet, set_), person)
+    for item in result["removed"]:
+        print(f"removed  {item['kind']} {item['name']}", file=sys.stderr)
+    for item in result["left"]:
+        print(f"left     {item['kind']} {item['name']}: {item['reason']}", file=sys.stderr)
+    print(f"@{person} is forgotten: {len(result['removed'])} things removed", file=sys.stderr)
+    if as_json:
+        say_json(result)
+    if any(item["kind"] in ("endpoint", "repository") for item in result["left"]):
         raise typer.Exit(1)

@@ -50,7 +50,7 @@ class Journal:
 
     def write_bot(self, bot: str, version: str) -> None:
         """Writes the runs of a published bot that are missing. Raises FileNotFoundError where its folder is gone."""
-        made = _published(self.store, bot, version)
+        made = read_published(self.store, bot, version)
         settings, counts = made.provenance["settings"], made.stats["tweets"]
         for handle, digest in made.provenance["tweets"].items():
             if lineage.preprocess_id(handle, digest) not in self.written:
@@ -72,7 +72,7 @@ class Journal:
         self.written.add(run.id)
 
 
-def _published(store: Store, bot: str, version: str) -> Published:
+def read_published(store: Store, bot: str, version: str) -> Published:
     names = (provenance.FILE, "metrics.json", "stats.json", "samples.json")
     made, *rest = (read_json(store, f"bots/{bot}/{version}/{name}") for name in names)
     if not made:
@@ -96,3 +96,14 @@ def mark_of(folder: str) -> str:
 
 def synced(store: Store, folder: str) -> bool:
     return store.exists(mark_of(folder))
+
+
+def about(store: Store, handle: str, bots: list[str]) -> list[str]:
+    """The folders of all runs that tell of a person, who is in these bots; the fleet's runs list everybody."""
+    names = {lineage.run_name(bot) for bot in bots}
+
+    def tells(run_id: str) -> bool:
+        bot, of = lineage.subject(run_id)
+        return of == "fleet" or bot in names or handle in bot.split("-")
+
+    return [name for name in runs(store) if tells(id_of(name))]

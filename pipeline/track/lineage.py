@@ -86,12 +86,25 @@ def preprocess_id(handle: str, digest: str) -> str:
 
 
 def train_id(bot: str, version: str) -> str:
-    return f"{_short(bot)}-{version}"
+    return f"{run_name(bot)}-{version}"
+
+
+def run_name(name: str) -> str:
+    """A bot's or fleet's name in an id, with room for a version: a long blend's end becomes a hash."""
+    return name if len(name) <= _NAME else f"{name[: _NAME - 9]}-{_hash(name)[:8]}"
+
+
+def subject(run_id: str) -> tuple[str, str]:
+    """Whom a run is about, and what it tells of them: tweets (a handle), bot (as `run_name` has it), or fleet."""
+    for kind in ("tweets", "fleet"):
+        if run_id.startswith(f"{kind}."):
+            return run_id.split(".")[1], kind
+    return run_id.rpartition("-")[0], "bot"
 
 
 def order(run_id: str) -> int:
     """Producers before consumers: data sets, then bots, then the fleet."""
-    return {"tweets": 0, "fleet": 2}.get(run_id.partition(".")[0] if "." in run_id else "", 1)
+    return ("tweets", "bot", "fleet").index(subject(run_id)[1])
 
 
 def preprocess(source: Source, handle: str, digest: str, holdout: float, counts: dict[str, int]) -> Run:
@@ -144,7 +157,7 @@ def fleet_run(source: Source, rows: list[dict[str, Any]]) -> Run:
     means = {f"mean/{key}": sum(values) / len(values) for key, values in numbers.items() if values}
     content = json.dumps([[row.get(key) for key in columns] for row in flat])
     return Run(
-        id=f"fleet.{_short(source.fleet)}.{hashlib.sha256(content.encode()).hexdigest()[:12]}",
+        id=f"fleet.{run_name(source.fleet)}.{hashlib.sha256(content.encode()).hexdigest()[:12]}",
         name=source.fleet,
         job_type="fleet",
         config={"fleet": source.fleet, "tweets": source.tweets[:_SOURCES]},
@@ -167,6 +180,18 @@ def links(settings: Wandb, bot: str, version: str) -> dict[str, str]:
     }
 
 
+def pages(settings: Wandb, run_id: str) -> list[str]:
+    """What W&B holds of a run that is synced, by its place there: the run itself, and the artifacts about people."""
+    place = f"{settings.entity}/{settings.project}" if settings.entity else settings.project
+    name, kind = subject(run_id)
+    made = {
+        "tweets": [f"raw-dataset/{name}-raw", f"train-dataset/{name}-train"],
+        "bot": [f"finetuned-model/{name}-model"],
+        "fleet": [],
+    }
+    return [f"{place}/runs/{run_id}", *(f"{place}/artifacts/{artifact}" for artifact in made[kind])]
+
+
 def chosen(bots: Iterable[str], most: int) -> set[str]:
     """The bots that get runs of their own: all, or of a larger fleet always the same few (by a hash of the name)."""
     names = set(bots)
@@ -174,16 +199,7 @@ def chosen(bots: Iterable[str], most: int) -> set[str]:
 
 
 def model_name(bot: str) -> str:
-    return f"{_short(bot)}-model"
-
-
-def artifact_names(bot: str) -> list[str]:
-    """The artifacts that are about this bot's people, as type/name."""
-    people = [f"{kind}/{handle}-{name}" for handle in bot.split("-") for kind, name in _PEOPLE.items()]
-    return [*people, f"finetuned-model/{model_name(bot)}"]
-
-
-_PEOPLE = {"raw-dataset": "raw", "train-dataset": "train"}
+    return f"{run_name(bot)}-model"
 
 
 def _raw(source: Source, handle: str, digest: str, counts: dict[str, int]) -> Artifact:
@@ -220,11 +236,6 @@ def _as_uri(path: str) -> str:
 
 def _hash(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for a version: a long blend's end becomes a hash."""
-    return name if len(name) <= _NAME else f"{name[: _NAME - 9]}-{_hash(name)[:8]}"
 
 
 def _curve(losses: list[float], rates: list[float]) -> list[tuple[int, dict[str, float]]]:

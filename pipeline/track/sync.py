@@ -13,7 +13,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -33,6 +35,7 @@ from pipeline.track.journal import FOLDER, Journal
 _BATCH = 20  # runs in one `wandb sync`
 _PARALLEL = 4  # of them at once: far below W&B's rate limits
 _START_SECONDS, _RUN_SECONDS = 60, 30  # that a batch may take: to begin, and for each run
+_ANSWER_SECONDS = 20.0
 
 
 def resolve_mode(mode: str) -> str:
@@ -43,11 +46,15 @@ def resolve_mode(mode: str) -> str:
 def has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    host = urllib.parse.urlsplit(_server()).hostname
     try:
         return netrc.netrc().authenticators(host or "") is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def _server() -> str:
+    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
 
 
 def start_sync(fleet: Fleet) -> str:
@@ -77,16 +84,16 @@ def sync(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     store = Store.of(fleet)
     problems = _write_missing(fleet)
     due = [name for name in journals.runs(store) if not journals.synced(store, name)]
-    progress.start("sync", len(due), f"{len(due)} runs to {os.environ.get('WANDB_BASE_URL', 'wandb.ai')}")
+    progress.start("sync", len(due), f"{len(due)} runs to {_server()}")
     sent = 0
     for batch in _batches(due):
-        said = _send(store, batch, fleet)
+        problem = _unwell() or _send(store, batch)
         done = [name for name in batch if journals.synced(store, name)]
         sent += len(done)
         progress.advance(f"{len(done)} of {len(batch)} runs", len(done))
         if len(done) < len(batch):
-            problems.append(said)
-            break  # what comes later may need what is missing, and W&B is not well
+            problems.append(problem)
+            break  # what comes later may need what is missing
     return {"synced": sent, "waiting": len(due) - sent, "problems": problems}
 
 
@@ -116,7 +123,18 @@ def _batches(names: list[str]) -> Iterator[list[str]]:
         yield from (part[start : start + _BATCH] for start in range(0, len(part), _BATCH))
 
 
-def _send(store: Store, names: list[str], fleet: Fleet) -> str:
+def _unwell() -> str | None:
+    """Why W&B cannot be reached, before `wandb sync` tries for minutes; None where it answers."""
+    try:
+        urllib.request.urlopen(_server(), timeout=_ANSWER_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        return f"{_server()} answers {error.code}" if error.code >= 500 else None
+    except OSError as error:
+        return f"{_server()} does not answer ({one_line(error)})"
+    return None
+
+
+def _send(store: Store, names: list[str]) -> str:
     """One `wandb sync`; what is sent is marked in the store. Returns what W&B said when it did not work."""
     with tempfile.TemporaryDirectory() as scratch:
         folders = {name: _local(store, name, Path(scratch) / name) for name in names}
