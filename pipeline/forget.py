@@ -3,8 +3,9 @@
     result = forget(fleet, "nasa")
     result["removed"], result["left"]        # what is gone; what others hold, and where
 
-`forgotten.json` in the store keeps the handle, so that the next `run` leaves the person's records unread; an
-entry deleted there lets them in again. The files of tweets are the user's own: they are named, not touched.
+`forgotten.json` in the store keeps the handle: every later `run` passes over the person's records, and skips
+blends with them. (To let somebody in again, delete the entry and work/people.json.) The files of tweets are the
+user's own: they are named, not touched.
 """
 
 import json
@@ -20,13 +21,12 @@ import pyarrow.compute as pc
 from pipeline import hub, tweets
 from pipeline.errors import UserError, one_line
 from pipeline.fleet import Fleet
-from pipeline.plan import read_json
+from pipeline.plan import FORGOTTEN, read_json
 from pipeline.prepare import INDEX, REJECTS
 from pipeline.session import join, session
 from pipeline.store import Store
 from pipeline.track import journal, lineage
 
-FILE = "forgotten.json"
 _KEPT = ("people.json", "tweets", "trained")  # of work/; whatever else is there is made anew from the tweets
 _READERS = 8
 
@@ -40,23 +40,18 @@ class Item:
     reason: str | None = None
 
 
-def forgotten(store: Store) -> frozenset[str]:
-    """The handles that are to stay out of the fleet."""
-    return frozenset(read_json(store, FILE))
-
-
 def forget(fleet: Fleet, handle: str) -> dict[str, Any]:
     """Removes all that is of this person; what one call could not remove, the next tries again.
 
     Returns {"handle", "bots", "removed", "left"}; the last two are lists of {"kind", "name", "reason"}.
     """
     store = Store.of(fleet)
-    known = read_json(store, FILE)
+    known = read_json(store, FORGOTTEN)
     entry = known.get(handle) or {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []}
     bots = _bots(store, handle)
     runs = journal.about(store, handle, bots)
     entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
-    store.write(FILE, _json(known | {handle: entry}))  # first: a run that begins now leaves the person out
+    store.write(FORGOTTEN, _json(known | {handle: entry}))  # first: a run that begins now leaves the person out
     items = [*_endpoints(fleet, handle)]
     items += [item for bot in bots for item in _repositories(store, bot)]
     items += [*_runs(store, runs), *_models(store, bots), *_work(store, handle), *_rows(store, handle)]
@@ -158,7 +153,7 @@ def _rows(store: Store, handle: str) -> Iterator[Item]:
 
 def _mentions(store: Store, handle: str) -> list[str]:
     """Files of the whole fleet that name the person even so."""
-    names = [name for name in store.list("") if name.endswith((".json", ".jsonl", ".html")) and name != FILE]
+    names = [name for name in store.list("") if name.endswith((".json", ".jsonl", ".html")) and name != FORGOTTEN]
     return [name for name in names if _names(handle, store.read(name).decode(errors="replace"))]
 
 

@@ -24,6 +24,7 @@ from pipeline.prepare import Person, Prepared
 from pipeline.settings import Train
 from pipeline.store import Store
 
+FORGOTTEN = "forgotten.json"
 RECIPE = 1  # raise it when training would give another model from the same inputs
 _SHAPING = {"epochs", "learning_rate", "batch_size", "block_size", "holdout", "precision", "seed"}
 
@@ -113,11 +114,11 @@ def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bo
 
     `only` limits the work to these (`--bots`); raises UsageError for a name the fleet does not have.
     """
-    names = job.fleet.chosen
+    names, gone = job.fleet.chosen, forgotten(job.store)
     if names is None:
         lost = {handle for handle in prepared.owners.values() if handle not in prepared.people}
-        names = [*prepared.people, *lost]
-    bots = [_bot(job, name, prepared) for name in sorted(names)]
+        names = [name for name in (*prepared.people, *lost) if name not in gone]
+    bots = [_bot(job, name, prepared, gone) for name in sorted(names)]
     if only is None:
         return bots
     unknown = [name for name in only if name not in names]
@@ -140,8 +141,10 @@ def named(text: str) -> str:
     return name
 
 
-def _bot(job: Job, name: str, prepared: Prepared) -> Bot:
+def _bot(job: Job, name: str, prepared: Prepared, gone: frozenset[str]) -> Bot:
     handles = name.split("-")
+    if out := [handle for handle in handles if handle in gone]:
+        return Bot(name, [], status="skipped", reason=f"@{out[0]} was taken out of this fleet ({FORGOTTEN})")
     bot = Bot(name, [prepared.people[handle] for handle in handles if handle in prepared.people])
     missing = [handle for handle in handles if handle not in prepared.people]
     if missing:
@@ -191,6 +194,11 @@ def current(store: Store, bot: str) -> str | None:
         return store.read(f"bots/{bot}/current").decode().strip()
     except FileNotFoundError:
         return None
+
+
+def forgotten(store: Store) -> frozenset[str]:
+    """The handles that `forget` took out of the fleet: their tweets stay unread, their bots unmade."""
+    return frozenset(read_json(store, FORGOTTEN))
 
 
 def read_json(store: Store, name: str) -> dict[str, Any]:

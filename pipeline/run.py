@@ -3,12 +3,13 @@
 report = run(fleet, ["prepare", "train", "evaluate", "publish"], progress)
 """
 
+from dataclasses import replace
 from typing import Any
 
 from pipeline import evaluate, prepare, report, track, tweets
 from pipeline.errors import UserError
 from pipeline.fleet import Fleet
-from pipeline.plan import Bot, Job, current, open_job, plan, survey
+from pipeline.plan import Bot, Job, current, forgotten, open_job, plan, survey
 from pipeline.progress import Progress
 from pipeline.session import ensure
 
@@ -41,7 +42,8 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
 
 
 def _prepare(job: Job, progress: Progress) -> prepare.Prepared:
-    files = tweets.find(job.fleet.tweets)
+    gone = forgotten(job.store)
+    files = [replace(file, without=gone) for file in tweets.find(job.fleet.tweets)]
     progress.start("prepare", 1, f"{len(files)} files")
     prepared = prepare.prepare(files, job.store, job.tokenizer, job.train.holdout)
     kept = sum(person.counts["kept"] for person in prepared.people.values())

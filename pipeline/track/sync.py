@@ -139,7 +139,8 @@ def _send(store: Store, names: list[str]) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         folders = {name: _local(store, name, Path(scratch) / name) for name in names}
         command = [sys.executable, "-m", "wandb", "sync", "-n", str(_PARALLEL)]
-        said = _within(_START_SECONDS + _RUN_SECONDS * len(names), [*command, *map(str, folders.values())])
+        seconds = _START_SECONDS + _RUN_SECONDS * len(names)
+        said = _within(seconds, [*command, *map(str, folders.values())], scratch)
         for name, folder in folders.items():
             mark = journals.mark_of(name)
             if not store.local and (folder / Path(mark).name).exists():
@@ -160,10 +161,18 @@ def _local(store: Store, name: str, scratch: Path) -> Path:
     return scratch
 
 
-def _within(seconds: float, command: list[str]) -> str:
-    """Runs a command that may hang, with all that it starts; returns the last line that it said, or why it ended."""
+def _within(seconds: float, command: list[str], folder: str) -> str:
+    """Runs a command that may hang, with all that it starts; returns the last line that it said, or why it ended.
+
+    What it leaves around (W&B's logs) stays in `folder`.
+    """
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     try:
         output, _ = process.communicate(timeout=seconds)

@@ -10,7 +10,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.tweets.batch import Batch, batches, place
+from pipeline.tweets.batch import Batch, batches, passed_over, place
 from pipeline.tweets.files import TweetFile, find
 from pipeline.tweets.formats import items
 from pipeline.tweets.record import SCHEMA, Profile, Record, Reject
@@ -23,7 +23,8 @@ def read_batches(file: TweetFile) -> Iterator[Batch]:
 
     Whatever goes wrong with the file as a whole ends in one Reject of line 0; nothing is raised.
     """
-    yield from batches(items(file), file.label, file.repair)
+    for batch in batches(items(file), file.label, file.repair):
+        yield passed_over(batch, file.without) if file.without else batch
 
 
 def read(file: TweetFile) -> Iterator[Record | Reject | Profile]:

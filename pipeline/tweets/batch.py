@@ -36,6 +36,13 @@ class Batch:
     profiles: list[Profile] = field(default_factory=list)
 
 
+def passed_over(batch: Batch, handles: frozenset[str]) -> Batch:
+    """The batch without what it holds of these people."""
+    theirs = pc.is_in(batch.records["handle"], value_set=pa.array(sorted(handles), pa.string()))
+    profiles = [profile for profile in batch.profiles if profile.handle not in handles]
+    return Batch(batch.path, batch.records.filter(pc.invert(theirs)), batch.rejects, profiles)
+
+
 def batches(items: Iterable[Row | Reject | Profile | Part], path: str, repair: bool) -> Iterator[Batch]:
     """What a reader yields, in batches. `repair`: mend text that was decoded with the wrong encoding."""
     rows: list[Row] = []

@@ -43,6 +43,7 @@ class TweetFile:
     columns: dict[str, str | None] = field(default_factory=dict)
     users: str | None = None
     repair: bool = False
+    without: frozenset[str] = frozenset()  # handles whose records are passed over
     archive: str = ""  # the zip file that `path` is a part of, and `filesystem` shows as folders
 
     @property
