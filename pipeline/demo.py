@@ -46,7 +46,7 @@ def demo(storage: Path, settings: list[str], once: bool) -> int:
         for bot, said in answers.items():
             title = f"{bot} (AI bot)  {address}/bots/{bot}"
             console.print(Panel(escape("\n".join(said)), title=title, title_align="left"))
-        console.print(f"{len(found)} bots in {time.monotonic() - started:.0f} s, listed at {address}/bots")
+        console.print(f"{len(found)} bots in {time.monotonic() - started:.0f} s; talk to them at {address}")
         if not once:
             console.print(f'try: curl {address}/bots/{sorted(found)[0]} -d \'{{"inputs": "{PROMPT}"}}\'')
             console.print("serving until Ctrl-C …")

@@ -40,7 +40,17 @@ _DRAWN = 128  # pictures that are kept, some 50 KB each
 _drawing = asyncio.Semaphore(2)  # a gateway has other things to do
 router = APIRouter(include_in_schema=False)
 router.include_router(key.router)
-router.mount("/static", StaticFiles(directory=STATIC), "static")
+
+
+class _Static(StaticFiles):
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        reply = super().file_response(*arguments, **options)
+        reply.headers["Cache-Control"] = "no-cache"  # asked for each time, sent where it changed
+        reply.headers["X-Content-Type-Options"] = "nosniff"
+        return reply
+
+
+router.mount("/static", _Static(directory=STATIC), "static")
 
 
 @router.get("/")

@@ -85,6 +85,7 @@ function fill(main, about, given, left) {
         for await (const event of say(about.name, prompt, signal)) {
           begun();
           if (event.generated_text === null || event.generated_text === undefined) one.add(event.token.text);
+          else if (!event.generated_text.trim()) return one.fail("It has nothing to add.");
           else one.finish({ prompt, said: event.generated_text, signature: event.details?.signature });
         }
         return one.done || one.fail("It broke off; try again.");
