@@ -1,0 +1,68 @@
+"""Whether a bot repeats what it was trained on: word for word, or in long runs of words.
+
+    copying(said, training)["long_runs"]                 # share of `said` with a run of 8 words or more
+    np.isin(run_hashes("what the bot would say"), run_hashes_of(training))    # what `serve.no_copies` looks at
+
+Words are compared without case and punctuation.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+RUN = 8  # words: a run of as many, shared with a training tweet, is no accident
+RUNS_FILE = "word_runs.npy"  # in a bot's folder: `run_hashes_of` its training tweets
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, case folded, without punctuation (CJK text without spaces is one word)."""
+    return _WORD.findall(text.casefold())
+
+
+def run_hashes(text: str) -> np.ndarray:
+    """A hash for each run of 8 words, or one for the whole of a shorter text: uint64 [runs].
+
+    The first 8 bytes, little-endian, of BLAKE2b (digest size 8) over the words joined with spaces, in UTF-8.
+    """
+    found = words(text)
+    runs = (" ".join(found[i : i + RUN]) for i in range(max(1, len(found) - RUN + 1)) if found)
+    digests = (hashlib.blake2b(run.encode(errors="replace"), digest_size=8).digest() for run in runs)
+    return np.frombuffer(b"".join(digests), dtype="<u8")
+
+
+def run_hashes_of(texts: Iterable[str]) -> np.ndarray:
+    """The hashes of all runs of the texts, sorted, each once: what `RUNS_FILE` holds."""
+    return np.unique(np.concatenate([run_hashes(text) for text in texts] or [np.zeros(0, dtype="<u8")]))
+
+
+def copying(said: Sequence[str], training: Sequence[str]) -> dict[str, Any]:
+    """The `copying` entry of metrics.json, over what a bot said.
+
+    `exact`: the share that is a training tweet, word for word; `long_runs`: the share that has a run of 8
+    words or more in common with one; `longest_run`: the longest such run, in words, and `longest_text` it.
+    """
+    tweets = [" ".join(words(text)) for text in training]
+    known, corpus = set(tweets), "\n".join(f" {tweet} " for tweet in tweets)
+    runs = [longest_run(words(text), corpus) for text in said]
+    longest = max(runs, key=len, default=[])
+    count = max(1, len(said))
+    return {
+        "exact": sum(" ".join(words(text)) in known for text in said) / count,
+        "long_runs": sum(len(run) >= RUN for run in runs) / count,
+        "longest_run": len(longest),
+        "longest_text": " ".join(longest),
+        "samples": len(said),
+    }
+
+
+def longest_run(said: list[str], corpus: str) -> list[str]:
+    """The longest run of the words `said` that stands in `corpus`: tweets' words with a space around each."""
+    best: list[str] = []
+    for start in range(len(said)):
+        while (end := start + len(best) + 1) <= len(said) and f" {' '.join(said[start:end])} " in corpus:
+            best = said[start:end]
+    return best
