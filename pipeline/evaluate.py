@@ -1,96 +1,204 @@
-"""How well a bot learned its person: the loss on the tweets that training never saw, base and bot.
+"""What the bots are worth, measured in bulk on the cluster, beside training: Ray around `measures`.
 
-Lanes measure it while the model is in memory (finetune.Trainer.loss); `evaluate` does it for models in the
-store, so that a new metric needs no new training.
+    evaluation = Evaluation(job, prepared.people, beside=True)
+    evaluation.add(bot)                   # from any thread, as bots are trained; measuring begins
+    evaluation.settle(progress)           # waits for the rest; the bots' metrics are set
+
+First the fleet's voices are learned (voices.py). Then a pool of actors measures one bot after another: loss on
+the held-out tweets, and what 64 samples say of voice, copying, variety and safety. `evaluate` does it anew for
+models in the store: a new metric needs no new training.
 """
 
 import json
-import math
+import queue
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipeline import finetune, model, pool
+from pipeline import finetune, model, pool, voices
+from pipeline.card import card
+from pipeline.clean import MIN_CHARS
+from pipeline.errors import UserError, one_line
+from pipeline.measures.copying import copying
+from pipeline.measures.held_out import characters, held_out, per_tweet, token_losses
+from pipeline.measures.safety import read_block_list, safety
+from pipeline.measures.variety import variety
+from pipeline.measures.voice import voice
 from pipeline.plan import Bot, Job, read_json
-from pipeline.prepare import load_tweets
+from pipeline.prepare import Person, Tweets, read_tweets
 from pipeline.progress import Progress
 
-
-def held_out(loss: float, base_loss: float, tokens: int) -> dict[str, Any]:
-    """The `held_out` entry of metrics.json; losses in nats per token."""
-    return {
-        "loss": loss,
-        "perplexity": perplexity(loss),
-        "base_loss": base_loss,
-        "base_perplexity": perplexity(base_loss),
-        "tokens": tokens,
-    }
+MEASURED = {"held_out", "voice", "copying", "variety", "safety", "samples"}  # keys of metrics.json set here
+PROMPT = "My dream is"  # the original's; what cards and pictures show
+PROMPTS = (PROMPT, "I think", "Today", "The best thing about")  # share one half of the samples; none has the other
+_SHOWN = 5  # samples of PROMPT and as many without a prompt stay in metrics.json
+_CHOICES = 8  # of one request
 
 
-def perplexity(loss: float) -> float:
-    """e to the loss, held below what JSON can say."""
-    return math.exp(min(loss, 700.0))
+def missing(bot: Bot) -> bool:
+    return not MEASURED <= bot.metrics.keys()
 
 
-def evaluate(job: Job, bots: list[Bot], progress: Progress) -> None:
-    """Measures the bots' models in the store, anew, on the cluster's cores; sets their metrics."""
-    tasks = [{"bot": bot.name, "handles": bot.handles, **_places(bot)} for bot in bots]
-    by_name = {bot.name: bot for bot in bots}
-    progress.start("evaluate", len(bots))
-    for row in pool.each(Evaluator, job, tasks):
-        bot = by_name[row["bot"]]
-        if row["error"]:
-            bot.status, bot.reason = "failed", row["error"]
-        else:
-            bot.metrics |= row["result"]
-        progress.advance(bot.name)
+class Evaluation(threading.Thread):
+    """The driver's side: a thread that reads the pool's rows while the driver trains."""
+
+    def __init__(self, job: Job, people: dict[str, Person], beside: bool):
+        super().__init__(daemon=True, name="evaluation")
+        self.job, self.beside = job, beside
+        enough = {handle: person for handle, person in people.items() if person.chars >= MIN_CHARS}
+        self.voices = voices.Voices(enough, job.train.holdout)
+        self.bots: dict[str, Bot] = {}
+        self.rows: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.error: str | None = None  # that ended it
+        self.feed: Any = None
+        self.block_list = _block_list(job.fleet.evaluate.block_list)
+
+    def add(self, bot: Bot) -> None:
+        """A bot whose model is in the store; the first one starts the pool."""
+        published = bot.status == "unchanged"
+        folder, metrics = (bot.folder, "metrics.json") if published else (bot.trained_folder, "training.json")
+        self.bots[bot.name] = bot
+        if self.feed is None:
+            self.feed = pool.feed()
+            self.start()
+        task = {"bot": bot.name, "handles": bot.handles, "folder": folder, "metrics": metrics}
+        facts = {"version": bot.version, "stats": bot.stats, "warning": bot.warning}
+        self.feed.put.remote(task | facts | {"published": published, "group": self.voices.of(bot.handles)})
+
+    def run(self) -> None:
+        try:
+            voices.learn(self.job, self.voices, self.beside)
+            extra = {"block_list": self.block_list}
+            for row in pool.each(Evaluator, self.job, self.feed, beside=self.beside, **extra):
+                self.rows.put(row)
+        except Exception as error:
+            self.error = one_line(error)
+
+    def settle(self, progress: Progress) -> None:
+        """No bot will come any more: waits for those that came, and sets their metrics."""
+        if self.feed is None:
+            return
+        self.feed.close.remote()
+        progress.start("evaluate", len(self.bots))
+        left = dict(self.bots)
+        while left and (self.is_alive() or not self.rows.empty()):
+            try:
+                row = self.rows.get(timeout=0.3)
+            except queue.Empty:
+                continue
+            bot = left.pop(row["bot"])
+            if row["error"]:
+                bot.status, bot.reason = "failed", f"not evaluated: {row['error']}"
+            else:
+                bot.metrics |= row["result"]["metrics"]
+                bot.seconds["evaluate"] = row["result"]["seconds"]
+            progress.advance(_told(bot))
+        for bot in left.values():
+            bot.status, bot.reason = "failed", f"not evaluated: {self.error or 'the pool of workers ended'}"
+        self.join()
 
 
-def _places(bot: Bot) -> dict[str, str]:
-    """The folder of the bot's weights, and the file that carries its metrics."""
-    if bot.status == "unchanged":
-        return {"folder": bot.folder, "metrics": "metrics.json"}
-    return {"folder": bot.trained_folder, "metrics": "training.json"}
+def _told(bot: Bot) -> str:
+    if bot.status == "failed":
+        return f"{bot.name} {bot.reason}"
+    sounds = bot.metrics["voice"].get("top1")
+    known = f"{sounds:.0%} taken for their person's, " if sounds is not None else ""
+    return f"{bot.name}: {known}{bot.metrics['copying']['exact']:.0%} copies"
+
+
+def _block_list(path: str | None) -> frozenset[str] | None:
+    """Raises UserError where the file of `evaluate.block_list` cannot be read."""
+    if path is None:
+        return None
+    try:
+        return read_block_list(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"evaluate.block_list: {path}: cannot be read: {one_line(error)}") from None
 
 
 class Evaluator(pool.Worker):
-    """Holds the base model; measures one bot after another."""
+    """Holds the base model, and the serving engine; measures one bot after another."""
 
     def setup(self) -> None:
         import torch
+
+        from serve.engine import Engine
 
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with tempfile.TemporaryDirectory() as folder:
             self.network: Any = model.load_model(model.write_files(self.base, Path(folder))).eval()
             self.network.to(self.device)
-            self.separator = model.separator_id(model.load_tokenizer(Path(folder)))
+            self.engine = Engine(Path(folder))
         self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.base_said = [text for _, text in self._say()]
 
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
-        held = [tweet for handle in task["handles"] for tweet in load_tweets(self.store, handle)[1]]
-        stream = finetune.joined(held, self.separator)
-        self.network.load_state_dict(self.base_state)
-        base_loss = self._loss(stream)
+        started = time.perf_counter()
+        people = [read_tweets(self.store, handle) for handle in task["handles"]]
+        training = [text for tweets in people for text in tweets.training]
+        real = [text for tweets in people for text in tweets.held_out]
         with tempfile.TemporaryDirectory() as folder:
             weights = self.store.fetch(task["folder"], Path(folder)) / model.WEIGHTS
-            model.load_weights(self.network, weights)
-        measured = {"held_out": held_out(self._loss(stream), base_loss, len(stream) - 1)}
+            measured = {"held_out": self._held_out(people, weights)}
+            self.engine.load_weights(weights)
+        said = self._say()
+        group = voices.load(self.store, task["group"]) if task["group"] else None
+        written, whole = [text for _, text in said], [f"{prompt}{text}" for prompt, text in said]
+        free = [text for prompt, text in said if not prompt]
+        measured |= {
+            "voice": voice(group, task["handles"], written, self.base_said, real) if group else {"people": 1},
+            "copying": copying(whole, training, real),
+            "variety": variety(free, real),
+            "safety": safety(written, self.extra["block_list"]),
+            "samples": {
+                PROMPT: [PROMPT + text for prompt, text in said if prompt == PROMPT][:_SHOWN],
+                "": free[:_SHOWN],
+            },
+        }
         self._save(task, measured)
-        return measured
+        return {"metrics": measured, "seconds": round(time.perf_counter() - started, 3)}
 
-    def _loss(self, stream: np.ndarray) -> float:
-        def loss(blocks: Any) -> Any:
-            return finetune.next_token_loss(self.network, blocks)
+    def _held_out(self, people: list[Tweets], weights: Path) -> dict[str, Any]:
+        ids = [ids for tweets in people for ids in tweets.held_out_ids]
+        stream = finetune.joined(ids, self.engine.separator)
+        lengths = [len(one) + 1 for one in ids]
+        self.network.load_state_dict(self.base_state)
+        base = self._losses(stream, lengths)
+        model.load_weights(self.network, weights)
+        texts = [text for tweets in people for text in tweets.held_out]
+        return held_out(self._losses(stream, lengths), base, lengths, characters(texts))
 
-        return finetune.stream_loss(loss, stream, self.settings.block_size, self.device)
+    def _losses(self, stream: Any, lengths: list[int]) -> Any:
+        return per_tweet(token_losses(self.network, stream, self.settings.block_size, self.device), lengths)
+
+    def _say(self) -> list[tuple[str, str]]:
+        """What the engine's model goes on with, as (prompt, text); the same at each evaluation."""
+        from serve.engine import Request
+        from serve.schema import Parameters
+
+        count = self.job.fleet.evaluate.samples
+        prompts = [""] * (count - count // 2) + [PROMPTS[i * len(PROMPTS) // (count // 2)] for i in range(count // 2)]
+        requests = []
+        for seed, start in enumerate(range(0, count, _CHOICES)):
+            for prompt in dict.fromkeys(prompts[start : start + _CHOICES]):
+                n = prompts[start : start + _CHOICES].count(prompt)
+                requests.append(Request(prompt, Parameters(num_return_sequences=n, seed=seed)))
+        answers = self.engine.generate(requests)
+        return [
+            (request.prompt, choice.text)
+            for request, choices in zip(requests, answers, strict=True)
+            for choice in choices
+        ]
 
     def _save(self, task: dict[str, Any], measured: dict[str, Any]) -> None:
+        """Into what the lane wrote; a published bot's card tells of it, too."""
         name = f"{task['folder']}/{task['metrics']}"
         content = read_json(self.store, name)
-        if task["metrics"] == "training.json":
-            content["metrics"] = content.get("metrics", {}) | measured
-        else:
-            content |= measured
-        self.store.write(name, json.dumps(content, indent=2).encode())
+        metrics = (content if task["published"] else content.get("metrics", {})) | measured
+        content = metrics if task["published"] else content | {"metrics": metrics}
+        self.store.write(name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+        if task["published"]:
+            self.store.write(f"{task['folder']}/README.md", card(self.job, task, metrics).encode())
+

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import UsageError
 from pipeline.names import FLEET_NAME, MAX_BLEND, bot_name, handle_of
-from pipeline.settings import Pretrain, Publish, Section, Serve, Train, TweetSource, Wandb
+from pipeline.settings import Evaluate, Pretrain, Publish, Section, Serve, Train, TweetSource, Wandb
 
 
 class Fleet(Section):
@@ -29,6 +29,7 @@ class Fleet(Section):
     serve: Serve = Serve()
     wandb: Wandb = Wandb()
     publish: Publish = Publish()
+    evaluate: Evaluate = Evaluate()
     pretrain: Pretrain = Pretrain()
 
     @field_validator("fleet")
@@ -130,7 +131,10 @@ def _anchored(fleet: Fleet, folder: Path) -> Fleet:
     if base.startswith((".", "~", "/")) or (folder / base).is_dir():
         base = absolute(base)
     pretrain = fleet.pretrain.model_copy(update={"out": absolute(fleet.pretrain.out)})
+    listed = fleet.evaluate.block_list
+    evaluate = fleet.evaluate.model_copy(update={"block_list": absolute(listed) if listed else None})
     update = {"tweets": tweets, "storage": absolute(fleet.storage), "base_model": base, "pretrain": pretrain}
+    update |= {"evaluate": evaluate}
     return fleet.model_copy(update=update)
 
 

@@ -6,12 +6,14 @@
 
     for row in each(Measure, job, tasks): row["bot"], row["result"], row["error"]
 
-One bot's failure is a row with an error; the others go on.
+One bot's failure is a row with an error; the others go on. Tasks are a list, or a Feed that fills while others
+are worked on.
 """
 
 import json
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.data
@@ -19,12 +21,14 @@ import ray.data
 from pipeline.errors import one_line
 from pipeline.plan import Job
 
+_POLL = 0.3  # seconds
+
 
 class Worker:
     """An actor of the pool; subclasses say what to set up and what to do for a task."""
 
-    def __init__(self, job: Job, base: Any):
-        self.job, self.store, self.settings = job, job.store, job.train
+    def __init__(self, job: Job, base: Any, extra: dict[str, Any]):
+        self.job, self.store, self.settings, self.extra = job, job.store, job.train, extra
         self.base: dict[str, bytes] = ray.get(base)
         self.setup()
 
@@ -49,22 +53,68 @@ class Worker:
         return rows
 
 
-def each(worker: type[Worker], job: Job, tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Runs every task on a pool as large as the cluster; rows come as they are done, in any order."""
-    if not tasks:
+class Feed:
+    """Tasks that come while others are worked on; an actor between whoever finds them and the pool."""
+
+    def __init__(self) -> None:
+        self.tasks: list[str] = []
+        self.closed = False
+
+    def put(self, task: dict[str, Any]) -> None:
+        self.tasks.append(json.dumps(task))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def after(self, count: int) -> tuple[list[str], bool]:
+        """The tasks after the first `count`, and whether these are the last."""
+        return self.tasks[count:], self.closed
+
+
+def feed() -> Any:
+    """A Feed actor, on no core of its own."""
+    return ray.remote(cast(Any, Feed)).options(num_cpus=0).remote()
+
+
+def each(
+    worker: type[Worker], job: Job, tasks: Any, *, beside: bool = False, **extra: Any
+) -> Iterator[dict[str, Any]]:
+    """Runs every task on a pool of actors; rows come as they are done, in any order.
+
+    `tasks`: a list or a `feed()`. The pool is as large as the cluster and takes its GPUs; `beside` other work
+    it is half as large, on cores alone, and claims none: lanes that start again must find theirs free.
+    """
+    if tasks == []:
         return
     resources = ray.cluster_resources()
-    gpus = int(resources.get("GPU", 0))
-    size = max(1, min(len(tasks), gpus or int(resources.get("CPU", 1))))
-    source = ray.data.from_items([{"task": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
-    light = job.without_base()
+    gpus = 0 if beside else int(resources.get("GPU", 0))
+    size = max(1, gpus or int(resources.get("CPU", 1)) // (2 if beside else 1))
+    if isinstance(tasks, list):
+        size = min(size, len(tasks))
+        source = ray.data.from_items([{"task": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
+    else:
+        source = ray.data.from_items([{"feed": 0}])
+        source.context.target_max_block_size = 1  # a block a task, handed on at once
+        source = source.map_batches(_drain, batch_size=None, num_cpus=0, fn_kwargs={"feed": tasks})
     rows = source.map_batches(
         worker,
-        fn_constructor_kwargs={"job": light, "base": ray.put(job.base)},
+        fn_constructor_kwargs={"job": job.without_base(), "base": ray.put(job.base), "extra": extra},
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=size),
-        num_cpus=0.5,
+        num_cpus=0 if beside else 0.5,
         num_gpus=1 if gpus else 0,
     ).iter_rows()
     for row in rows:
         yield {"bot": row["bot"], "result": json.loads(row["result"]), "error": row["error"]}
+
+
+def _drain(batch: Any, feed: Any) -> Iterator[dict[str, list[str]]]:
+    """The feed's tasks as they come, until it is closed."""
+    count, last = 0, False
+    while not last:
+        tasks, last = ray.get(feed.after.remote(count))
+        count += len(tasks)
+        for task in tasks:
+            yield {"task": [task]}
+        if not tasks:
+            time.sleep(_POLL)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.data
@@ -124,6 +125,25 @@ def load_tweets(store: Store, handle: str) -> tuple[list[np.ndarray], list[np.nd
         table = pq.read_table(file, columns=["tokens", "held_out"])
     pairs = list(zip(table["tokens"].to_numpy(), table["held_out"].to_pylist(), strict=True))
     return [tokens for tokens, out in pairs if not out], [tokens for tokens, out in pairs if out]
+
+
+@dataclass(frozen=True)
+class Tweets:
+    """A person's kept tweets: those to train on, and those held out with their token ids."""
+
+    training: list[str]
+    held_out: list[str]
+    held_out_ids: list[np.ndarray]  # int32 each
+
+
+def read_tweets(store: Store, handle: str) -> Tweets:
+    """A person's tweets as texts: what evaluating goes by."""
+    data = pa.BufferReader(store.read(f"work/tweets/{handle}.parquet"))
+    table = pq.read_table(data, columns=["text", "tokens", "held_out"])
+    out = table["held_out"]
+    held_out = table.filter(out)
+    training = table.filter(pc.invert(out))["text"].to_pylist()
+    return Tweets(training, held_out["text"].to_pylist(), list(held_out["tokens"].to_numpy()))
 
 
 def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float) -> str:

@@ -87,6 +87,11 @@ class Publish(Section):
     private: bool = True  # the repositories that `publish --hub` makes
 
 
+class Evaluate(Section):
+    samples: int = Field(64, ge=8, le=1024)  # that each bot is judged by; one half without a prompt
+    block_list: str | None = None  # a file with a word or phrase a line: how often does a bot say one?
+
+
 class Pretrain(Section):
     """The base model that `pretrain` makes: a GPT-2 and a byte-level BPE of these sizes."""
 

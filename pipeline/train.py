@@ -12,6 +12,7 @@ import json
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,9 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from pipeline import evaluate, finetune, model, provenance
+from pipeline import finetune, model, provenance
 from pipeline.errors import UserError, one_line
+from pipeline.measures.held_out import summary
 from pipeline.plan import Bot, Job
 from pipeline.prepare import load_tweets
 from pipeline.progress import Progress
@@ -128,11 +130,11 @@ class LaneConfig:
     base_model: dict[str, str]  # its name and its content's hash
 
 
-def train(job: Job, bots: list[Bot], progress: Progress) -> None:
-    """Trains the bots and sets their status, metrics and seconds."""
+def train(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot], None] = lambda bot: None) -> None:
+    """Trains the bots and sets their status, metrics and seconds; `done` hears of each whose model is in the store."""
     if not bots:
         return
-    tasks = [_task(bot) for bot in bots]
+    tasks, by_name = [_task(bot) for bot in bots], {bot.name: bot for bot in bots}
     queue: Any = ray.remote(cast(Any, Queue)).options(num_cpus=0, max_concurrency=1).remote(tasks, job.train.retries)
     base, about = ray.put(job.base), {"name": job.fleet.base_model, "hash": job.base_hash}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
@@ -151,6 +153,8 @@ def train(job: Job, bots: list[Bot], progress: Progress) -> None:
                 if name not in seen:
                     seen.add(name)
                     progress.advance(_told(name, news))
+                    if name in news["done"]:
+                        done(by_name[name])
             progress.note(f"{news['tokens'] / 1000:,.0f}k tokens")
             if not alive:
                 break
@@ -340,7 +344,7 @@ def _train_bot(
         "seconds": round(log.seconds, 3),
     }
     return {
-        "metrics": {"held_out": evaluate.held_out(loss, base_loss, len(held_out) - 1), "train": training},
+        "metrics": {"held_out": summary(loss, base_loss, len(held_out) - 1), "train": training},
         "losses": log.losses,
         "rates": log.rates,
         "seconds": round(time.perf_counter() - started, 3),

@@ -33,12 +33,14 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))
 
 
-def held_out(bot: np.ndarray, base: np.ndarray, tokens: np.ndarray, characters: np.ndarray) -> dict[str, Any]:
+def held_out(bot: np.ndarray, base: np.ndarray, lengths: Sequence[int], characters: np.ndarray) -> dict[str, Any]:
     """The `held_out` entry of metrics.json.
 
-    `bot` and `base`: nats spent on each held-out tweet, its end included, [tweets]; `tokens` and `characters`:
-    what each tweet has of them, its end counted as one. Bots on different tokenizers compare by character.
+    `bot` and `base`: nats spent on each held-out tweet, its end included, [tweets]; `lengths` and
+    `characters`: what each has of tokens and characters, its end counted as one. Bots on different tokenizers
+    compare by character.
     """
+    tokens = np.asarray(lengths)
     return _per(tokens, bot, base) | {
         "tokens": int(tokens.sum()),
         "tweets": len(tokens),
@@ -72,7 +74,7 @@ def interval(nats: np.ndarray, units: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def per_tweet(nats: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def per_tweet(nats: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     """Sums per tweet of a stream's token losses, [n - 1]; `lengths`: each tweet's tokens, its end among them."""
     return np.add.reduceat(nats, np.cumsum(lengths) - lengths)
 
