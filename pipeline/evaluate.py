@@ -18,27 +18,26 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import finetune, model, pool, voices
-from pipeline.card import card
+from pipeline.card import PROMPT, card, facts
 from pipeline.clean import MIN_CHARS
 from pipeline.errors import UserError, one_line
 from pipeline.measures.copying import copying
 from pipeline.measures.held_out import characters, held_out, per_tweet, token_losses
 from pipeline.measures.safety import read_block_list, safety
 from pipeline.measures.variety import variety
-from pipeline.measures.voice import voice
+from pipeline.measures.voice import Voice, voice
 from pipeline.plan import Bot, Job, read_json
 from pipeline.prepare import Person, Tweets, read_tweets
 from pipeline.progress import Progress
 
 MEASURED = {"held_out", "voice", "copying", "variety", "safety", "samples"}  # keys of metrics.json set here
-PROMPT = "My dream is"  # the original's; what cards and pictures show
 PROMPTS = (PROMPT, "I think", "Today", "The best thing about")  # share one half of the samples; none has the other
 _SHOWN = 5  # samples of PROMPT and as many without a prompt stay in metrics.json
 _CHOICES = 8  # of one request
 
 
 def missing(bot: Bot) -> bool:
-    return not MEASURED <= bot.metrics.keys()
+    return not bot.metrics.keys() >= MEASURED
 
 
 class Evaluation(threading.Thread):
@@ -63,9 +62,8 @@ class Evaluation(threading.Thread):
         if self.feed is None:
             self.feed = pool.feed()
             self.start()
-        task = {"bot": bot.name, "handles": bot.handles, "folder": folder, "metrics": metrics}
-        facts = {"version": bot.version, "stats": bot.stats, "warning": bot.warning}
-        self.feed.put.remote(task | facts | {"published": published, "group": self.voices.of(bot.handles)})
+        place = {"folder": folder, "metrics": metrics, "published": published}
+        self.feed.put.remote(facts(self.job, bot) | place | {"group": self.voices.of(bot.handles)})
 
     def run(self) -> None:
         try:
@@ -76,11 +74,16 @@ class Evaluation(threading.Thread):
         except Exception as error:
             self.error = one_line(error)
 
+    def close(self) -> None:
+        """No bot will come any more."""
+        if self.feed is not None:
+            self.feed.close.remote()
+
     def settle(self, progress: Progress) -> None:
-        """No bot will come any more: waits for those that came, and sets their metrics."""
+        """Waits for the bots that came, no others will, and sets their metrics."""
         if self.feed is None:
             return
-        self.feed.close.remote()
+        self.close()
         progress.start("evaluate", len(self.bots))
         left = dict(self.bots)
         while left and (self.is_alive() or not self.rows.empty()):
@@ -132,6 +135,7 @@ class Evaluator(pool.Worker):
             self.network.to(self.device)
             self.engine = Engine(Path(folder))
         self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.voices: dict[str, Voice | None] = {}
         self.base_said = [text for _, text in self._say()]
 
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +148,7 @@ class Evaluator(pool.Worker):
             measured = {"held_out": self._held_out(people, weights)}
             self.engine.load_weights(weights)
         said = self._say()
-        group = voices.load(self.store, task["group"]) if task["group"] else None
+        group = self._voice(task["group"])
         written, whole = [text for _, text in said], [f"{prompt}{text}" for prompt, text in said]
         free = [text for prompt, text in said if not prompt]
         measured |= {
@@ -172,6 +176,12 @@ class Evaluator(pool.Worker):
 
     def _losses(self, stream: Any, lengths: list[int]) -> Any:
         return per_tweet(token_losses(self.network, stream, self.settings.block_size, self.device), lengths)
+
+    def _voice(self, group: str | None) -> Voice | None:
+        """The classifier of a group; the last one is kept."""
+        if group is not None and group not in self.voices:
+            self.voices = {group: voices.load(self.store, group)}
+        return self.voices[group] if group else None
 
     def _say(self) -> list[tuple[str, str]]:
         """What the engine's model goes on with, as (prompt, text); the same at each evaluation."""
@@ -201,4 +211,3 @@ class Evaluator(pool.Worker):
         self.store.write(name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
         if task["published"]:
             self.store.write(f"{task['folder']}/README.md", card(self.job, task, metrics).encode())
-

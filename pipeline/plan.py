@@ -26,7 +26,7 @@ from pipeline.store import Store
 
 FORGOTTEN = "forgotten.json"
 RECIPE = 1  # raise it when training would give another model from the same inputs
-_SHAPING = {"epochs", "learning_rate", "batch_size", "block_size", "holdout", "precision", "seed"}
+SHAPING = {"epochs", "learning_rate", "batch_size", "block_size", "holdout", "precision", "seed"}
 
 Status = Literal["prepared", "trained", "unchanged", "skipped", "failed"]
 
@@ -168,7 +168,7 @@ def _bot(job: Job, name: str, prepared: Prepared, gone: frozenset[str]) -> Bot:
 
 def version(job: Job, people: list[Person]) -> str:
     """The version of a bot of these people: 12 hex digits."""
-    settings = job.train.model_dump(include=_SHAPING)
+    settings = job.train.model_dump(include=SHAPING)
     made_of = [[person.digest for person in people], job.base_hash, settings, job.fleet.publish.dtype, RECIPE]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 

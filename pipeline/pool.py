@@ -76,9 +76,7 @@ def feed() -> Any:
     return ray.remote(cast(Any, Feed)).options(num_cpus=0).remote()
 
 
-def each(
-    worker: type[Worker], job: Job, tasks: Any, *, beside: bool = False, **extra: Any
-) -> Iterator[dict[str, Any]]:
+def each(worker: type[Worker], job: Job, tasks: Any, *, beside: bool = False, **extra: Any) -> Iterator[dict[str, Any]]:
     """Runs every task on a pool of actors; rows come as they are done, in any order.
 
     `tasks`: a list or a `feed()`. The pool is as large as the cluster and takes its GPUs; `beside` other work
@@ -89,13 +87,14 @@ def each(
     resources = ray.cluster_resources()
     gpus = 0 if beside else int(resources.get("GPU", 0))
     size = max(1, gpus or int(resources.get("CPU", 1)) // (2 if beside else 1))
+    source: ray.data.Dataset
     if isinstance(tasks, list):
         size = min(size, len(tasks))
         source = ray.data.from_items([{"task": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
     else:
         source = ray.data.from_items([{"feed": 0}])
         source.context.target_max_block_size = 1  # a block a task, handed on at once
-        source = source.map_batches(_drain, batch_size=None, num_cpus=0, fn_kwargs={"feed": tasks})
+        source = source.map_batches(cast(Any, _drain), batch_size=None, num_cpus=0, fn_kwargs={"feed": tasks})
     rows = source.map_batches(
         worker,
         fn_constructor_kwargs={"job": job.without_base(), "base": ray.put(job.base), "extra": extra},

@@ -3,6 +3,7 @@
 report = run(fleet, ["prepare", "train", "evaluate", "publish"], progress)
 """
 
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -26,12 +27,9 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
     chosen = [bot for bot in bots if only is None or bot.name in only]
     tracking = track.Tracking(job, bots)
     try:
-        if "train" in steps:
-            _train(job, [bot for bot in chosen if bot.status == "prepared"], progress)
-        if "evaluate" in steps:
-            _evaluate(job, chosen, progress, anew=steps == ["evaluate"])
+        _train_and_evaluate(job, prepared, chosen, steps, progress)
         if "publish" in steps:
-            _publish(job, chosen, progress, tracking)
+            _publish(job, chosen, progress, tracking, anew=steps == ["publish"])
     finally:
         progress.end()
         written = report.write(job.store, fleet.fleet, bots, progress.seconds)
@@ -62,32 +60,41 @@ def _prepared(job: Job) -> prepare.Prepared:
     return prepared
 
 
-def _train(job: Job, bots: list[Bot], progress: Progress) -> None:
-    if bots:
-        from pipeline import train
+def _train_and_evaluate(
+    job: Job, prepared: prepare.Prepared, bots: list[Bot], steps: list[str], progress: Progress
+) -> None:
+    """Trains what is prepared, and measures beside it what is trained or was published without.
 
-        ensure()
-        train.train(job, bots, progress)
-
-
-def _evaluate(job: Job, bots: list[Bot], progress: Progress, anew: bool) -> None:
-    """Measures models whose held-out loss is not known; the command of that name measures all anew."""
+    The command `evaluate` measures everything anew; to publish takes measuring what is not measured yet.
+    """
+    waiting = [bot for bot in bots if bot.status == "prepared"] if "train" in steps else []
     there = [bot for bot in bots if bot.status in ("trained", "unchanged")]
-    due = [bot for bot in there if anew or "held_out" not in bot.metrics]
-    if due:
+    anew, wanted = steps == ["evaluate"], {"evaluate", "publish"} & set(steps)
+    due = [bot for bot in there if anew or evaluate.missing(bot)] if wanted else []
+    if waiting or due:
         ensure()
-        evaluate.evaluate(job, due, progress)
+    with closing(evaluate.Evaluation(job, prepared.people, beside=bool(waiting))) as evaluation:
+        for bot in due:
+            evaluation.add(bot)
+        if waiting:
+            from pipeline import train
+
+            train.train(job, waiting, progress, done=evaluation.add if wanted else lambda bot: None)
+        evaluation.settle(progress)
 
 
-def _publish(job: Job, bots: list[Bot], progress: Progress, tracking: track.Tracking) -> None:
-    """Publishes what is trained; W&B hears of it, and of what earlier commands could not tell it any more."""
+def _publish(job: Job, bots: list[Bot], progress: Progress, tracking: track.Tracking, anew: bool) -> None:
+    """Publishes what is trained (`anew`: and the cards of what is published).
+
+    W&B hears of it, and of what earlier commands could not tell it any more.
+    """
     tracking.add(bot for bot in bots if bot.status == "unchanged")
-    trained = [bot for bot in bots if bot.status == "trained"]
-    if trained:
+    due = [bot for bot in bots if bot.status == "trained" or (anew and bot.status == "unchanged")]
+    if due:
         from pipeline import publish
 
         ensure()
-        publish.publish(job, trained, progress, lambda bot: tracking.add([bot]))
+        publish.publish(job, due, progress, lambda bot: tracking.add([bot] if bot.status == "trained" else []))
 
 
 def _remark(bots: list[Bot], prepared: prepare.Prepared, progress: Progress) -> None:

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import io
 import json
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,10 @@ class Learner(pool.Worker):
             with contextlib.suppress(OSError, ValueError):  # that person's own bot fails, and says so
                 tweets[handle] = read_tweets(self.store, handle).training
         tweets = {handle: texts for handle, texts in sorted(tweets.items()) if texts}
-        arrays = {"people": np.array(list(tweets)), "style": np.stack([style.profile(one) for one in tweets.values()])}
+        arrays: dict[str, Any] = {
+            "people": np.array(list(tweets)),
+            "style": np.stack([style.profile(one) for one in tweets.values()]),
+        }
         if len(tweets) > 1:
             voice = Voice.fit(tweets)
             arrays |= {"idf": voice.idf, "weights": voice.weights, "bias": voice.bias}
@@ -84,7 +86,6 @@ class Learner(pool.Worker):
         return {}
 
 
-@lru_cache(maxsize=4)
 def load(store: Store, group: str) -> Voice | None:
     """A group's classifier; None where it has one person only."""
     with _arrays(store, group) as arrays:

@@ -79,7 +79,8 @@ def _check_folder(folder: Path, row: dict) -> None:
     assert {str(tensor.dtype) for tensor in load((folder / "model.safetensors").read_bytes()).values()} == {"float16"}
     assert json.loads((folder / "stats.json").read_text()) == {"handles": ["ada"], "tweets": row["tweets"]}
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert set(metrics["held_out"]) == {"loss", "perplexity", "base_loss", "base_perplexity", "tokens"}
+    assert {"loss", "perplexity", "base_loss", "base_perplexity", "tokens"} <= set(metrics["held_out"])
+    assert {"voice", "copying", "variety", "safety"} <= set(metrics)
     assert metrics["held_out"]["loss"] < metrics["held_out"]["base_loss"]
     assert set(metrics["train"]) == {"loss", "steps", "tokens", "seconds"}
     assert (folder / "predictions.png").read_bytes().startswith(b"\x89PNG")
@@ -141,7 +142,7 @@ def test_after_a_killed_driver_a_run_takes_up_the_rest(make_fleet, huggingtweets
     rows = {row["bot"]: row for row in json.loads(out)["bots"]}
     assert {row["status"] for row in rows.values()} == {"trained"}
     for bot in seconds:  # published as it was, not trained again
-        assert rows[bot]["seconds"] == {}
+        assert "train" not in rows[bot]["seconds"]
 
 
 def test_any_causal_model_in_a_folder_is_a_base(make_fleet, huggingtweets, tmp_path):

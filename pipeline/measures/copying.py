@@ -1,12 +1,13 @@
 """Whether a bot repeats what it was trained on: word for word, or in long runs of words.
 
     copying(said, training, real)["long_runs"]                 # share of `said` with a run of 8 words or more
-    np.isin(run_hashes("what the bot would say"), run_hashes_of(training))    # what `serve.no_copies` looks at
+    np.isin(run_hashes("what it would say"), np.load(folder / RUNS_FILE))    # what `serve.no_copies` looks at
 
 Words are compared without case and punctuation.
 """
 
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 RUN = 8  # words: a run of as many, shared with a training tweet, is no accident
-RUNS_FILE = "word_runs.npy"  # in a bot's folder: `run_hashes_of` its training tweets
+RUNS_FILE = "word_runs.npy"  # in a bot's folder
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
@@ -34,9 +35,14 @@ def run_hashes(text: str) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 
-def run_hashes_of(texts: Iterable[str]) -> np.ndarray:
-    """The hashes of all runs of the texts, sorted, each once: what `RUNS_FILE` holds."""
-    return np.unique(np.concatenate([run_hashes(text) for text in texts] or [np.zeros(0, dtype="<u8")]))
+def runs_file(texts: Iterable[str]) -> bytes:
+    """What `RUNS_FILE` holds: the hashes of all runs of the texts, sorted, each once, as a .npy of uint64.
+
+    Some 30 bytes a tweet; `numpy.load(…, allow_pickle=False)` reads it.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, np.unique(np.concatenate([run_hashes(text) for text in texts] or [np.zeros(0, dtype="<u8")])))
+    return buffer.getvalue()
 
 
 def copying(said: Sequence[str], training: Sequence[str], real: Sequence[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How well a model foresees tweets that training never saw: loss and perplexity, base and bot, with intervals.
 
-    nats = token_losses(network, stream, block_size=256, device=device)      # [n - 1]
-    held_out(per_tweet(nats, lengths), per_tweet(base_nats, lengths), lengths, characters)
+nats = token_losses(network, stream, block_size=256, device=device)      # [n - 1]
+held_out(per_tweet(nats, lengths), per_tweet(base_nats, lengths), lengths, characters)
 """
 
 import math
@@ -76,12 +76,11 @@ def interval(nats: np.ndarray, units: np.ndarray) -> tuple[float, float]:
 
 def per_tweet(nats: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     """Sums per tweet of a stream's token losses, [n - 1]; `lengths`: each tweet's tokens, its end among them."""
-    return np.add.reduceat(nats, np.cumsum(lengths) - lengths)
+    starts = np.cumsum(lengths) - np.asarray(lengths)
+    return np.add.reduceat(nats, starts)
 
 
-def token_losses(
-    network: "torch.nn.Module", stream: np.ndarray, block_size: int, device: "torch.device"
-) -> np.ndarray:
+def token_losses(network: "torch.nn.Module", stream: np.ndarray, block_size: int, device: "torch.device") -> np.ndarray:
     """The nats that each token of a stream but the first costs, float64 [n - 1].
 
     The stream, int64 [n], is cut into blocks that share their border token, so each token is predicted once.

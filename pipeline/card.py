@@ -1,0 +1,98 @@
+"""The model card: README.md of a bot's folder, from what is known of the bot; nothing is computed here.
+
+    card(job, facts(job, bot), metrics)
+
+Card data (the YAML at the head, with the model index) goes through huggingface_hub, the text is the template
+assets/card.md.j2. A new template needs no new training: `publish` writes the cards of published bots anew.
+"""
+
+import re
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from pipeline import model, track
+from pipeline.plan import SHAPING, Bot, Job
+
+PROMPT = "My dream is"  # the original's; what cards and pictures show
+COUNTS = {"downloaded": "Tweets downloaded", "retweets": "Retweets", "short": "Short tweets", "kept": "Tweets kept"}
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def facts(job: Job, bot: Bot) -> dict[str, Any]:
+    """What a card tells of a bot beside its metrics; plain values, made where the fleet is known."""
+    return {
+        "bot": bot.name,
+        "handles": bot.handles,
+        "version": bot.version,
+        "stats": bot.stats,
+        "warning": bot.warning,
+        "wandb": _wandb_url(job, bot),
+    }
+
+
+def _wandb_url(job: Job, bot: Bot) -> str | None:
+    """The page of the bot's run, where runs are sent to W&B and it is known to whom they belong."""
+    wandb = job.fleet.wandb
+    if wandb.entity is None or track.resolve_mode(wandb.mode) != "online":
+        return None
+    return f"https://wandb.ai/{wandb.entity}/{wandb.project}/runs/{track.run_id(bot.name, bot.version or '')}"
+
+
+def card(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """The whole card; whatever tweets or bots say stands in it as text, never as markup."""
+    tweets = facts["stats"]["tweets"]
+    body = model.render(
+        "card.md.j2",
+        **facts,
+        people=" and ".join(f"@{handle}" for handle in facts["handles"]),
+        blend=len(facts["handles"]) > 1,
+        base_model=_base_name(job),
+        counts=rows(tweets),
+        tweets=tweets,
+        settings={key: value for key, value in job.train.model_dump().items() if key in SHAPING},
+        metrics=metrics,
+        prompt=PROMPT,
+        serve=job.fleet.serve,
+    )
+    return f"---\n{data(job, facts, metrics).to_yaml()}\n---\n\n{body}"
+
+
+def rows(tweets: dict[str, dict[str, int]]) -> dict[str, str]:
+    """The rows of the table of counts, {key: title}: the original's, with further filters before what is kept."""
+    extra = [key for counts in tweets.values() for key in counts if key not in COUNTS]
+    filters = {key: key.replace("_", " ").capitalize() for key in dict.fromkeys(extra)}
+    return {key: title for key, title in COUNTS.items() if key != "kept"} | filters | {"kept": COUNTS["kept"]}
+
+
+def data(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
+    """The card's metadata: what the Hugging Face hub shows, finds and compares a model by."""
+    people = " and ".join(f"@{handle}" for handle in facts["handles"])
+    base = _base_name(job)
+    return ModelCardData(
+        language="en",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["huggingtweets", "ai-cyborg" if len(facts["handles"]) > 1 else "ai-bot"],
+        base_model=base if _HUB_ID.fullmatch(base) else None,
+        model_name=facts["bot"],
+        eval_results=list(_results(metrics, f"held-out tweets of {people}")) or None,
+        thumbnail="predictions.png",
+        widget=[{"text": PROMPT}],
+    )
+
+
+def _results(metrics: dict[str, Any], dataset: str) -> Any:
+    def result(kind: str, name: str, value: float) -> EvalResult:
+        return EvalResult("text-generation", "tweets", dataset, kind, round(value, 4), metric_name=name)
+
+    if "held_out" in metrics:
+        yield result("perplexity", "perplexity per token", metrics["held_out"]["perplexity"])
+    if "top1" in metrics.get("voice", {}):
+        yield result("accuracy", "voice: samples attributed to the right person", metrics["voice"]["top1"])
+
+
+def _base_name(job: Job) -> str:
+    """The base model as the fleet file names it; of a local folder its name alone."""
+    name = job.fleet.base_model
+    return name.rstrip("/").rpartition("/")[2] if name.startswith("/") else name
