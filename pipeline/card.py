@@ -11,8 +11,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from pipeline import model, track
+from pipeline import model
 from pipeline.plan import SHAPING, Bot, Job
+from pipeline.track import lineage
 
 PROMPT = "My dream is"  # the original's; what cards and pictures show
 COUNTS = {"downloaded": "Tweets downloaded", "retweets": "Retweets", "short": "Short tweets", "kept": "Tweets kept"}
@@ -27,16 +28,8 @@ def facts(job: Job, bot: Bot) -> dict[str, Any]:
         "version": bot.version,
         "stats": bot.stats,
         "warning": bot.warning,
-        "wandb": _wandb_url(job, bot),
+        "wandb": lineage.links(job.fleet.wandb, bot.name, bot.version or ""),
     }
-
-
-def _wandb_url(job: Job, bot: Bot) -> str | None:
-    """The page of the bot's run, where runs are sent to W&B and it is known to whom they belong."""
-    wandb = job.fleet.wandb
-    if wandb.entity is None or track.resolve_mode(wandb.mode) != "online":
-        return None
-    return f"https://wandb.ai/{wandb.entity}/{wandb.project}/runs/{track.run_id(bot.name, bot.version or '')}"
 
 
 def card(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> str:

@@ -98,7 +98,7 @@ def voice(group: Voice, handles: list[str], said: list[str], base_said: list[str
         "ratio_to_chance": top1 / chance if chance else None,
         "people": len(group.people),
         "samples": len(said),
-        "attributed": dict(attributed.most_common(_SHOWN)),
+        "attributed": [[name, count] for name, count in attributed.most_common(_SHOWN)],
     }
 
 
