@@ -3,21 +3,23 @@
 report = write(job.store, fleet.fleet, bots, seconds)
 """
 
-import html
 import json
 from typing import Any
 
 from rich.table import Table
 
-from pipeline.plan import Bot
+from pipeline import provenance
+from pipeline.plan import Bot, read_json
+from pipeline.report_page import FEW, page
 from pipeline.store import Store
+from pipeline.voices import MAP
 
 
 def write(store: Store, fleet: str, bots: list[Bot], seconds: dict[str, float]) -> dict[str, Any]:
     """Writes both reports; returns what report.json holds. `seconds`: of each step of this command."""
     report = {"fleet": fleet, "seconds": seconds, "bots": [_row(bot) for bot in bots]}
     store.write("report.json", (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
-    store.write("report.html", _page(report).encode())
+    store.write("report.html", _page(store, report).encode())
     return report
 
 
@@ -34,7 +36,7 @@ def _row(bot: Bot) -> dict[str, Any]:
     }
 
 
-COLUMNS = ("bot", "status", "version", "tweets kept", "loss before", "loss after", "remark")
+COLUMNS = ("bot", "status", "version", "tweets kept", "loss before", "loss after", "voice", "copies", "remark")
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -42,15 +44,17 @@ def cells(row: dict[str, Any]) -> list[str]:
     kept = sum(counts["kept"] for counts in row["tweets"].values())
     measured = row["metrics"].get("held_out", {})
     before, after = (f"{measured[key]:.3f}" if key in measured else "" for key in ("base_loss", "loss"))
+    voice, copies = row["metrics"].get("voice", {}).get("top1"), row["metrics"].get("copying", {}).get("long_runs")
+    shares = ["" if share is None else f"{share:.0%}" for share in (voice, copies)]
     remark = row["reason"] or row["warning"] or ""
-    return [row["bot"], row["status"], row["version"] or "", f"{kept:,}", before, after, remark]
+    return [row["bot"], row["status"], row["version"] or "", f"{kept:,}", before, after, *shares, remark]
 
 
 def table(report: dict[str, Any], extra: dict[str, str] | None = None) -> Table:
     """The report for a terminal; `extra`: each bot's endpoint."""
     shown = Table(title=f"fleet {report['fleet']}", title_justify="left")
     for column in (*COLUMNS, *(["endpoint"] if extra is not None else [])):
-        numbers = column.startswith(("tweets", "loss"))
+        numbers = column.startswith(("tweets", "loss", "voice", "copies"))
         shown.add_column(
             column, justify="right" if numbers else "left", no_wrap=column in ("bot", "version", "endpoint")
         )
@@ -59,17 +63,18 @@ def table(report: dict[str, Any], extra: dict[str, str] | None = None) -> Table:
     return shown
 
 
-def _page(report: dict[str, Any]) -> str:
-    head = "".join(f"<th>{column}</th>" for column in COLUMNS)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells(row)) + "</tr>\n" for row in report["bots"]
-    )
-    style = (
-        "body{font:15px system-ui;margin:2rem}table{border-collapse:collapse}"
-        "td,th{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #ddd}"
-    )
-    name = html.escape(report["fleet"])
-    return (
-        f"<!doctype html><meta charset=utf-8><title>fleet {name}</title><style>{style}</style>\n"
-        f"<h1>fleet {name}</h1>\n<table><tr>{head}</tr>\n{rows}</table>\n"
-    )
+def _page(store: Store, report: dict[str, Any]) -> str:
+    names = [row["bot"] for row in report["bots"]]
+    return page(report, read_json(store, MAP), _epochs(store, names) if len(names) <= FEW else [])
+
+
+def _epochs(store: Store, bots: list[str]) -> list[tuple[str, int, float]]:
+    """Of each version of the bots in the store (bot, its epochs, its share of copies), where both are known."""
+    found = []
+    for bot in bots:
+        for version in store.list(f"bots/{bot}"):
+            settings = read_json(store, f"bots/{bot}/{version}/{provenance.FILE}").get("settings", {})
+            copying = read_json(store, f"bots/{bot}/{version}/metrics.json").get("copying", {})
+            if "epochs" in settings and "long_runs" in copying:
+                found.append((bot, settings["epochs"], copying["long_runs"]))
+    return found

@@ -68,13 +68,15 @@ def test_a_row_shows_kept_tweets_of_all_its_people_and_the_loss_before_and_after
         "tweets kept": "4,854",
         "loss before": "4.500",
         "loss after": "3.123",
+        "voice": "",
+        "copies": "",
         "remark": "little text",
     }
 
 
 def test_what_is_not_known_yet_is_an_empty_cell(store):
     [row] = report.write(store, "birds", [failed()], {})["bots"]
-    assert report.cells(row) == ["lark", "failed", "", "0", "", "", "no tweets of @lark"]
+    assert report.cells(row) == ["lark", "failed", "", "0", "", "", "", "", "no tweets of @lark"]
 
 
 @pytest.mark.parametrize("endpoints", [None, {"wren": "http://127.0.0.1:8000/bots/wren"}])
