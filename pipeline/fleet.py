@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import UsageError
 from pipeline.names import FLEET_NAME, MAX_BLEND, bot_name, handle_of
-from pipeline.settings import Evaluate, Pretrain, Publish, Section, Serve, Train, TweetSource, Wandb
+from pipeline.settings import Evaluate, Pretrain, Publish, Section, Serve, Sweep, Train, TweetSource, Wandb
 
 
 class Fleet(Section):
@@ -30,6 +30,7 @@ class Fleet(Section):
     wandb: Wandb = Wandb()
     publish: Publish = Publish()
     evaluate: Evaluate = Evaluate()
+    sweep: Sweep = Sweep()
     pretrain: Pretrain = Pretrain()
 
     @field_validator("fleet")

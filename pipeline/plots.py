@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 560, 340  # of a plot's own units; it scales with the page
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 14, 42
-_LABELLED = 40  # marks from which on names would only cover each other
+_LABELLED, _LINES = 40, 8  # marks, and lines, beyond which names would only cover each other
 _ROW = 22
 
 
@@ -36,7 +36,10 @@ def scatter(
     axes: bool = True,
     joined: bool = False,
 ) -> Markup:
-    """Points; `diagonal`: with the line of equal values; `joined`: those of one label are connected in order."""
+    """Points with their names where there is room; `diagonal`: with the line of equal values.
+
+    `joined`: those of one label are connected from left to right, and named at the end.
+    """
     if not marks:
         return Markup("")
     xs, ys = [mark.x for mark in marks], [mark.y for mark in marks]
@@ -59,8 +62,9 @@ def scatter(
             f'<circle class="{mark.kind}" cx="{across.at(mark.x):.1f}" cy="{up.at(mark.y):.1f}" r="5">'
             f"<title>{about}</title></circle>"
         )
-    if len(marks) <= _LABELLED and not joined:
-        parts += _names(marks, across, up)
+    named = list({mark.label: mark for mark in sorted(marks, key=lambda mark: mark.x)}.values()) if joined else marks
+    if len(named) <= (_LINES if joined else _LABELLED):
+        parts += _names(named, across, up)
     return _svg(parts, HEIGHT)
 
 
@@ -171,12 +175,12 @@ class Axis:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten, from the last one below `low` to the first one above `high`."""
-    low, high = max(low, 1.0), max(high, 10.0)
+    """1, 2 and 5 times powers of ten, from the last one not above `low` to the first one not below `high`."""
+    low, high = max(low, 1e-9), max(high, 1e-9)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = [float(m * 10**power) for power in powers for m in (1, 2, 5)]
-    first = max(i for i, step in enumerate(steps) if step <= low)
-    last = min(i for i, step in enumerate(steps) if step >= high)
+    steps = [m * 10.0**power for power in powers for m in (1, 2, 5)]
+    first = max(i for i, step in enumerate(steps) if step <= low * (1 + 1e-9))
+    last = min(i for i, step in enumerate(steps) if step >= high * (1 - 1e-9))
     return steps[first : max(last, first + 1) + 1]
 
 

@@ -4,6 +4,7 @@ report = write(job.store, fleet.fleet, bots, seconds)
 """
 
 import json
+import re
 from typing import Any
 
 from rich.table import Table
@@ -36,6 +37,7 @@ def _row(bot: Bot) -> dict[str, Any]:
     }
 
 
+_VERSION = re.compile(r"[0-9a-f]{12}")
 COLUMNS = ("bot", "status", "version", "tweets kept", "loss before", "loss after", "voice", "copies", "remark")
 
 
@@ -72,7 +74,7 @@ def _epochs(store: Store, bots: list[str]) -> list[tuple[str, int, float]]:
     """Of each version of the bots in the store (bot, its epochs, its share of copies), where both are known."""
     found = []
     for bot in bots:
-        for version in store.list(f"bots/{bot}"):
+        for version in filter(_VERSION.fullmatch, store.list(f"bots/{bot}")):
             settings = read_json(store, f"bots/{bot}/{version}/{provenance.FILE}").get("settings", {})
             copying = read_json(store, f"bots/{bot}/{version}/metrics.json").get("copying", {})
             if "epochs" in settings and "long_runs" in copying:

@@ -44,10 +44,9 @@ COLUMNS = ("bot", "status", "tweets", "before", "after", "voice", "real", "copie
 def page(report: Row, points: dict[str, list[float]], epochs: Sequence[tuple[str, int, float]]) -> str:
     """The page. `points`: the people's places on the map; `epochs`: (bot, epochs, share of copies) where known."""
     rows = report["bots"]
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
-    template = environment.from_string((ASSETS / "report.html.j2").read_text(encoding="utf-8"))
     listed = sorted(rows, key=lambda row: row["status"] != "failed")[:_LISTED]  # the failed ones first
-    return template.render(
+    return render(
+        "report.html.j2",
         fleet=report["fleet"],
         facts=_facts(rows, report["seconds"]),
         plots=[plot for plot in _plots(rows, report["seconds"], points, epochs) if plot.svg],
@@ -55,6 +54,13 @@ def page(report: Row, points: dict[str, list[float]], epochs: Sequence[tuple[str
         rows=[(row, _cells(row), _samples(row)) for row in listed],
         left_out=len(rows) - len(listed),
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template among the assets, with the style that the pages share; values are escaped."""
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
+    style = Markup((ASSETS / "report.css").read_text(encoding="utf-8"))
+    return environment.from_string((ASSETS / template).read_text(encoding="utf-8")).render(style=style, **values)
 
 
 def _facts(rows: list[Row], seconds: dict[str, float]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
     """Runs these steps for the fleet's bots (or `only` some of them); writes and returns the report."""
     job = open_job(fleet)
     job.store.check_writable()
-    prepared = _prepare(job, progress) if "prepare" in steps else _prepared(job)
+    prepared = prepare_tweets(job, progress) if "prepare" in steps else _prepared(job)
     bots = plan(job, prepared, only)
     survey(job.store, bots)
     chosen = [bot for bot in bots if only is None or bot.name in only]
@@ -39,7 +39,8 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
     return written
 
 
-def _prepare(job: Job, progress: Progress) -> prepare.Prepared:
+def prepare_tweets(job: Job, progress: Progress) -> prepare.Prepared:
+    """The step `prepare`: reads, cleans and counts the fleet's tweets, where their files changed."""
     gone = forgotten(job.store)
     files = [replace(file, without=gone) for file in tweets.find(job.fleet.tweets)]
     progress.start("prepare", 1, f"{len(files)} files")

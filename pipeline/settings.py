@@ -92,6 +92,15 @@ class Evaluate(Section):
     block_list: str | None = None  # a file with a word or phrase a line: how often does a bot say one?
 
 
+class Sweep(Section):
+    """Recipes that `sweep` tries: every combination of these; a setting without values stays as `train` has it."""
+
+    bots: int = Field(3, ge=1)  # on how many, from the smallest to the largest (`--bots` names them)
+    epochs: list[Annotated[int, Field(ge=1)]] = [2, 4, 8]
+    learning_rate: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
+    batch_size: list[Annotated[int, Field(ge=1)]] = []
+
+
 class Pretrain(Section):
     """The base model that `pretrain` makes: a GPT-2 and a byte-level BPE of these sizes."""
 

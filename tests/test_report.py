@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from xml.etree import ElementTree
 
 import pytest
 from pyarrow import fs
@@ -10,6 +12,7 @@ from rich.console import Console
 from pipeline import report
 from pipeline.plan import Bot
 from pipeline.prepare import Person
+from pipeline.report_page import FEW
 from pipeline.store import Store
 
 COUNTS = {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
@@ -87,3 +90,79 @@ def test_the_table_has_each_bot_and_its_endpoint_where_asked(store, endpoints):
     shown = screen.getvalue()
     assert all(text in shown for text in ("fleet birds", "wren", "lark", "2,427", "3.123", "no tweets of @lark"))
     assert ("endpoint" in shown) == ("http://127.0.0.1:8000/bots/wren" in shown) == (endpoints is not None)
+
+
+MANY = {
+    "held_out": {"loss": 3.1, "loss_interval": [3.0, 3.2], "base_loss": 4.5},
+    "voice": {"top1": 0.75, "real_top1": 0.8, "people": 2, "samples": 64, "attributed": [["wren", 48], ["lark", 16]]},
+    "copying": {"long_runs": 0.05},
+    "variety": {"distinct_2": 0.9},
+    "safety": {"mentions": 0.1},
+    "samples": {"My dream is": ["My dream is <i>flight</i>"], "": ["Chirp & chirp"]},
+}
+
+
+def fleet_of(count: int, metrics: dict = MANY) -> dict:
+    bots = [
+        Bot(f"bird{i}", [Person(f"bird{i}", COUNTS, 1, 1, "")], "v", "trained", metrics=metrics) for i in range(count)
+    ]
+    return {"fleet": "birds", "seconds": {"train": 3.0}, "bots": [report._row(bot) for bot in bots]}
+
+
+@pytest.mark.parametrize("count", [1, 4, 40, 41, 400])
+def test_the_page_stands_alone_and_its_plots_are_whole(count):
+    points = {f"bird{i}": [i / count, -i / count] for i in range(count)}
+    shown = report.page(fleet_of(count), points, [("bird0", 2, 0.01), ("bird0", 4, 0.05)])
+    assert not re.search(r"""(?:src|href)=|url\(|@import""", shown)
+    assert "My dream is &lt;i&gt;flight&lt;/i&gt;" in shown and "Chirp &amp; chirp" in shown
+    svgs = re.findall(r"<svg.*?</svg>", shown, re.DOTALL)
+    assert len(svgs) == (6 if count <= FEW else 7)
+    for svg in svgs:
+        ElementTree.fromstring(svg)
+        assert "nan" not in svg
+
+
+def test_a_large_fleets_page_lists_the_failed_and_says_what_it_leaves_out():
+    large = fleet_of(1500)
+    large["bots"].append(report._row(failed("no luck")))
+    shown = report.page(large, {}, [])
+    assert "<td>lark</td>" in shown and "501 further bots" in shown
+    assert len(shown) < 3_000_000
+
+
+def test_copies_are_shown_against_epochs_for_all_versions_in_the_store(store):
+    for version, epochs, share in (("a" * 12, 2, 0.01), ("b" * 12, 8, 0.5)):
+        store.write(f"bots/wren/{version}/provenance.json", json.dumps({"settings": {"epochs": epochs}}).encode())
+        store.write(f"bots/wren/{version}/metrics.json", json.dumps({"copying": {"long_runs": share}}).encode())
+    store.write("bots/wren/current", b"b" * 12)
+    report.write(store, "birds", [wren()], {})
+    assert "wren: epochs 8, share of samples 0.5" in store.read("report.html").decode()
+
+
+def test_the_table_can_be_sorted_and_searched_in_a_browser(store, tmp_path):
+    from playwright.sync_api import sync_playwright
+
+    written = fleet_of(3)
+    for row, loss in zip(written["bots"], (2.0, 10.0, 3.0), strict=True):
+        row["metrics"] = MANY | {"held_out": MANY["held_out"] | {"loss": loss}}
+    written["bots"].append(report._row(failed()))
+    (tmp_path / "report.html").write_text(report.page(written, {}, []), encoding="utf-8")
+    with (
+        sync_playwright() as play,
+        play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"]) as web,
+    ):
+        tab = web.new_page()
+        problems: list[str] = []
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.goto((tmp_path / "report.html").as_uri())
+
+        def names() -> list[str]:
+            return tab.locator("tbody tr:visible td:first-child").all_inner_texts()
+
+        tab.get_by_role("button", name="after").click()
+        assert names() == ["bird0", "bird2", "bird1", "lark"]
+        tab.get_by_role("button", name="after").click()
+        assert names() == ["bird1", "bird2", "bird0", "lark"]  # what is not known stays at the end
+        tab.get_by_role("searchbox").fill("bird2")
+        assert names() == ["bird2"]
+        assert problems == []

@@ -46,7 +46,7 @@ def _step_command(step: str, text: str) -> None:
 
 _step_command("prepare", "Read, clean, count and tokenise the tweets.")
 _step_command("train", "Train the bots that are prepared.")
-_step_command("evaluate", "Measure the held-out loss of trained bots.")
+_step_command("evaluate", "Measure what bots are worth, anew: held-out loss, voice, copies, variety, safety.")
 
 
 @app.command()
@@ -76,6 +76,27 @@ def _push(settings: Fleet, only: list[str] | None, org: str) -> list[dict[str, A
     job, found = versions(settings, only)
     with Progress() as progress:
         return [vars(result) for result in push(job.store, found, org, settings.publish.private, progress)]
+
+
+@app.command()
+def sweep(
+    fleet: FleetFile,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Try recipes on a few bots, as the section `sweep` says; the best as a `train:` section on stdout."""
+    from pipeline.sweep import section, table
+    from pipeline.sweep import sweep as try_recipes
+
+    with session(), Progress() as progress:
+        result = try_recipes(fleets.load(fleet, set_), progress, names_of(bots))
+    if as_json:
+        say_json(result)
+    else:
+        Console(stderr=True).print(table(result))
+        print(section(result), end="")
 
 
 @app.command()
