@@ -61,7 +61,15 @@ def held_out(keys: list[str], share: float) -> list[bool]:
 
     `keys` are tweet ids, or texts where there is no id; so the choice is the same at each run.
     """
-    count = max(1, int(len(keys) * share))
-    order = sorted(range(len(keys)), key=lambda i: hashlib.sha256(keys[i].encode(errors="replace")).digest())
-    chosen = set(order[:count])
+    order = sorted(range(len(keys)), key=lambda i: key_hash(keys[i]))
+    chosen = set(order[: held_out_count(len(keys), share)])
     return [i in chosen for i in range(len(keys))]
+
+
+def held_out_count(tweets: int, share: float) -> int:
+    return max(1, int(tweets * share))
+
+
+def key_hash(key: str) -> bytes:
+    """The hash that a tweet is held out by, and that its person's tweets are ordered by."""
+    return hashlib.sha256(key.encode(errors="replace")).digest()

@@ -60,11 +60,12 @@ def _weighing(tweets: list[Tokens], tokens: int, rng: np.random.Generator) -> It
 
 def joined(tweets: Sequence[Tokens], separator: int) -> np.ndarray:
     """One stream of tokens, a separator before, between and after the tweets: int64 [n]."""
-    between = np.array([separator], dtype=np.int64)
-    parts = [between]
-    for tweet in tweets:
-        parts += [tweet.astype(np.int64), between]
-    return np.concatenate(parts)
+    lengths = np.fromiter(map(len, tweets), np.int64, len(tweets))
+    stream = np.full(lengths.sum() + len(tweets) + 1, separator, dtype=np.int64)
+    inside = np.ones(len(stream), bool)
+    inside[np.concatenate(([0], np.cumsum(lengths + 1)))] = False
+    stream[inside] = np.concatenate(tweets) if len(tweets) else []
+    return stream
 
 
 def cosine(step: int, steps: int, peak: float, warmup: int = 0) -> float:

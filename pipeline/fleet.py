@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import UsageError
 from pipeline.names import FLEET_NAME, MAX_BLEND, bot_name, handle_of
-from pipeline.settings import Evaluate, Pretrain, Publish, Section, Serve, Sweep, Train, TweetSource, Wandb
+from pipeline.settings import Evaluate, Filters, Pretrain, Publish, Section, Serve, Sweep, Train, TweetSource, Wandb
 
 
 class Fleet(Section):
@@ -25,6 +25,7 @@ class Fleet(Section):
     storage: str = "./fleets"
     base_model: str = "mini"
     bots: Literal["all"] | Annotated[list[str | list[str]], Field(min_length=1)] = "all"
+    filters: Filters = Filters()
     train: Train = Train()
     serve: Serve = Serve()
     wandb: Wandb = Wandb()
@@ -134,8 +135,11 @@ def _anchored(fleet: Fleet, folder: Path) -> Fleet:
     pretrain = fleet.pretrain.model_copy(update={"out": absolute(fleet.pretrain.out)})
     listed = fleet.evaluate.block_list
     evaluate = fleet.evaluate.model_copy(update={"block_list": absolute(listed) if listed else None})
+    filters = fleet.filters
+    if isinstance(filters.blocked_words, str):
+        filters = filters.model_copy(update={"blocked_words": absolute(filters.blocked_words)})
     update = {"tweets": tweets, "storage": absolute(fleet.storage), "base_model": base, "pretrain": pretrain}
-    update |= {"evaluate": evaluate}
+    update |= {"evaluate": evaluate, "filters": filters}
     return fleet.model_copy(update=update)
 
 

@@ -3,9 +3,12 @@
     prepared = prepare(files, store, tokenizer_json, holdout=0.1)
     prepared.people["nasa"].counts         # {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
 
-Files are read and cleaned in parallel, one hash shuffle brings each person's tweets together, and the
-task that holds a person writes `work/tweets/{handle}.parquet` (id, text, tokens, held_out) and hands back
-one small row. The driver never holds a tweet.
+    files ─read─> batches ─judge─> chunks ─┬─ people who are in one chunk alone ──────────────> finish
+                                           └─ the others ─one hash shuffle by person─> shards ─> finish
+
+Reading, judging (verdicts and tokens) and finishing (`people.py`) are tasks side by side; `finish` writes
+`work/tweets/{handle}.parquet` (id, text, tokens, held_out) and hands back one small row a person. The driver
+never holds a tweet. docs/prepare.md says how much memory a worker takes.
 """
 
 import hashlib
@@ -14,7 +17,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,44 +26,22 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 
-from pipeline import tweets
-from pipeline.clean import SEPARATOR, clean, held_out
+from pipeline import people, tweets
 from pipeline.errors import UserError
+from pipeline.filters import TweetFilters, resolved
+from pipeline.people import KEPT, RAW, Person
 from pipeline.session import ensure
+from pipeline.settings import Filters
 from pipeline.store import Store
-from pipeline.tweets import Profile, Record, Reject, TweetFile
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+from pipeline.tokens import Encoder
+from pipeline.tweets import TweetFile
 
 INDEX = "work/people.json"
 REJECTS = "rejects.jsonl"
-RULES = 2  # part of what prepared tweets depend on: raise it when readers or rules change
-_CHUNK = 10_000  # tweets in a table, the unit that streams
-_SHARD_BYTES = 64 * 2**20  # of input per partition of the shuffle
-
-_SCHEMA = pa.schema(
-    [
-        ("handle", pa.string()),  # "" for a reject
-        ("verdict", pa.string()),  # kept, retweet, short, reject; profile: what a file says of the person
-        ("id", pa.string()),
-        ("text", pa.string()),  # cleaned; a reject's reason
-        ("file", pa.string()),
-        ("line", pa.int64()),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Person:
-    """What prepare knows of one person; the tweets themselves are in the store."""
-
-    handle: str
-    counts: dict[str, int]  # downloaded, retweets, short, kept
-    chars: int  # of the kept text, joined with the separator
-    tokens: int  # in training tweets
-    digest: str  # of the kept tweets: their ids and texts, in a fixed order
-    name: str | None = None  # as it is displayed, where a file says
+RULES = 3  # part of what prepared tweets depend on: raise it when readers or rules change
+_MIB = 2**20
+_CHUNK_BYTES = 16 * _MIB  # of what is read; the unit that streams
+_SHARD_BYTES = (32 * _MIB, 256 * _MIB)  # of what a task of the shuffle takes in or gives out, at least and at most
 
 
 @dataclass(frozen=True)
@@ -75,36 +56,46 @@ class Prepared:
     unchanged: bool = False
 
 
-def prepare(files: list[TweetFile], store: Store, tokenizer: str, holdout: float) -> Prepared:
+@dataclass(frozen=True)
+class Work:
+    """What the tasks need to know beside the tweets."""
+
+    store: Store
+    tokenizer: str  # a tokenizer.json
+    holdout: float
+    filters: Filters
+    problems: list[str]  # lines of rejects.jsonl that are known before anything is read
+
+
+def prepare(
+    files: list[TweetFile], store: Store, tokenizer: str, holdout: float, filters: Filters | None = None
+) -> Prepared:
     """Reads, cleans, counts and tokenises every file; does nothing where files and settings are the same.
 
     `tokenizer` is a tokenizer.json. Raises UserError where no file holds a tweet.
     """
-    fingerprint = _fingerprint(files, tokenizer, holdout)
+    filters = resolved(filters or Filters())
+    fingerprint = _fingerprint(files, tokenizer, holdout, filters)
     known = load_index(store)
     if known and known.fingerprint == fingerprint:
         return Prepared(**(vars(known) | {"unchanged": True}))
-    readable = [file for file in files if file.problem is None]
     problems = {file.path: file.problem for file in files if file.problem is not None}
-    owners = {file.path: file.handle for file in files if file.problem is not None and file.handle}
-    store.write(REJECTS, _reject_lines([(path, 0, reason) for path, reason in problems.items()]))
-    people, rejects = {}, len(problems)
-    if readable:
-        ensure()
-    for row in _group(readable, store, tokenizer, holdout, problems) if readable else ():
-        if row["handle"]:
-            person = json.loads(row["summary"])
-            people[row["handle"]] = Person(**person)
+    lines = [reject_line(path, 0, reason) for path, reason in sorted(problems.items())]
+    store.write(REJECTS, _jsonl(lines))
+    found: dict[str, Person] = {}
+    rejects = len(problems)
+    readable = [file for file in files if file.problem is None]
+    for handle, summary in _summaries(readable, Work(store, tokenizer, holdout, filters, lines)) if readable else ():
+        if handle:
+            found[handle] = Person(**summary)
         else:
-            summary = json.loads(row["summary"])
             rejects += summary["rejects"]
             problems |= summary["files"]
-    owners |= {file.path: file.handle for file in readable if file.path in problems and file.handle}
-    if not people:
+    if not found:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in sorted(problems.items())[:5])
         raise UserError(f"no tweets to work with: {reasons or 'the files hold no usable record'}")
-    people = dict(sorted(people.items()))
-    prepared = Prepared(people, dict(sorted(problems.items())), owners, rejects, fingerprint)
+    owners = {file.path: file.handle for file in files if file.path in problems and file.handle}
+    prepared = Prepared(dict(sorted(found.items())), dict(sorted(problems.items())), owners, rejects, fingerprint)
     index = {key: value for key, value in asdict(prepared).items() if key != "unchanged"}
     store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
     return prepared
@@ -122,7 +113,8 @@ def load_index(store: Store) -> Prepared | None:
 def load_tweets(store: Store, handle: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """A person's tweets as token ids, int32 each: those to train on, and those held out."""
     with store.filesystem.open_input_file(store.path(f"work/tweets/{handle}.parquet")) as file:
-        table = pq.read_table(file, columns=["tokens", "held_out"])
+        # a third of read_table's time: with many people it is the small files that count
+        table = pq.ParquetFile(file).read(columns=["tokens", "held_out"], use_threads=False)
     pairs = list(zip(table["tokens"].to_numpy(), table["held_out"].to_pylist(), strict=True))
     return [tokens for tokens, out in pairs if not out], [tokens for tokens, out in pairs if out]
 
@@ -146,125 +138,156 @@ def read_tweets(store: Store, handle: str) -> Tweets:
     return Tweets(training, held_out["text"].to_pylist(), list(held_out["tokens"].to_numpy()))
 
 
-def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float) -> str:
-    described = [
-        [file.path, file.handle, file.size, file.mtime, file.problem, file.columns, file.users, file.repair]
-        for file in files
+def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float, filters: Filters) -> str:
+    described = [[file.path, file.handle, file.size, file.mtime, file.problem] for file in files]
+    told = [[file.columns, file.users, file.repair, sorted(file.without)] for file in files]
+    asked = [described, told, tokenizer, holdout, filters.model_dump(mode="json"), RULES]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def kept_texts(files: list[TweetFile], filters: Filters) -> ray.data.Dataset:
+    """The cleaned texts of all tweets that are kept, as the column `text`, in no order; lazy."""
+    chunks = chunks_of(files, resolved(filters))
+    return chunks.map_batches(_kept_texts, **WHOLE)
+
+
+def _kept_texts(chunk: pa.Table) -> pa.Table:
+    return chunk.filter(pc.equal(chunk["verdict"], KEPT)).select(["text"])
+
+
+def chunks_of(
+    files: list[TweetFile], filters: Filters, tokenizer: str = "", only: str | None = None
+) -> ray.data.Dataset:
+    """Everything in the files as chunks (people.CHUNK), in no order; lazy. Without a tokenizer they have no tokens.
+
+    `only`: nothing but this handle's tweets.
+    """
+    ensure()
+    context = ray.data.DataContext.get_current().copy()
+    context.target_max_block_size = _CHUNK_BYTES
+    context.shuffle_compression = "none"  # so that a shard is read where it lies, not copied into a worker's heap
+    with ray.data.DataContext.current(context):
+        groups = _groups(files, int(ray.cluster_resources().get("CPU", 1)))
+        source = ray.data.from_items([{"files": group} for group in groups], override_num_blocks=len(groups))
+        # one file may hold everything: so that others can judge what one task reads, the two are not fused
+        read = source.map_batches(
+            cast(Any, _read), batch_size=1, batch_format="pandas", fn_kwargs={"only": only}, num_cpus=1
+        )
+        judge = {"filters": filters.model_dump_json(), "tokenizer": tokenizer}
+        return read.map_batches(cast(Any, _judge), fn_kwargs=judge, num_cpus=0.99, **WHOLE)
+
+
+# a block as it is, in a task of its own
+WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+
+
+def _groups(files: list[TweetFile], cores: int) -> list[list[tuple[int, TweetFile]]]:
+    """The files with their numbers, in groups for a task each; files of one handle side by side."""
+    limit = min(_CHUNK_BYTES, sum(file.size for file in files) / (4 * cores))
+    groups: list[list[tuple[int, TweetFile]]] = [[]]
+    size = 0
+    for number in sorted(range(len(files)), key=lambda number: (files[number].handle or "", number)):
+        if size > limit:
+            groups, size = [*groups, []], 0
+        groups[-1].append((number, files[number]))
+        size += files[number].size
+    return groups
+
+
+def _read(batch: Any, only: str | None) -> Iterator[pa.Table]:
+    for group in batch["files"]:
+        for number, file in group:
+            for found in tweets.read_batches(file):
+                table = _raw(found, number)
+                yield table if only is None else table.filter(pc.equal(table["handle"], only))
+
+
+def _raw(found: tweets.Batch, number: int) -> pa.Table:
+    records = pa.Table.from_batches([found.records])
+    records = records.append_column(RAW.field("file"), pa.array(np.full(len(records), number, np.int32)))
+    records = records.append_column(RAW.field("note"), pa.nulls(len(records), pa.string()))
+    rejects = [("", one.line, reject_line(found.path, one.line, one.reason)) for one in found.rejects]
+    profiles = [(one.handle, 0, json.dumps({"name": one.name})) for one in found.profiles]
+    notes = [
+        {"handle": handle, "line": line, "note": note, "id": "", "text": "", "file": number}
+        for handle, line, note in rejects + profiles
     ]
-    return hashlib.sha256(json.dumps([described, tokenizer, holdout, RULES]).encode()).hexdigest()
+    return pa.concat_tables([records, pa.Table.from_pylist(notes, RAW)])
 
 
-def cleaned(files: list[TweetFile]) -> "ray.data.Dataset":
-    """Every record of the files with its verdict (columns of `_SCHEMA`), streamed."""
-    source = ray.data.from_items([{"file": file} for file in files], override_num_blocks=len(files))
-    return source.map_batches(_clean_files, batch_size=1, batch_format="pandas")
-
-
-def _clean_files(batch: Any) -> Iterator[pa.Table]:
-    for file in batch["file"]:
-        rows: list[tuple[str, str, str, str, str, int]] = []
-        for item in tweets.read(file):
-            rows.append(_row(item, file.path))
-            if len(rows) >= _CHUNK:
-                yield _table(rows)
-                rows = []
-        yield _table(rows)
-
-
-def _row(item: Record | Reject | Profile, path: str) -> tuple[str, str, str, str, str, int]:
-    if isinstance(item, Profile):
-        return item.handle, "profile", "", item.name or "", path, 0
-    if isinstance(item, Reject):
-        return "", "reject", "", item.reason, path, item.line
-    verdict, text = clean(item.text, item.retweet)
-    return item.handle, verdict, item.id, text, path, item.line
-
-
-def _table(rows: list[tuple[str, str, str, str, str, int]]) -> pa.Table:
-    columns = zip(*rows, strict=True) if rows else [[]] * len(_SCHEMA)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-    return pa.table(arrays, schema=_SCHEMA)
-
-
-def _group(
-    files: list[TweetFile], store: Store, tokenizer: str, holdout: float, problems: dict[str, str]
-) -> Iterator[dict[str, Any]]:
-    """One row for each person (and one, without a handle, for all rejects), as their tasks finish."""
-    partitions = max(2, min(200, math.ceil(sum(file.size for file in files) / _SHARD_BYTES)))
-    grouped = cleaned(files).groupby("handle", num_partitions=partitions)
-    arguments = {"store": store, "tokenizer": tokenizer, "holdout": holdout, "problems": problems}
-    return iter(grouped.map_groups(cast(Any, _finish), fn_kwargs=arguments, batch_format="pyarrow").iter_rows())
-
-
-def _finish(group: Any, store: Store, tokenizer: str, holdout: float, problems: dict[str, str]) -> dict[str, list[str]]:
-    if group.num_rows == 0:
-        return {"handle": [], "summary": []}
-    handle = group["handle"][0].as_py()
-    if handle and all(verdict == "profile" for verdict in group["verdict"].to_pylist()):
-        return {"handle": [], "summary": []}  # somebody that a users table or another's tweets mention
-    summary = _person(handle, group, store, tokenizer, holdout) if handle else _rejects(group, store, problems)
-    return {"handle": [handle], "summary": [json.dumps(summary)]}
-
-
-def _rejects(group: pa.Table, store: Store, problems: dict[str, str]) -> dict[str, Any]:
-    """Lists the rejects in the store, those of whole files first."""
-    group = group.sort_by([("file", "ascending"), ("line", "ascending")])
-    columns = (group[name].to_pylist() for name in ("file", "line", "text"))
-    entries = [(path, 0, reason) for path, reason in sorted(problems.items())] + list(zip(*columns, strict=True))
-    store.write(REJECTS, _reject_lines(entries))
-    return {"rejects": group.num_rows, "files": {path: reason for path, line, reason in entries if line == 0}}
-
-
-def _reject_lines(entries: list[tuple[str, int, str]]) -> bytes:
-    rows = ({"file": path, "line": line, "reason": reason} for path, line, reason in entries)
-    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
-
-
-def _person(handle: str, group: pa.Table, store: Store, tokenizer: str, holdout: float) -> dict[str, Any]:
-    """Counts a person's tweets, tokenises the kept ones and writes them to the store."""
-    seen: set[str] = set()
-    name: str | None = None
-    verdicts = {"retweet": 0, "short": 0, "kept": 0}
-    kept: list[tuple[str, str]] = []
-    group = group.sort_by([("file", "ascending"), ("line", "ascending")])
-    columns = (group[name].to_pylist() for name in ("verdict", "id", "text"))
-    for verdict, id, text in zip(*columns, strict=True):
-        if verdict == "profile":
-            name = name or text or None
-            continue
-        if id and id in seen:
-            continue  # the same tweet in several files counts once
-        seen.add(id)
-        verdicts[verdict] += 1
-        if verdict == "kept":
-            kept.append((id, text))
-    kept.sort(key=lambda tweet: (len(tweet[0]), *tweet))  # the same order whatever the files were called
-    texts = [text for _, text in kept]
-    outs = held_out([id or text for id, text in kept], holdout)
-    tokens = [encoding.ids for encoding in _tokenizer(tokenizer).encode_batch(texts, add_special_tokens=False)]
-    ids = [id for id, _ in kept]
-    numbers = pa.array(tokens, pa.list_(pa.int32()))
-    table = pa.table({"id": ids, "text": texts, "tokens": numbers, "held_out": outs})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    store.write(f"work/tweets/{handle}.parquet", sink.getvalue().to_pybytes())
-    counts = {
-        "downloaded": sum(verdicts.values()),
-        "retweets": verdicts["retweet"],
-        "short": verdicts["short"],
-        "kept": verdicts["kept"],
-    }
-    training = sum(len(ids) + 1 for ids, out in zip(tokens, outs, strict=True) if not out)
-    digest = hashlib.sha256(json.dumps(kept).encode()).hexdigest()
-    return asdict(Person(handle, counts, len(SEPARATOR.join(texts)), training, digest, name))
+def _judge(raw: pa.Table, filters: str, tokenizer: str) -> pa.Table:
+    return people.judged(raw, _filters(filters), _encoder(tokenizer))
 
 
 @lru_cache(maxsize=1)
-def _tokenizer(tokenizer_json: str) -> "Tokenizer":
-    from tokenizers import Tokenizer
+def _filters(filters: str) -> TweetFilters:
+    return TweetFilters(Filters.model_validate_json(filters))
 
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    tokenizer.encode_special_tokens = True  # a tweet that spells out the separator does not become one
-    return tokenizer
+
+@lru_cache(maxsize=1)
+def _encoder(tokenizer: str) -> Encoder | None:
+    return Encoder(tokenizer) if tokenizer else None
+
+
+def _summaries(files: list[TweetFile], work: Work) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(handle, a Person's fields) as they are finished, and ("", how many rejects and of which whole files)."""
+    chunks = chunks_of(files, work.filters, work.tokenizer).materialize()
+    everybody, shared = _census(chunks)
+    finished = []
+    if len(shared) < len(everybody):
+        finished.append(chunks.map_batches(_finish, fn_kwargs={"work": work, "without": shared}, **WHOLE))
+    if shared:
+        parts = chunks.map_batches(_only, fn_kwargs={"handles": shared}, **WHOLE) if finished else chunks
+        size = chunks.size_bytes()
+        shard = min(max(size // 64, _SHARD_BYTES[0]), _SHARD_BYTES[1])
+        parts.context.shuffle_input_batch_bytes = shard
+        shards = parts.repartition(max(1, math.ceil(size / shard)), keys=["handle"])
+        finished.append(shards.map_batches(_finish, fn_kwargs={"work": work, "without": set()}, **WHOLE))
+    for dataset in finished:
+        for row in dataset.iter_rows():
+            yield row["handle"], json.loads(row["summary"])
+
+
+def _census(chunks: ray.data.Dataset) -> tuple[set[str], set[str]]:
+    """All handles, and those that are in more than one chunk."""
+    everybody: set[str] = set()
+    shared: set[str] = set()
+    handles = chunks.map_batches(lambda chunk: pa.table({"handle": chunk["handle"].unique()}), **WHOLE)
+    for batch in handles.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for handle in cast(pa.Table, batch)["handle"].to_pylist():
+            (shared if handle in everybody else everybody).add(handle)
+    return everybody, shared
+
+
+def _only(chunk: pa.Table, handles: set[str]) -> pa.Table:
+    return chunk.filter(pc.is_in(chunk["handle"], pa.array(handles, pa.string())))
+
+
+def _finish(chunk: pa.Table, work: Work, without: set[str]) -> Iterator[pa.Table]:
+    if without:
+        chunk = chunk.filter(pc.invert(pc.is_in(chunk["handle"], pa.array(without, pa.string()))))
+    rejected = pc.equal(chunk["handle"], "")
+    rows: list[tuple[str, dict[str, Any]]] = []
+    if pc.any(rejected).as_py():
+        rows.append(("", _rejects(chunk.filter(rejected), work)))
+    tweets_ = chunk.filter(pc.invert(rejected))
+    for person in people.finished(tweets_, work.store, work.holdout, work.filters):
+        rows.append((person.handle, asdict(person)))
+    yield pa.table({"handle": [handle for handle, _ in rows], "summary": [json.dumps(summary) for _, summary in rows]})
+
+
+def _rejects(rejects: pa.Table, work: Work) -> dict[str, Any]:
+    """Lists the rejects in the store, those of whole files first."""
+    rejects = rejects.sort_by([("file", "ascending"), ("line", "ascending")])
+    lines = rejects["text"].to_pylist()
+    work.store.write(REJECTS, _jsonl([*work.problems, *lines]))
+    whole = [json.loads(line) for line, number in zip(lines, rejects["line"].to_pylist(), strict=True) if number == 0]
+    return {"rejects": len(lines), "files": {one["file"]: one["reason"] for one in whole}}
+
+
+def reject_line(path: str, line: int, reason: str) -> str:
+    return json.dumps({"file": path, "line": line, "reason": reason}, ensure_ascii=False)
+
+
+def _jsonl(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()

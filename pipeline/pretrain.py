@@ -28,7 +28,7 @@ from pipeline import finetune, model, tweets
 from pipeline.clean import SEPARATOR
 from pipeline.errors import UserError
 from pipeline.fleet import Fleet
-from pipeline.prepare import cleaned
+from pipeline.prepare import kept_texts
 from pipeline.progress import Progress
 from pipeline.settings import Pretrain
 from pipeline.store import Store, resolve
@@ -43,8 +43,7 @@ def pretrain(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     settings, store = fleet.pretrain, Store.of(fleet)
     files = tweets.find(fleet.tweets)
     progress.start("read", 1, f"{len(files)} files")
-    texts = cleaned([file for file in files if file.problem is None]).filter(expr="verdict == 'kept'")
-    texts = texts.select_columns(["text"]).materialize()
+    texts = kept_texts([file for file in files if file.problem is None], fleet.filters).materialize()
     if texts.count() == 0:
         raise UserError(f"pretrain: no text was kept of {', '.join(source.path for source in fleet.tweets)}")
     tokenizer = ray.get(ray.remote(_learn_bpe).remote(texts.limit(_TOKENIZER_TEXTS), settings.vocab_size))

@@ -44,7 +44,7 @@ def prepare_tweets(job: Job, progress: Progress) -> prepare.Prepared:
     gone = forgotten(job.store)
     files = [replace(file, without=gone) for file in tweets.find(job.fleet.tweets)]
     progress.start("prepare", 1, f"{len(files)} files")
-    prepared = prepare.prepare(files, job.store, job.tokenizer, job.train.holdout)
+    prepared = prepare.prepare(files, job.store, job.tokenizer, job.train.holdout, job.fleet.filters)
     kept = sum(person.counts["kept"] for person in prepared.people.values())
     progress.advance(
         f"{len(prepared.people)} people, {kept:,} tweets kept"

@@ -37,6 +37,7 @@ _START_SECONDS = 60
 # The workers' surroundings: two threads a worker make small models 15 times slower; models come from folders.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
+    "POLARS_MAX_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",

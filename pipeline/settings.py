@@ -5,6 +5,7 @@
 `fleet.py` puts them together; the comments here are the reference for those who write fleet files.
 """
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -36,6 +37,27 @@ class TweetSource(Section):
         if value is not None and handle_of(value) is None:
             raise ValueError(f"{value!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
         return handle_of(value) if value else None
+
+
+class Filters(Section):
+    """What is left out beyond retweets and short tweets, all of it opt-in; each has its own row in the counts.
+
+    A tweet whose file does not say when it was written, or how often it was liked, meets no date and no minimum.
+    """
+
+    since: date | None = None  # tweets from before this day (UTC) go
+    until: date | None = None  # and those from after this day
+    min_likes: int | None = Field(None, ge=0)
+    replies: bool = True  # false: replies go; where the file does not say, text that starts with @
+    quotes: bool = True  # false: tweets that quote another go
+    # words and phrases, in any case; or the path of a text file with one a line
+    blocked_words: Annotated[list[str], Field(min_length=1)] | str | None = None
+    # codes of ISO 639-1: [en, fr]. Where the record does not say the text is asked; where nobody can tell, it stays
+    languages: Annotated[list[str], Field(min_length=1)] | None = None
+    duplicates: bool = True  # false: of a person's tweets with the same text one stays
+    # such as 0.8: of tweets that share their runs of three words to this degree (Jaccard, by MinHash) one stays
+    near_duplicates: float | None = Field(None, gt=0, le=1)
+    mentions: str | None = None  # what each mention in a kept tweet becomes, such as "@user"; "" takes them out
 
 
 class Train(Section):

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from pipeline import fleet as fleets
 from pipeline.cli.options import BotsOption, DebugOption, FleetFile, JsonOption, SetOption, app, names_of, say_json
+from pipeline.errors import UsageError
 from pipeline.fleet import Fleet
 from pipeline.progress import Progress
 from pipeline.session import session
@@ -44,7 +45,38 @@ def _step_command(step: str, text: str) -> None:
         _finish(_steps(fleet, [step], bots, set_, as_json), as_json)
 
 
-_step_command("prepare", "Read, clean, count and tokenise the tweets.")
+@app.command()
+def prepare(
+    fleet: FleetFile,
+    preview: Annotated[
+        str | None,
+        typer.Option("--preview", metavar="HANDLE", help="show what is kept of one person, what is not, and why"),
+    ] = None,
+    bots: BotsOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Read, clean, count and tokenise the tweets."""
+    if preview is None:
+        _finish(_steps(fleet, ["prepare"], bots, set_, as_json), as_json)
+        return
+    from pipeline import tweets
+    from pipeline.names import handle_of
+    from pipeline.preview import lines
+    from pipeline.preview import preview as preview_of
+
+    settings, handle = fleets.load(fleet, set_), handle_of(preview)
+    if handle is None:
+        raise UsageError(f"--preview: {preview[:60]!r} is not a handle")
+    with session():
+        seen = preview_of(tweets.find(settings.tweets), handle, settings.filters)
+    if as_json:
+        say_json(seen)
+    else:
+        print("\n".join(lines(seen)))
+
+
 _step_command("train", "Train the bots that are prepared.")
 _step_command("evaluate", "Measure what bots are worth, anew: held-out loss, voice, copies, variety, safety.")
 

@@ -1,0 +1,242 @@
+"""How fast tweets become training data: ours on all cores against one plain process, in the same run.
+
+    python benchmarks/prepare.py                              # 200,000 tweets of 1,000 people
+    python benchmarks/prepare.py --tweets 1000000 4000000 --people 5000
+    python benchmarks/prepare.py --tweets 4000000 --people 5000 --skip-reference
+
+The tweets are made up, a hundred people's in each JSONL file in mixed order (`--whole`: each person's in a CSV file of
+their own). One person has a fifth of all, the others' shares fall off as in Zipf's law. Timed from files to packed
+blocks (one epoch): ours is `prepare` and packing on Ray, without Ray's own start; the reference reads the same files,
+applies the rules of clean.py, encodes a list of texts with the same tokenizer on one core, and packs. `--text-only`
+takes the reading out of the reference, which then starts from texts in memory. Memory is each process's peak,
+without what it shares with others (USS), sampled.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+MIB = 2**20
+SHARE_OF_ONE = 0.2  # of all tweets
+PEOPLE_A_FILE = 100
+SEPARATOR_ID = 0
+WORDS = 60_000  # in the language that the tweets are made up in
+
+
+def main() -> None:
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # the reference takes one core
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tweets", type=int, nargs="+", default=[200_000], help="how many, one run each")
+    parser.add_argument("--people", type=int, default=1_000)
+    parser.add_argument("--whole", action="store_true", help="a file for each person")
+    parser.add_argument("--skip-reference", action="store_true")
+    parser.add_argument("--text-only", action="store_true", help="the reference starts from a list of texts")
+    options = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
+        for tweets in options.tweets:
+            made = Path(folder) / "tweets"
+            make(made, tweets, options.people, options.whole)
+            results.append(measure(made, Path(folder) / "store", tweets, options))
+            shutil.rmtree(made)
+            shutil.rmtree(Path(folder) / "store")
+    titles = ("tweets", "seconds", "tweets/s", "reference s", "tweets/s", "ratio", "driver MiB", "worker MiB")
+    print("  ".join(f"{title:>11}" for title in titles))
+    for one in results:
+        count, ours, plain = one["tweets"], one["ours"], one.get("reference", float("nan"))
+        row = (f"{count:,}", f"{ours:.1f}", f"{count / ours:,.0f}", f"{plain:.1f}", f"{count / plain:,.0f}")
+        memory = (f"{one['driver'] / MIB:,.0f}", f"{one['worker'] / MIB:,.0f}")
+        print("  ".join(f"{cell:>11}" for cell in (*row, f"{plain / ours:.2f}", *memory)))
+    first = results[0]
+    for one in results[1:]:
+        print(
+            f"{one['tweets'] / first['tweets']:.1f} times the tweets: {one['ours'] / first['ours']:.2f} times the time"
+        )
+
+
+def measure(made: Path, storage: Path, tweets: int, options: argparse.Namespace) -> dict[str, float]:
+    from pipeline.session import ensure, session
+
+    result: dict[str, float] = {"tweets": tweets}
+    if not options.skip_reference:
+        started = time.perf_counter()
+        blocks, reading = reference(made)
+        result["reference"] = time.perf_counter() - started - (reading if options.text_only else 0)
+    with session():
+        ensure()
+        with Memory() as memory:
+            started = time.perf_counter()
+            packed = ours(made, storage)
+            result["ours"] = time.perf_counter() - started
+        result |= {"driver": memory.driver, "worker": memory.worker}
+    if not options.skip_reference and packed != blocks:
+        raise SystemExit(f"{packed} tokens in blocks, and the reference has {blocks}")
+    return result
+
+
+def ours(made: Path, storage: Path) -> int:
+    """Prepares and packs; returns the number of tokens in blocks."""
+    import ray
+
+    from pipeline.model import ASSETS, tokenizer_json
+    from pipeline.prepare import prepare
+    from pipeline.settings import TweetSource
+    from pipeline.store import Store, resolve
+    from pipeline.tweets import find
+
+    store = Store(*resolve(str(storage)))
+    prepared = prepare(find([TweetSource(path=str(made))]), store, tokenizer_json(ASSETS / "mini"), holdout=0.1)
+    handles = ray.data.from_items([{"handle": handle} for handle in prepared.people], override_num_blocks=16)
+    return handles.map_batches(_pack, fn_kwargs={"store": store}, batch_size=None).sum("tokens")
+
+
+def _pack(batch, store):
+    from pipeline.prepare import load_tweets
+
+    people = (load_tweets(store, handle) for handle in batch["handle"])
+    return {"tokens": [_packed([*training, *held_out]) for training, held_out in people]}
+
+
+def _packed(tweets: list[np.ndarray]) -> int:
+    """The tokens of one epoch's blocks."""
+    from pipeline.finetune import packed
+
+    return packed([tweets], SEPARATOR_ID, 256, epochs=1, seed=0).size if tweets else 0
+
+
+def reference(made: Path) -> tuple[int, float]:
+    """One process, tweet by tweet; the number of tokens in blocks, and the seconds that reading took."""
+    from tokenizers import Tokenizer
+
+    from pipeline.clean import clean
+    from pipeline.model import ASSETS, tokenizer_json
+    from pipeline.settings import TweetSource
+    from pipeline.tweets import Record, find, read
+
+    started = time.perf_counter()
+    records = [one for file in find([TweetSource(path=str(made))]) for one in read(file) if isinstance(one, Record)]
+    reading = time.perf_counter() - started
+    tokenizer = Tokenizer.from_str(tokenizer_json(ASSETS / "mini"))
+    tokenizer.encode_special_tokens = True
+    texts: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        verdict, text = clean(record.text, record.retweet)
+        if verdict == "kept":
+            texts[record.handle].append(text)
+    blocks = 0
+    for kept in texts.values():
+        encoded = tokenizer.encode_batch(kept, add_special_tokens=False)
+        blocks += _packed([np.array(one.ids, np.int32) for one in encoded])
+    return blocks, reading
+
+
+class Memory(threading.Thread):
+    """The peaks of this process and of any of Ray's workers below it, in bytes that no other process shares."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.driver = self.worker = 0
+        self._end = threading.Event()
+
+    def __enter__(self) -> "Memory":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.join()
+
+    def run(self) -> None:
+        me = psutil.Process()
+        while not self._end.wait(0.5):
+            self.driver = max(self.driver, me.memory_full_info().uss)
+            for process in me.children(recursive=True):
+                try:
+                    if process.name().startswith("ray::"):
+                        self.worker = max(self.worker, process.memory_full_info().uss)
+                except psutil.Error:
+                    continue
+
+
+# made-up tweets ----------------------------------------------------------------------------------------------------
+
+
+def make(folder: Path, tweets: int, people: int, whole: bool) -> None:
+    """Files of made-up tweets; the same at each run."""
+    rng = random.Random(0)
+    vocabulary = _vocabulary(rng)
+    shares = [1 / (rank + 10) for rank in range(people - 1)]
+    counts = [int(tweets * SHARE_OF_ONE)]
+    counts += [max(1, int(tweets * (1 - SHARE_OF_ONE) * share / sum(shares))) for share in shares]
+    counts[1] += tweets - sum(counts)
+    folder.mkdir(parents=True)
+    ids = iter(range(10**18, 10**18 + 2 * tweets))
+    texts = _texts(rng, vocabulary)
+    if whole:
+        for number, count in enumerate(counts):
+            with (folder / f"user{number}.jsonl").open("w") as file:
+                for _ in range(count):
+                    file.write(_line(next(ids), None, next(texts)))
+        return
+    for start in range(0, people, PEOPLE_A_FILE):
+        owners = [f"user{i}" for i in range(start, min(start + PEOPLE_A_FILE, people)) for _ in range(counts[i])]
+        rng.shuffle(owners)
+        with (folder / f"part{start // PEOPLE_A_FILE:05}.jsonl").open("w") as file:
+            for owner in owners:
+                file.write(_line(next(ids), owner, next(texts)))
+
+
+def _line(number: int, owner: str | None, text: str) -> str:
+    user = f'"screen_name": "{owner}", ' if owner else ""
+    return f'{{"id_str": "{number}", {user}"created_at": "2026-01-02T03:04:05Z", "text": {json.dumps(text)}}}\n'
+
+
+def _vocabulary(rng: random.Random) -> list[str]:
+    """Words, the common ones first and shortest."""
+    parts = [
+        "ka",
+        "lo",
+        "mer",
+        "ti",
+        "sun",
+        "bra",
+        "e",
+        "ing",
+        "th",
+        "or",
+        "an",
+        "pel",
+        "dri",
+        "o",
+        "ness",
+        "qui",
+        "ve",
+    ]
+    return ["".join(rng.choices(parts, k=1 + (i > 20) + (i > 300) + (i > 5_000))) for i in range(WORDS)]
+
+
+def _texts(rng: random.Random, vocabulary: list[str]) -> Iterator[str]:
+    """Tweets of some sixteen words, with the links, mentions, hashtags, entities and emoji of real ones."""
+    extras = ["https://t.co/aB3dE5gH7j", "@somebody", "#something", "&amp;", "😀", "…", "it's", "2026", "don’t", "\n"]
+    common = [vocabulary[int(WORDS ** rng.random())] for _ in range(500_000)]  # Zipf's law: 1 / rank
+    while True:
+        words = rng.choices(common, k=max(1, int(rng.gauss(16, 7))))
+        for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
+            words.insert(rng.randrange(len(words) + 1), rng.choice(extras))
+        text = " ".join(words)
+        yield f"RT @user1: {text}" if rng.random() < 0.2 else f"{text[0].upper()}{text[1:]}."
+
+
+if __name__ == "__main__":
+    main()

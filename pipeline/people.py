@@ -1,0 +1,234 @@
+"""From raw tweets to people, pure: first chunk by chunk in any order, then all of a person's chunks together.
+
+    chunk = judged(raw, encoder, filters)             # each tweet with its verdict, key and tokens
+    for person in finished(chunks, store, holdout=0.1, filters=filters):
+        person.counts                                 # their kept tweets are in the store
+
+A person's tweets are in the order of their keys: the hash of the id, or of the text where there is no id. So
+the same tweets come out the same whatever their files are called, and those held out come first.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from pipeline import kernels
+from pipeline.clean import SEPARATOR, held_out_count, key_hash
+from pipeline.filters import ROWS, TweetFilters, active, copies
+from pipeline.settings import Filters
+from pipeline.store import Store
+from pipeline.tokens import Encoder
+from pipeline.tweets import SCHEMA
+
+VERDICTS = ["reject", "profile", *ROWS]  # a chunk holds their places in this list
+KEPT = VERDICTS.index("kept")
+CHUNK = pa.schema(
+    [
+        ("handle", pa.string()),  # "" for a reject
+        ("verdict", pa.int8()),
+        ("key", pa.uint64()),  # the first eight bytes of clean.key_hash
+        ("id", pa.string()),  # "" where the format has none
+        ("text", pa.string()),  # cleaned; "" for what is left out; the note of a reject or profile
+        ("tokens", pa.list_(pa.int32())),
+        ("file", pa.int32()),  # its number among the files
+        ("line", pa.int32()),
+    ]
+)
+# what is read: a tweet's record, or a note: a reject as its line in rejects.jsonl (without a handle), or a profile
+RAW = pa.schema([*SCHEMA, ("file", pa.int32()), ("note", pa.string())])
+_ROW_GROUP = 50_000  # tweets
+_WRITERS = 8  # files of people that are on their way to the store at once
+
+
+@dataclass(frozen=True)
+class Person:
+    """What prepare knows of one person; the tweets themselves are in the store."""
+
+    handle: str
+    counts: dict[str, int]  # downloaded, retweets, short, those of the filters, kept
+    chars: int  # of the kept text, joined with the separator
+    tokens: int  # in training tweets
+    digest: str  # of the kept tweets: their ids and texts, in the order of their keys
+    name: str | None = None  # as it is displayed, where a file says
+
+
+def judged(raw: pa.Table, filters: TweetFilters, encoder: Encoder | None) -> pa.Table:
+    """A chunk of what was read (RAW's columns) with its verdicts: CHUNK's columns. Without an encoder there are no
+
+    tokens, and what is left out keeps the text that it came with: that is what a preview shows.
+    """
+    frame = pl.DataFrame(pl.from_arrow(raw))
+    tweets = filters(frame.with_columns(kernels.judge(frame["text"], frame["retweet"])))
+    kept = tweets["verdict"] == "kept"
+    left_out = frame["text"] if encoder is None else pl.lit("")
+    verdict = pl.when(pl.col("note").is_null()).then("verdict").when(pl.col("handle") == "").then(pl.lit("reject"))
+    chunk = tweets.select(
+        "handle",
+        verdict.otherwise(pl.lit("profile")).cast(pl.Enum(VERDICTS)).to_physical(),
+        _keys(tweets["id"], tweets["text"]),
+        "id",
+        pl.coalesce("note", pl.when(kept).then("text").otherwise(left_out)).alias("text"),
+        "file",
+        "line",
+    ).to_arrow()
+    tokens = _tokens(tweets["text"], kept, encoder)
+    return chunk.add_column(5, "tokens", tokens).cast(CHUNK)
+
+
+def _keys(ids: pl.Series, texts: pl.Series) -> pl.Series:
+    hashes = b"".join([key_hash(id or text)[:8] for id, text in zip(ids.to_list(), texts.to_list(), strict=True)])
+    return pl.Series("key", np.frombuffer(hashes, ">u8").astype(np.uint64))
+
+
+def _tokens(texts: pl.Series, kept: pl.Series, encoder: Encoder | None) -> pa.ListArray:
+    """The token ids of the kept texts, and none of the others."""
+    lengths, ids = np.zeros(len(texts), np.int64), pa.array([], pa.int32())
+    if encoder is not None:
+        encoded = encoder.encode(texts.filter(kept))
+        ids = encoded.flatten()
+        lengths[kept.to_numpy()] = np.diff(encoded.offsets.to_numpy())
+    return pa.ListArray.from_arrays(pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32()), ids)
+
+
+def finished(tweets: pa.Table, store: Store, holdout: float, filters: Filters) -> Iterator[Person]:
+    """The people of all these chunks (CHUNK's columns, any order), their kept tweets written to the store.
+
+    Memory beyond the table that comes in: its kept part once more, and some 60 bytes a tweet.
+    """
+    names = _names(tweets)
+    tweets = tweets.filter(pa.compute.not_equal(tweets["verdict"], VERDICTS.index("profile")))
+    codes, handles = _codes(tweets["handle"])
+    order = _once(tweets, codes)
+    codes, verdicts = codes[order], tweets["verdict"].to_numpy()[order]
+    counts = np.bincount(codes * len(VERDICTS) + verdicts, minlength=len(handles) * len(VERDICTS))
+    by_person = counts.reshape(len(handles), len(VERDICTS))
+    chosen = verdicts == KEPT
+    kept = tweets.select(["id", "text", "tokens"]).take(pa.array(order[chosen])).combine_chunks()
+    ends = np.cumsum(by_person[:, KEPT])
+    with _Writer(store) as writer:
+        for code, handle in enumerate(handles):
+            count = int(by_person[code, KEPT])
+            person = _Kept(kept.slice(int(ends[code]) - count, count), holdout, filters)
+            total = dict(zip(VERDICTS, by_person[code].tolist(), strict=True)) | person.counts
+            total["downloaded"] = int(by_person[code].sum())
+            if person.table.num_rows:
+                writer.write(f"work/tweets/{handle}.parquet", person.parquet())
+            rows = {row: total[row] for row in active(filters)}
+            yield Person(handle, rows, person.chars, person.training_tokens, person.digest, names.get(handle))
+
+
+def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
+    """One person's chunks (judged without an encoder) as counts, and up to `count` texts for each row of them."""
+    names = list(_names(tweets).values())
+    tweets = tweets.filter(pa.compute.not_equal(tweets["verdict"], VERDICTS.index("profile")))
+    tweets = tweets.take(pa.array(_once(tweets, np.zeros(len(tweets), np.int64))))
+    verdicts = [VERDICTS[verdict] for verdict in tweets["verdict"].to_pylist()]
+    texts = tweets["text"].to_pylist()
+    kept = [i for i, verdict in enumerate(verdicts) if verdict == "kept"]
+    for i, verdict in zip(kept, copies([texts[i] for i in kept], filters), strict=True):
+        verdicts[i] = verdict
+    rows = [row for row in active(filters) if row != "downloaded"]
+    found = {row: [text for text, verdict in zip(texts, verdicts, strict=True) if verdict == row] for row in rows}
+    counts = {"downloaded": len(texts)} | {row: len(found[row]) for row in rows}
+    return {"name": names[0] if names else None, "counts": counts} | {
+        "texts": {row: found[row][:count] for row in rows}
+    }
+
+
+def _names(chunk: pa.Table) -> dict[str, str]:
+    """What the files say that people are called."""
+    profiles = chunk.filter(pa.compute.equal(chunk["verdict"], VERDICTS.index("profile")))
+    notes = zip(profiles["handle"].to_pylist(), map(json.loads, profiles["text"].to_pylist()), strict=True)
+    return {handle: note["name"] for handle, note in notes if note["name"]}
+
+
+def _codes(handles: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
+    """The distinct handles, and the place of each row's among them."""
+    encoded = handles.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
+
+
+def _once(tweets: pa.Table, codes: np.ndarray) -> np.ndarray:
+    """The places of a person's tweets, person by person, in the order of their keys.
+
+    Of tweets with the same id the first counts, by file and line.
+    """
+    key = tweets["key"].to_numpy()
+    order = np.lexsort((tweets["line"].to_numpy(), tweets["file"].to_numpy(), key, codes))
+    same = (np.diff(codes[order]) == 0) & (np.diff(key[order]) == 0)
+    again = np.flatnonzero(same) + 1
+    ids = tweets["id"].take(pa.array(order[again])).to_pylist()
+    before = tweets["id"].take(pa.array(order[again - 1])).to_pylist()
+    drop = [place for place, id, other in zip(again, ids, before, strict=True) if id and id == other]
+    return np.delete(order, drop)
+
+
+class _Writer(ThreadPoolExecutor):
+    """Writes files to the store; to a remote one some side by side, for each takes long and little of this machine."""
+
+    def __init__(self, store: Store):
+        super().__init__(1 if store.local else _WRITERS)
+        self.store, self.under_way = store, deque[Future[None]]()
+
+    def write(self, name: str, data: bytes) -> None:
+        if self.store.local:
+            self.store.write(name, data)
+            return
+        self.under_way.append(self.submit(self.store.write, name, data))
+        if len(self.under_way) > _WRITERS:
+            self.under_way.popleft().result()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for write in self.under_way:
+            write.result()
+
+
+class _Kept:
+    """One person's kept tweets in the order of their keys: id, text, tokens."""
+
+    def __init__(self, table: pa.Table, holdout: float, filters: Filters):
+        verdicts = (
+            copies(table["text"].to_pylist(), filters) if not filters.duplicates or filters.near_duplicates else []
+        )
+        self.counts = {row: verdicts.count(row) for row in set(verdicts)}
+        if len(self.counts) > 1:
+            table = table.filter(pa.array([verdict == "kept" for verdict in verdicts]))
+        self.table = table
+        self.held_out = held_out_count(table.num_rows, holdout) if table.num_rows else 0
+
+    @property
+    def chars(self) -> int:
+        lengths = pa.compute.utf8_length(self.table["text"])
+        return (pa.compute.sum(lengths).as_py() or 0) + max(0, self.table.num_rows - 1) * len(SEPARATOR)
+
+    @property
+    def training_tokens(self) -> int:
+        lengths = pa.compute.list_value_length(self.table["tokens"][self.held_out :])
+        return (pa.compute.sum(lengths).as_py() or 0) + len(lengths)
+
+    @property
+    def digest(self) -> str:
+        digest = hashlib.sha256()
+        for name in ("id", "text"):
+            column = self.table[name].cast(pa.large_binary()).combine_chunks()
+            digest.update(pa.compute.binary_length(column).to_numpy().tobytes())
+            digest.update(b"".join(column.to_pylist()))
+        return digest.hexdigest()
+
+    def parquet(self) -> bytes:
+        held_out = np.arange(self.table.num_rows) < self.held_out
+        table = self.table.append_column("held_out", pa.array(held_out))
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, row_group_size=_ROW_GROUP, use_dictionary=False, write_statistics=False)
+        return sink.getvalue().to_pybytes()
