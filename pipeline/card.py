@@ -17,6 +17,7 @@ from pipeline.track import lineage
 
 PROMPT = "My dream is"  # the original's; what cards and pictures show
 COUNTS = {"downloaded": "Tweets downloaded", "retweets": "Retweets", "short": "Short tweets", "kept": "Tweets kept"}
+_MARKUP = re.compile(r"[\\`*_{}\[\]()<>#+!|~&]")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -25,6 +26,7 @@ def facts(job: Job, bot: Bot) -> dict[str, Any]:
     return {
         "bot": bot.name,
         "handles": bot.handles,
+        "names": {person.handle: person.name for person in bot.people if person.name},
         "version": bot.version,
         "stats": bot.stats,
         "warning": bot.warning,
@@ -38,7 +40,8 @@ def card(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> str:
     body = model.render(
         "card.md.j2",
         **facts,
-        people=" and ".join(f"@{handle}" for handle in facts["handles"]),
+        people=people(facts["handles"]),
+        known_as=_known_as(facts),
         blend=len(facts["handles"]) > 1,
         base_model=_base_name(job),
         counts=rows(tweets),
@@ -51,6 +54,16 @@ def card(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> str:
     return f"---\n{data(job, facts, metrics).to_yaml()}\n---\n\n{body}"
 
 
+def people(handles: list[str]) -> str:
+    return " and ".join(f"@{handle}" for handle in handles)
+
+
+def _known_as(facts: dict[str, Any]) -> str:
+    """The people as they call themselves, where a file says so; what Markdown would take for markup is escaped."""
+    names = (facts["names"].get(handle, f"@{handle}") for handle in facts["handles"])
+    return " and ".join(_MARKUP.sub(r"\\\g<0>", " ".join(name.split())) for name in names)
+
+
 def rows(tweets: dict[str, dict[str, int]]) -> dict[str, str]:
     """The rows of the table of counts, {key: title}: the original's, with further filters before what is kept."""
     extra = [key for counts in tweets.values() for key in counts if key not in COUNTS]
@@ -60,7 +73,6 @@ def rows(tweets: dict[str, dict[str, int]]) -> dict[str, str]:
 
 def data(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
     """The card's metadata: what the Hugging Face hub shows, finds and compares a model by."""
-    people = " and ".join(f"@{handle}" for handle in facts["handles"])
     base = _base_name(job)
     return ModelCardData(
         language="en",
@@ -69,7 +81,7 @@ def data(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> ModelCardD
         tags=["huggingtweets", "ai-cyborg" if len(facts["handles"]) > 1 else "ai-bot"],
         base_model=base if _HUB_ID.fullmatch(base) else None,
         model_name=facts["bot"],
-        eval_results=list(_results(metrics, f"held-out tweets of {people}")) or None,
+        eval_results=list(_results(metrics, f"held-out tweets of {people(facts['handles'])}")) or None,
         thumbnail="predictions.png",
         widget=[{"text": PROMPT}],
     )

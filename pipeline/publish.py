@@ -66,13 +66,18 @@ class Publisher(pool.Worker):
         weights = self.store.read(f"{trained}/{model.WEIGHTS}")
         files = model.bot_files(self.base, weights, self.separator)
         files["README.md"] = card(self.job, task, metrics).encode()
-        files["predictions.png"] = picture.draw(task["handles"], PROMPT, samples)
+        files["predictions.png"] = picture.draw(task["handles"], PROMPT, samples, name=_name(task))
         files[RUNS_FILE] = runs_file(training)
         files["stats.json"] = _json(task["stats"])
         files["samples.json"] = _json({"prompt": PROMPT, "samples": samples})
         files[provenance.FILE] = self.store.read(f"{trained}/{provenance.FILE}")
         files["metrics.json"] = _json(metrics)
         return files
+
+
+def _name(task: dict[str, Any]) -> str | None:
+    """The person's name as it is displayed; a blend has none."""
+    return task["names"].get(task["bot"])
 
 
 def _json(value: Any) -> bytes:

@@ -99,6 +99,13 @@ def test_runs_on_wandb_are_linked_where_they_are_sent(job):
     assert "(https://wandb.ai/us/huggingtweets/runs/" in card_of(online, bot_of("nasa"))
 
 
+def test_a_person_is_called_by_their_name_where_it_is_known(job):
+    bot = bot_of("billnye", "nasa")
+    bot.people[0] = dataclasses.replace(bot.people[0], name="Bill <Nye> [1]")
+    assert "# Bill \\<Nye\\> \\[1\\] and @nasa 🤖 AI CYBORG" in card_of(job, bot)
+    assert "\n# @nasa 🤖 AI BOT\n" in card_of(job, bot_of("nasa"))
+
+
 def test_little_text_is_said(job):
     bot = bot_of("nasa")
     bot.warning = "only 8,897 characters"

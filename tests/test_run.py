@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT, environment, tweets_of, write_csv
 from safetensors.numpy import load
@@ -71,6 +72,20 @@ def test_a_run_publishes_bots_and_a_second_run_trains_only_what_changed(make_fle
     assert measured["ada"]["loss"] == pytest.approx(rows["ada"]["metrics"]["held_out"]["loss"], abs=2e-3)
     assert measured["ada"]["base_loss"] == pytest.approx(rows["ada"]["metrics"]["held_out"]["base_loss"], abs=1e-4)
 
+    _forget_voice(folder_of(path, "ada"))  # as if it was published before voices were measured
+    code, out, err = huggingtweets("run", path, "--json")
+    assert code == 0 and set(json.loads(out)["seconds"]) == {"prepare", "evaluate"}, err
+    assert statuses(out) == {"ada": "unchanged", "ben": "unchanged", "tiny": "skipped"}
+    metrics = json.loads((folder_of(path, "ada") / "metrics.json").read_text())
+    assert metrics["voice"]["people"] == 2 and metrics["voice"]["top1"] > metrics["voice"]["base_top1"]
+    assert "Voice: taken for @ada, out of 2 people" in (folder_of(path, "ada") / "README.md").read_text()
+
+
+def _forget_voice(folder: Path) -> None:
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["voice"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
 
 def _check_folder(folder: Path, row: dict) -> None:
     names = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "README.md"}
@@ -81,6 +96,11 @@ def _check_folder(folder: Path, row: dict) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     assert {"loss", "perplexity", "base_loss", "base_perplexity", "tokens"} <= set(metrics["held_out"])
     assert {"voice", "copying", "variety", "safety"} <= set(metrics)
+    low, high = metrics["held_out"]["loss_interval"]
+    assert low < metrics["held_out"]["loss"] < high
+    assert 0 < metrics["held_out"]["per_character"]["loss"] < metrics["held_out"]["loss"]
+    runs = np.load(folder / "word_runs.npy", allow_pickle=False)
+    assert runs.dtype == np.uint64 and len(runs) > 100
     assert metrics["held_out"]["loss"] < metrics["held_out"]["base_loss"]
     assert set(metrics["train"]) == {"loss", "steps", "tokens", "seconds"}
     assert (folder / "predictions.png").read_bytes().startswith(b"\x89PNG")
