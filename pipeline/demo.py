@@ -34,6 +34,7 @@ def demo(storage: Path, settings: list[str], once: bool) -> int:
         report = run(fleet, list(STEPS), progress)
     job, found = versions(fleet)
     from serve.deploy import deploy, undeploy
+    from serve.keys import bearer
 
     try:
         with Progress(console) as progress:
@@ -41,7 +42,7 @@ def demo(storage: Path, settings: list[str], once: bool) -> int:
             address = deploy(fleet, job.store, found)["address"]
             progress.advance(address, count=len(found))
             progress.start("ask", len(found), f"each bot how it goes on from “{PROMPT}”")
-            answers = _ask_all(address, sorted(found), progress)
+            answers = _ask_all(address, sorted(found), bearer(fleet.serve), progress)
         console.print(table(report))
         for bot, said in answers.items():
             title = f"{bot} (AI bot)  {address}/bots/{bot}"
@@ -56,14 +57,13 @@ def demo(storage: Path, settings: list[str], once: bool) -> int:
     return 3 if any(row["status"] == "failed" for row in report["bots"]) else 0
 
 
-def _ask_all(address: str, bots: list[str], progress: Progress) -> dict[str, list[str]]:
+def _ask_all(address: str, bots: list[str], keys: dict[str, str], progress: Progress) -> dict[str, list[str]]:
     """What each bot says over HTTP; all are woken at once."""
 
     def ask(bot: str) -> list[str]:
         body = {"inputs": PROMPT, "parameters": {"num_return_sequences": 3, "seed": 1}}
-        request = urllib.request.Request(
-            f"{address}/bots/{bot}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"} | keys
+        request = urllib.request.Request(f"{address}/bots/{bot}", json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=120) as reply:
             said = [one["generated_text"] for one in json.load(reply)]
         progress.advance(bot)

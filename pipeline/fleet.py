@@ -139,7 +139,9 @@ def _anchored(fleet: Fleet, folder: Path) -> Fleet:
     if isinstance(filters.blocked_words, str):
         filters = filters.model_copy(update={"blocked_words": absolute(filters.blocked_words)})
     update = {"tweets": tweets, "storage": absolute(fleet.storage), "base_model": base, "pretrain": pretrain}
-    update |= {"evaluate": evaluate, "filters": filters}
+    keys_file = fleet.serve.keys_file
+    served = fleet.serve.model_copy(update={"keys_file": absolute(keys_file) if keys_file else None})
+    update |= {"evaluate": evaluate, "filters": filters, "serve": served}
     return fleet.model_copy(update=update)
 
 

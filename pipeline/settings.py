@@ -78,17 +78,25 @@ class Train(Section):
 
 
 class Serve(Section):
-    endpoint: Literal["dedicated"] = "dedicated"
+    # dedicated: replicas of its own for every bot; pooled: shared warm workers for all of them; auto: pooled,
+    # and replicas of its own for a bot while it is busy
+    endpoint: Literal["dedicated", "pooled", "auto"] = "dedicated"
     min_replicas: int = Field(0, ge=0)
     max_replicas: int = Field(4, ge=1)
     target_ongoing_requests: int = Field(8, ge=1)
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
+    keys_file: str | None = None  # one key a line; HUGGINGTWEETS_KEYS adds more; without any, everybody may ask
+    requests_per_minute: int | None = Field(None, ge=1)  # with one key
+    cors_origins: list[str] = []  # web pages elsewhere that may ask, such as https://example.org
     cpus_per_replica: float = Field(0.1, gt=0)
     gpus_per_replica: float = Field(0.0, ge=0)
     idle_seconds: float = Field(300.0, ge=0)  # without requests, before a bot goes to sleep
     deadline_seconds: float = Field(60.0, gt=0)  # for one request, a cold start included
     max_queued_requests: int = Field(64, ge=1)  # for one bot, beyond those its replicas work on
+    pool_memory_gb: float = Field(1.0, gt=0)  # of bots that one worker of the pool holds
+    busy_requests: float = Field(2.0, gt=0)  # auto: so many of a bot's requests under way, on average, …
+    busy_seconds: float = Field(10.0, ge=0)  # … for so long, before it gets replicas of its own
 
     @model_validator(mode="after")
     def _replicas(self) -> "Serve":

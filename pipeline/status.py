@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.fleet import Fleet
 from pipeline.plan import current, read_json
 from pipeline.store import Store
+from serve.keys import bearer
 
 _SECONDS = 2.0  # to wait for a gateway's answer
 _PAGE = 1000
@@ -38,7 +39,8 @@ def served(fleet: Fleet) -> dict[str, str]:
     while cursor is not None:
         query = urllib.parse.urlencode({"limit": _PAGE, "cursor": cursor})
         try:
-            with urllib.request.urlopen(f"{_address(fleet)}/bots?{query}", timeout=_SECONDS) as reply:
+            request = urllib.request.Request(f"{_address(fleet)}/bots?{query}", headers=bearer(fleet.serve))
+            with urllib.request.urlopen(request, timeout=_SECONDS) as reply:
                 page = json.load(reply)
             found |= {bot["name"]: bot["version"] for bot in page["bots"] if bot["fleet"] == fleet.fleet}
             cursor = page["next"]

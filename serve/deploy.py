@@ -5,84 +5,104 @@ undeploy("politicians")
 """
 
 import contextlib
-import json
 import logging
 import socket
 import time
 import urllib.request
+from collections.abc import Iterable
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.api import RunTarget
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.fleet import Fleet
-from pipeline.plan import read_json
 from pipeline.store import Store
-from serve.endpoint import application
-from serve.gateway import APP, Gateway, app_name
+from serve import endpoint, gateway, keys, pool, registry
+from serve.endpoint import app_name
+from serve.gateway import APP
+from serve.pool import pool_name
 
 _READY_SECONDS = 120
 _BATCH = 100  # applications in one call to Serve
+_GATEWAYS = {"keys_file", "requests_per_minute", "cors_origins", "host", "port"}  # the gateway's, not the bots'
 
 
-def deploy(fleet: Fleet, store: Store, versions: dict[str, str]) -> dict[str, Any]:
+def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = True) -> dict[str, Any]:
     """Serves these versions of the fleet's bots; returns {"address", "deployed", "unchanged"}.
 
-    Bots of the fleet that are not among them stay as they are. Raises UserError where the port is taken,
+    Bots of the fleet that are not among them stay as they are. Where these are the `whole` of a pooled or auto
+    fleet, bots that are published later are served by themselves. Raises UserError where the port is taken,
     or where another fleet serves a bot of the same name.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    allowed = keys.load(fleet.serve)
     _start(fleet)
     table = served()
     for bot in versions:
         other = table.get(bot, {}).get("fleet", fleet.fleet)
         if other != fleet.fleet:
             raise UserError(f"bot {bot} is already served for fleet {other}; undeploy it there first")
-    settings = fleet.serve.model_dump(mode="json")
-    changed = {
-        bot: version
-        for bot, version in versions.items()
-        if (table.get(bot, {}).get("version"), table.get(bot, {}).get("settings")) != (version, settings)
-    }
-    names = sorted(changed)
-    for start in range(0, len(names), _BATCH):
-        targets = [
-            RunTarget(application(bot, store, f"bots/{bot}/{changed[bot]}", fleet.serve), app_name(bot), None)
-            for bot in names[start : start + _BATCH]
-        ]
-        serve.run_many(targets)
-    table |= {bot: _entry(fleet, store, bot, version, settings) for bot, version in changed.items()}
-    _tell_gateway(table)
-    address = f"http://{fleet.serve.host}:{fleet.serve.port}"
+    settings = fleet.serve.model_dump(mode="json", exclude=_GATEWAYS)
+    wanted = {bot: {"version": version, "settings": settings} for bot, version in versions.items()}
+    names = sorted(bot for bot, one in wanted.items() if table.get(bot) != one | {"fleet": fleet.fleet})
+    own = names if fleet.serve.endpoint == "dedicated" else []
+    applications = {app_name(bot): endpoint.application(bot, store, versions[bot], fleet.serve) for bot in own}
+    if fleet.serve.endpoint != "dedicated" and names:
+        applications[pool_name(fleet.fleet)] = pool.application(store, fleet.serve)
+    targets = [RunTarget(application, name, None) for name, application in applications.items()]
+    targets.append(RunTarget(gateway.application(), APP, "/"))  # nothing happens where it runs already
+    for start in range(0, len(targets), _BATCH):
+        serve.run_many(targets[start : start + _BATCH])
+    digests = {keys.digest(key): fleet.serve.requests_per_minute for key in allowed}
+    wishes = {"keys": digests, "origins": fleet.serve.cors_origins}
+    follow = {"settings": settings, "chosen": fleet.chosen} if whole and fleet.serve.endpoint != "dedicated" else None
+    _ask_registry("put", fleet.fleet, fleet.storage, {bot: wanted[bot] for bot in names}, wishes, follow)
     _wait_until_ready(fleet, versions)
-    return {"address": address, "deployed": names, "unchanged": sorted(set(versions) - set(changed))}
+    _delete_unused(fleet.fleet, versions)
+    address = f"http://{fleet.serve.host}:{fleet.serve.port}"
+    return {"address": address, "deployed": names, "unchanged": sorted(set(versions) - set(names))}
 
 
 def undeploy(fleet: str, only: list[str] | None = None) -> list[str]:
     """Takes the fleet's bots (or `only` some of them) from Serve; ends the gateway with the last bot."""
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    table = served()
-    gone = [bot for bot, entry in table.items() if entry["fleet"] == fleet and (only is None or bot in only)]
-    left = {bot: entry for bot, entry in table.items() if bot not in gone}
-    if gone:
-        _tell_gateway(left)
-        for bot in gone:
-            serve.delete(app_name(bot), _blocking=False)
-    if not left and _applications():
-        _wait_until_gone({app_name(bot) for bot in gone})
-        if APP in _applications():
-            serve.delete(APP)
+    if APP not in _applications():
+        return []
+    gone = _ask_registry("remove", fleet, only)
+    _delete_unused(fleet, gone)
+    if not served():
+        _wait_until_gone({app_name(bot) for bot in gone} | {pool_name(fleet)})
+        serve.delete(APP)
         if not _applications():
             serve.shutdown()
     return gone
 
 
+def _delete_unused(fleet: str, touched: Iterable[str]) -> None:
+    """Ends the applications that none of these bots of a fleet, and no bot of its pool, needs any more."""
+    bots, running = served(), _applications()
+    kinds = {bot: one["settings"]["endpoint"] for bot, one in bots.items()}
+    unused = [app_name(bot) for bot in touched if kinds.get(bot, "pooled") == "pooled"]
+    if not any(one["fleet"] == fleet and kinds[bot] != "dedicated" for bot, one in bots.items()):
+        unused.append(pool_name(fleet))
+    for name in unused:
+        if name in running:
+            serve.delete(name, _blocking=False)
+
+
 def served() -> dict[str, dict[str, Any]]:
-    """The gateway's table: every bot that is served, of all fleets."""
-    if APP not in _applications():
-        return {}
-    return serve.get_app_handle(APP).table.remote().result(timeout_s=30)
+    """Every bot that is served, of all fleets: {name: {"fleet", "version", "settings"}}."""
+    return _ask_registry("bots") if APP in _applications() else {}
+
+
+def _ask_registry(method: str, *arguments: Any) -> Any:
+    handle = serve.get_deployment_handle(registry.NAME, app_name=APP)
+    try:
+        return getattr(handle, method).remote(*arguments).result(timeout_s=_READY_SECONDS)
+    except ValueError as error:
+        raise UserError(one_line(error).removeprefix("ValueError: ")) from None
 
 
 def _applications() -> dict[str, Any]:
@@ -103,47 +123,38 @@ def _start(fleet: Fleet) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise UserError(f"serve.port: {host}:{port} cannot be used ({error.strerror}); choose another") from None
-    serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
-
-
-def _entry(fleet: Fleet, store: Store, bot: str, version: str, settings: dict[str, Any]) -> dict[str, Any]:
-    stats = read_json(store, f"bots/{bot}/{version}/stats.json")
-    return {
-        "fleet": fleet.fleet,
-        "version": version,
-        "handles": bot.split("-"),
-        "counts": stats.get("tweets", {}),
-        "metrics": read_json(store, f"bots/{bot}/{version}/metrics.json"),
-        "ready": True,
-        "deadline_seconds": fleet.serve.deadline_seconds,
-        "settings": settings,
-    }
-
-
-def _tell_gateway(table: dict[str, dict[str, Any]]) -> None:
-    """Gives the gateway its table; a running gateway takes it over without a restart."""
-    gateway = Gateway.options(user_config={"bots": table})  # type: ignore[attr-defined]
-    serve.run(gateway.bind(), name=APP, route_prefix="/")
+    # On a busy machine Serve gives up on an HTTP proxy that is slow to start, and starts another: HTTP itself is
+    # waited for at the end.
+    with contextlib.suppress(RayActorError):
+        serve.start(
+            http_options={"host": host, "port": port},
+            logging_config={"log_level": "WARNING", "enable_access_log": False},  # the gateway writes its own
+        )
 
 
 def _wait_until_ready(fleet: Fleet, versions: dict[str, str]) -> None:
-    """Until HTTP itself says that every bot is ready in its version; asking wakes no replica."""
+    """Until HTTP answers and the gateway says that every bot is ready in its version; asking wakes no replica."""
     host = "127.0.0.1" if fleet.serve.host in ("0.0.0.0", "::") else fleet.serve.host
+    handle = serve.get_app_handle(APP)
     deadline = time.monotonic() + _READY_SECONDS
-    waiting = set(versions)
-    while waiting:
-        with contextlib.suppress(OSError):  # not listening yet
-            waiting -= {bot for bot in waiting if _says_ready(f"http://{host}:{fleet.serve.port}", bot, versions[bot])}
-        if waiting and time.monotonic() > deadline:
-            raise UserError(f"{sorted(waiting)[0]} was not ready after {_READY_SECONDS} seconds; see Serve's logs")
-        if waiting:
-            time.sleep(0.1)
+    listening, waiting = False, dict(versions)
+    while not listening or waiting:
+        listening = listening or _answers(f"http://{host}:{fleet.serve.port}/health")
+        said = handle.says.remote(list(waiting)).result(timeout_s=_READY_SECONDS)
+        waiting = {bot: version for bot, version in waiting.items() if said.get(bot) != version}
+        if not listening or waiting:
+            if time.monotonic() > deadline:
+                what = sorted(waiting)[0] if waiting else "HTTP"
+                raise UserError(f"{what} was not ready after {_READY_SECONDS} seconds; see Serve's logs")
+            time.sleep(0.05)
 
 
-def _says_ready(address: str, bot: str, version: str) -> bool:
-    with urllib.request.urlopen(f"{address}/bots/{bot}", timeout=10) as reply:
-        about = json.load(reply)
-    return about["ready"] and about["version"] == version
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return reply.status == 200
+    except OSError:  # not listening yet
+        return False
 
 
 def _wait_until_gone(names: set[str]) -> None:

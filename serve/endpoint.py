@@ -1,15 +1,19 @@
 """A bot's own Serve deployment: it holds one model and answers concurrent requests as one batch.
 
     serve.run(application(...), name="bot-nasa", route_prefix=None)
-    serve.get_app_handle("bot-nasa").generate.remote("My dream is", {}).result()
+    handle.options(stream=True).answer.remote("nasa", "0123456789ab", "My dream is", {})
 
-The deployment has no HTTP of its own: the gateway calls it through its handle.
+The deployment has no HTTP of its own: the gateway calls it through its handle. A new version comes as
+user_config: running replicas load it beside the old one and change over, and no request notices.
 """
 
 import asyncio
+import functools
+import hashlib
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 from ray.serve import Application
@@ -18,59 +22,158 @@ from pipeline.errors import one_line
 from pipeline.settings import Serve
 from pipeline.store import Store
 
-ENGINE_BATCH = 32  # sequences that one replica decodes together
+if TYPE_CHECKING:
+    from serve.engine import EngineThread
+
+ENGINE_BATCH = 32  # sequences that one engine decodes together
 
 
 @serve.deployment
 class BotEndpoint:
-    def __init__(self, bot: str, store: Store, folder: str):
+    def __init__(self, bot: str, store: Store):
         import torch
 
-        from serve.engine import Engine, EngineThread
-
         torch.set_num_threads(1)  # more make a small model slower, and a host serves many bots
-        self.bot, self.problem = bot, ""
+        self.bot, self.store = bot, store
+        self.thread: EngineThread | None = None
+        self.problem = ""
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Takes over a version of the bot; requests under way end on the one that they began with."""
+        before = self.thread
         try:
-            with tempfile.TemporaryDirectory() as scratch:
-                self.thread = EngineThread(Engine(store.fetch(folder, Path(scratch)), ENGINE_BATCH))
+            self.thread = await asyncio.to_thread(load, self.store, self.bot, config["version"])
+            self.problem = ""
         except Exception as error:
             # a replica that fails to start is started again for ever; one that says why answers at once
-            self.problem = one_line(error)
+            self.thread, self.problem = None, one_line(error)
+        if before:
+            before.close()
 
-    async def generate(self, prompt: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """{"choices": [{"text", "tokens", "finish_reason"}, …]} or {"error": [code, type, message]}."""
-        from serve.engine import Request
-        from serve.schema import Parameters
+    def check_health(self) -> None:
+        if self.thread and not self.thread.is_alive():
+            raise RuntimeError(f"the engine of {self.bot} has ended")
 
-        if self.problem:
-            return {"error": [503, "bot_unavailable", f"the model of {self.bot} does not load: {self.problem}"]}
-        request = Request(prompt, Parameters(**parameters))
-        try:
-            choices = await asyncio.wrap_future(self.thread.submit(request))
-        except ValueError as error:
-            return {"error": [422, "validation_error", str(error)]}
-        except asyncio.CancelledError:
-            request.cancelled = True
-            raise
-        return {"choices": [vars(choice) for choice in choices]}
+    async def answer(
+        self,
+        bot: str,
+        version: str,
+        prompt: str,
+        parameters: dict[str, Any],
+        logprobs: int | None = None,
+        pieces: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What the bot says, as `said` tells; the replica's own version answers."""
+        if not self.thread:
+            yield broken(self.bot, self.problem)
+            return
+        async for part in said(self.thread, prompt, parameters, logprobs, pieces):
+            yield part
 
 
-def application(bot: str, store: Store, folder: str, settings: Serve) -> Application:
-    """The application that serves one version of a bot, scaled by its requests between min and max."""
+def load(store: Store, bot: str, version: str) -> "EngineThread":
+    """An engine with the bot's weights, at work. Raises what is wrong with its files."""
+    from serve.engine import Engine, EngineThread
+
+    with tempfile.TemporaryDirectory() as scratch:
+        return EngineThread(Engine(store.fetch(f"bots/{bot}/{version}", Path(scratch)), ENGINE_BATCH))
+
+
+def broken(bot: str, problem: str) -> dict[str, Any]:
+    return {"error": [503, "bot_unavailable", f"the model of {bot} does not load: {problem}", 30]}
+
+
+async def said(
+    thread: "EngineThread", prompt: str, parameters: dict[str, Any], logprobs: int | None, pieces: bool
+) -> AsyncIterator[dict[str, Any]]:
+    """The answer to a prompt: {"choices": [{"text", "tokens", "finish_reason"}, …], "prompt_tokens", "batch"},
+    the last the number of sequences that the engine decoded together in the end.
+
+    With `pieces` these come first, as they are generated: {"pieces": [{"index", "token", "text", "logprob",
+    "top", "special", "finish_reason"}, …], "prompt_tokens"}. An error is {"error": [code, type, message]}.
+    Whoever stops listening stops the generation.
+    """
+    from serve.request import Piece, Request
+    from serve.schema import Parameters
+
+    loop, arrived = asyncio.get_running_loop(), asyncio.Queue[Any]()
+
+    def put(item: Any) -> None:  # by the engine's thread
+        loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+    on_piece = put if pieces else None
+    request = Request(prompt, Parameters(**parameters), on_piece=on_piece, logprobs=logprobs)
+    future = thread.submit(request)
+    future.add_done_callback(put)
+    try:
+        done = False
+        while not done:
+            items = [await arrived.get()]
+            while not arrived.empty():
+                items.append(arrived.get_nowait())
+            done = items[-1] is future
+            new = [
+                vars(item) | {"special": item.token == thread.engine.separator}
+                for item in items
+                if isinstance(item, Piece)
+            ]
+            if new:
+                yield {"pieces": new, "prompt_tokens": request.prompt_tokens}
+        choices = [
+            {"text": one.text, "tokens": one.tokens, "finish_reason": one.finish_reason} for one in future.result()
+        ]
+        yield {"choices": choices, "prompt_tokens": request.prompt_tokens, "batch": thread.engine.batch + len(choices)}
+    except ValueError as error:
+        yield {"error": [422, "validation_error", str(error)]}
+    finally:
+        request.cancelled = True
+
+
+def app_name(bot: str) -> str:
+    """The name of a bot's Serve application; a bot may be called like the gateway."""
+    return f"bot-{bot}"
+
+
+def application(bot: str, store: Store, version: str, settings: Serve) -> Application:
+    """The application that serves a bot, scaled by its requests between min and max."""
     return BotEndpoint.options(  # type: ignore[attr-defined]
+        **constant(bot, store.root),
+        user_config={"version": version},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
         max_queued_requests=settings.max_queued_requests,
         graceful_shutdown_timeout_s=settings.deadline_seconds,
-        autoscaling_config={
-            "min_replicas": settings.min_replicas,
-            "initial_replicas": settings.min_replicas,
-            "max_replicas": settings.max_replicas,
-            "target_ongoing_requests": settings.target_ongoing_requests,
-            "metrics_interval_s": 1,  # how soon a sleeping bot's first request is noticed
-            "look_back_period_s": 5,
-            "upscale_delay_s": 0,
-            "downscale_delay_s": 30,
-            "downscale_to_zero_delay_s": settings.idle_seconds,
-        },
-    ).bind(bot, store, folder)
+        autoscaling_config=scaling(settings, settings.min_replicas),
+    ).bind(bot, store)
+
+
+def constant(*arguments: object) -> dict[str, Any]:
+    """Options under which Serve keeps running replicas as they are, until these arguments or our code change.
+
+    Serve names a deployment's version at random unless told, and replaces all replicas whenever it is run again.
+    """
+    quiet = {"log_level": "WARNING", "enable_access_log": False}  # the gateway writes a log of its own
+    return {"version": f"{_code()}:{arguments!r}", "_internal": True, "logging_config": quiet}
+
+
+@functools.cache
+def _code() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def scaling(settings: Serve, min_replicas: int) -> dict[str, Any]:
+    """Serve's autoscaling between min and max replicas."""
+    return {
+        "min_replicas": min_replicas,
+        "initial_replicas": min_replicas,
+        "max_replicas": max(settings.max_replicas, min_replicas),
+        "target_ongoing_requests": settings.target_ongoing_requests,
+        "metrics_interval_s": 1,  # how soon a sleeping bot's first request is noticed
+        "look_back_period_s": 5,
+        "upscale_delay_s": 0,
+        "downscale_delay_s": 30,
+        "downscale_to_zero_delay_s": settings.idle_seconds,
+    }

@@ -76,6 +76,11 @@ class Engine:
         return bool(self._waiting or self._active)
 
     @property
+    def batch(self) -> int:
+        """How many sequences it decodes together now."""
+        return len(self._active)
+
+    @property
     def bytes(self) -> int:
         """The memory it holds: weights, and the cache of the sequences at work (none when idle)."""
         return self.network.bytes + self._cache.bytes

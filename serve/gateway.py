@@ -1,158 +1,232 @@
-"""All HTTP: the gateway answers what it knows itself and passes prompts on to the bots.
+"""The gateway: the Serve deployment that owns all HTTP and passes prompts on to the bots.
 
     curl localhost:8000/bots
     curl localhost:8000/bots/nasa -d '{"inputs": "My dream is"}'
 
-It holds a table of what is served (from `deploy`, as its user_config), so that a list, a 404 or a bad
-request wakes no bot. Requests are checked against the limits of schema.py before any work is done.
+It follows the registry's table of what is served, so that a list, a 404 or a bad request wakes no bot; the
+routes are in app.py. It calls a bot through the handle of its application, and again where a replica is lost.
 """
 
 import asyncio
-import json
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
+from grpc.aio import AioRpcError
 from ray import serve
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-from starlette.exceptions import HTTPException
+from ray.exceptions import RayActorError
+from ray.serve import Application
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
 
 from pipeline.names import is_bot_name
-from serve import schema, web
-from serve.schema import ApiError
+from serve.app import build
+from serve.endpoint import ENGINE_BATCH, app_name, constant
+from serve.guard import Guard
+from serve.handles import Handles
+from serve.metrics import Metrics
+from serve.pool import pool_name, session
+from serve.registry import Registry
+from serve.schema import ApiError, Parameters
+from serve.traffic import Traffic
 
 APP = "gateway"
 RETRY_SECONDS = 2
+_TRIES = 8  # for a request whose replica is lost: some ten seconds, until Serve has noticed
+_LOST = (RayActorError, RequestCancelledError, AioRpcError)
+_REPLICAS = {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 100}
 log = logging.getLogger("ray.serve")
-http = FastAPI(title="huggingtweets", docs_url=None, redoc_url=None)
-http.include_router(web.router)
-
-
-def app_name(bot: str) -> str:
-    """The name of a bot's Serve application; a bot may be called like the gateway."""
-    return f"bot-{bot}"
-
-
-@http.exception_handler(ApiError)
-async def _api_error(request: Request, error: ApiError) -> JSONResponse:
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
-    return JSONResponse(error.body(), error.code, headers)
-
-
-@http.exception_handler(HTTPException)
-async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
-    kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-    return JSONResponse(ApiError(error.status_code, kind, str(error.detail)).body(), error.status_code, error.headers)
-
-
-@http.middleware("http")
-async def _last_resort(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-    try:
-        return await call(request)
-    except Exception:
-        log.exception("unexpected error")
-        return JSONResponse(ApiError(500, "internal_error", "an unexpected error; see the log").body(), 500)
-
-
-async def _json_body(request: Request) -> Any:
-    """The body as JSON, never more than MAX_BODY_BYTES of it in memory."""
-    too_large = ApiError(413, "too_large", f"the body exceeds {schema.MAX_BODY_BYTES} bytes")
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length[:18]) > schema.MAX_BODY_BYTES:
-        raise too_large
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > schema.MAX_BODY_BYTES:
-            raise too_large
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise ApiError(400, "bad_request", 'the body is not JSON; send {"inputs": "My dream is"}') from None
 
 
 @serve.deployment(
-    num_replicas=1,
     max_ongoing_requests=1000,
+    autoscaling_config=_REPLICAS,
     ray_actor_options={"num_cpus": 0},  # it waits for bots; a node of only bots still has room for it
 )
-@serve.ingress(http)
+@serve.ingress()
 class Gateway:
-    def __init__(self) -> None:
-        self.bots: dict[str, dict[str, Any]] = {}
-        self.handles: dict[str, Any] = {}
+    async def __init__(self, registry: DeploymentHandle):  # type: ignore[misc]
+        self.registry = registry
+        self.table: dict[str, dict[str, Any]] = {}
+        self.sorted: list[str] = []
+        self.epoch, self.revision = "", 0
+        self.handles, self.traffic, self.metrics = Handles(), Traffic(), Metrics()
+        self.guard = Guard()
+        self._id = uuid.uuid4().hex
+        await self._follow_once()
+        self._following = asyncio.create_task(self._follow())
 
-    def reconfigure(self, config: dict[str, Any]) -> None:
-        """Takes over the table of bots: {name: {"fleet", "version", "handles", …}}."""
-        self.bots = dict(sorted(config["bots"].items()))
-        self.handles = {}
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        self.guard.app = build(self)
+        return self.guard
 
-    def table(self) -> dict[str, dict[str, Any]]:
-        return self.bots
+    def check_health(self) -> None:
+        if self._following.done():
+            raise RuntimeError("the gateway has stopped following the registry")
 
-    @http.get("/health")
-    async def health(self) -> dict[str, str]:
-        return {"status": "ok"}
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._follow_once()
+            except Exception:  # the registry is gone for a moment: go on with what is known
+                log.warning("the registry does not answer", exc_info=True)
+                await asyncio.sleep(1)
 
-    @http.get("/bots")
-    async def list_bots(self, q: str = "", limit: str = "100", cursor: str = "") -> dict[str, Any]:
-        """A page of bots whose name holds `q`, sorted by name; `next` is the following page's cursor."""
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= schema.MAX_PAGE:
-            raise ApiError(422, "validation_error", f"limit: a number from 1 to {schema.MAX_PAGE}")
-        wanted = q.strip().removeprefix("@").lower()
-        names = [name for name in self.bots if wanted in name and name > cursor]
-        page = names[: int(limit)]
-        more = page[-1] if len(names) > len(page) else None
-        return {"bots": [self._about(name) for name in page], "next": more, "total": len(self.bots)}
+    async def _follow_once(self) -> None:
+        told = {"busy": self.traffic.report(), "metrics": self.metrics.report()}
+        news = await self.registry.changes.remote(self._id, self.epoch, self.revision, told)
+        self.epoch, self.revision = news["epoch"], news["revision"]
+        self.secret = news["secret"]
+        self.guard.allow(news["keys"], news["origins"], news["gateways"])
+        if news["whole"]:
+            self._learn(dict(news["bots"]))
+        elif news["bots"]:
+            self._learn({bot: entry for bot, entry in (self.table | news["bots"]).items() if entry})
 
-    @http.get("/bots/{bot}")
-    async def about(self, bot: str) -> dict[str, Any]:
-        return self._about(self._known(bot))
+    def _learn(self, table: dict[str, dict[str, Any]]) -> None:
+        self.table, self.sorted = table, sorted(table)
 
-    @http.post("/bots/{bot}")
-    async def generate(self, bot: str, request: Request) -> list[dict[str, str]]:
-        """The Hugging Face text-generation form."""
-        bot = self._known(bot)
-        try:
-            asked = schema.TextGeneration.model_validate(await _json_body(request))
-        except ValidationError as error:
-            raise ApiError(422, "validation_error", schema.explain(error)) from None
-        choices = await self._ask(bot, asked)
-        before = asked.inputs if asked.parameters.return_full_text else ""
-        return [{"generated_text": before + choice["text"]} for choice in choices]
+    async def says(self, bots: list[str]) -> dict[str, str]:
+        """The version of each of these bots that this gateway serves."""
+        return {bot: self.table[bot]["version"] for bot in bots if bot in self.table}
 
-    def _known(self, name: str) -> str:
+    def names(self) -> list[str]:
+        return self.sorted
+
+    async def metrics_text(self) -> str:
+        """The metrics of all gateways, in Prometheus' text format."""
+        return await self.registry.metrics.remote()
+
+    def about(self, name: str) -> dict[str, Any]:
+        entry = self.table[name]
+        shown = ("fleet", "handles", "version", "ready", "endpoint", "since", "names", "counts", "metrics")
+        return {"name": name} | {key: entry[key] for key in shown} | {"links": {"self": f"/bots/{name}"}}
+
+    def signing_key(self, bot: str) -> bytes:
+        """The key of the signatures under what a bot says."""
+        return self.secret
+
+    async def known(self, name: str) -> str:
+        """The bot of this name. Raises ApiError 404; asks the registry first, which may know it already."""
         bot = name.lower()
-        if not is_bot_name(bot) or bot not in self.bots:
+        if is_bot_name(bot) and bot not in self.table:
+            with contextlib.suppress(Exception):
+                entry = await asyncio.wait_for(self.registry.find.remote(bot), RETRY_SECONDS)
+                if entry:
+                    self._learn(self.table | {bot: entry})
+        if bot not in self.table:
             raise ApiError(404, "not_found", "no such bot is served here; GET /bots lists them")
         return bot
 
-    def _about(self, bot: str) -> dict[str, Any]:
-        entry = self.bots[bot]
-        shown = ("fleet", "handles", "version", "ready", "counts", "metrics")
-        return {"name": bot} | {key: entry[key] for key in shown} | {"links": {"self": f"/bots/{bot}"}}
-
-    async def _ask(self, bot: str, asked: schema.TextGeneration) -> list[dict[str, Any]]:
-        """Calls the bot, within its deadline; whoever hangs up or runs out of time stops the generation."""
-        if bot not in self.handles:
-            self.handles[bot] = serve.get_app_handle(app_name(bot))
-        response = self.handles[bot].generate.remote(asked.inputs, asked.parameters.model_dump(exclude_none=True))
+    async def say(
+        self, bot: str, prompt: str, parameters: Parameters, logprobs: int | None = None, pieces: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What a bot says, within its deadline, counted; whoever hangs up stops the generation."""
+        entry, label = self.table[bot], self.metrics.bot(bot)
+        if self.traffic.ongoing(bot) >= entry["max_replicas"] * 2 * ENGINE_BATCH + entry["max_queued_requests"]:
+            self.metrics.requests.labels(label, 503).inc()
+            raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS)
+        clock = asyncio.get_running_loop().time
+        began, first, status = clock(), 0.0, 499
+        self.traffic.begin(bot)
+        self.metrics.ongoing.labels(label).inc()
         try:
-            async with asyncio.timeout(self.bots[bot]["deadline_seconds"]):
-                answer = await response
-        except TimeoutError:
-            response.cancel()
-            raise ApiError(504, "deadline_exceeded", f"{bot} did not answer in time") from None
-        except asyncio.CancelledError:
-            response.cancel()
+            answer = self._answer(bot, began + entry["deadline_seconds"], prompt, parameters, logprobs, pieces)
+            async with contextlib.aclosing(answer) as parts:
+                async for part in parts:
+                    if "pieces" in part and not first:
+                        first = clock() - began
+                        self.metrics.first.labels(entry["where"]).observe(first)
+                    if "choices" in part:
+                        status = 200
+                        self._count(label, part)
+                    yield part
+        except ApiError as error:
+            status = error.code
             raise
-        except BackPressureError:
-            raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS) from None
-        except DeploymentUnavailableError:
-            raise ApiError(503, "bot_unavailable", f"{bot} cannot be started", RETRY_SECONDS) from None
-        if "error" in answer:
-            raise ApiError(*answer["error"])
-        return answer["choices"]
+        finally:
+            self.traffic.end(bot)
+            self.metrics.ongoing.labels(label).dec()
+            self.metrics.requests.labels(label, status).inc()
+            self.metrics.seconds.labels(entry["where"]).observe(clock() - began)
+
+    def _count(self, label: str, answer: dict[str, Any]) -> None:
+        self.metrics.tokens.labels(label).inc(sum(choice["tokens"] for choice in answer["choices"]))
+        self.metrics.batch.observe(answer["batch"])
+        if "pool" in answer:
+            self.metrics.pooled(answer["pool"])
+
+    async def _answer(
+        self, bot: str, end: float, prompt: str, parameters: Parameters, logprobs: int | None, pieces: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The parts of an answer, until `end`; a replica that is lost is not noticed.
+
+        The seed makes another one say the same, and pieces that were passed on already are left out.
+        """
+        sampling = parameters.seeded().model_dump(exclude={"details", "return_full_text"}, exclude_none=True)
+        sent: Counter[int] = Counter()  # pieces passed on, by choice
+        for attempt in range(1, _TRIES + 1):
+            passing: Counter[int] = Counter()
+            try:
+                async with self._calling(bot, attempt, prompt, sampling, logprobs, pieces) as call:
+                    while True:
+                        async with asyncio.timeout_at(end):
+                            part = await anext(call, None)
+                        if part is None:
+                            return
+                        if "error" in part:
+                            raise ApiError(*part["error"])
+                        if "pieces" in part:
+                            part["pieces"] = [one for one in part["pieces"] if _new(one["index"], passing, sent)]
+                        yield part
+            except TimeoutError:
+                raise ApiError(504, "deadline_exceeded", f"{bot} did not answer in time") from None
+            except BackPressureError:
+                raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS) from None
+            except DeploymentUnavailableError:
+                raise ApiError(503, "bot_unavailable", f"{bot} cannot be started", RETRY_SECONDS) from None
+            except _LOST:
+                self.metrics.retries.inc()
+                if attempt == _TRIES:
+                    raise ApiError(503, "bot_unavailable", f"{bot} was lost; try again", RETRY_SECONDS) from None
+                await asyncio.sleep(min(0.1 * 2**attempt, 2))
+
+    @contextlib.asynccontextmanager
+    async def _calling(self, bot: str, attempt: int, *arguments: Any) -> AsyncIterator[Any]:
+        """A call of the bot, ended with the block: whoever leaves early stops the generation."""
+        entry = self.table.get(bot)
+        if entry is None:
+            raise ApiError(404, "not_found", f"{bot} is not served any more")
+        again = attempt > 1 and entry["endpoint"] == "auto"  # its own replicas may just be going
+        if entry["where"] == "pool" or again:
+            application, deployment = pool_name(entry["fleet"]), "PoolWorker"
+        else:
+            application, deployment = app_name(bot), "BotEndpoint"
+        with self.handles.of(application, deployment) as handle:
+            # by value, over gRPC: half the time of Ray's object store, and tokens come in one stream
+            handle = handle.options(
+                stream=True, _by_reference=False, session_id=session(bot, self.traffic.ongoing(bot) - 1)
+            )
+            call = handle.answer.remote(bot, entry["version"], *arguments)
+            try:
+                yield call
+            finally:
+                call.cancel()
+
+
+def _new(index: int, passing: Counter[int], sent: Counter[int]) -> bool:
+    """Whether a piece of a choice is one that was not passed on yet; counts it."""
+    passing[index] += 1
+    if passing[index] <= sent[index]:
+        return False
+    sent[index] = passing[index]
+    return True
+
+
+def application() -> Application:
+    registry = Registry.options(**constant()).bind()  # type: ignore[attr-defined]
+    return Gateway.options(**constant()).bind(registry)  # type: ignore[attr-defined]

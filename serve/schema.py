@@ -1,8 +1,9 @@
-"""Requests and replies over HTTP, validated: the Hugging Face text-generation form and the errors.
+"""Requests over HTTP, validated: sampling parameters, the Hugging Face text-generation form, the errors.
 
 Every limit stands here, with its default; a request is held against them before any work is done.
 """
 
+import secrets
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -17,7 +18,6 @@ MAX_PAGE = 1_000  # bots in one page of GET /bots
 
 # what text-generation clients send along; without effect here, so only their neutral values are taken
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "details": (False,),
     "decoder_input_details": (False,),
     "watermark": (False,),
     "best_of": (1,),
@@ -40,8 +40,9 @@ class Parameters(BaseModel):
     num_return_sequences: int = Field(1, ge=1, le=MAX_CHOICES)
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: list[str] = Field([], max_length=MAX_STOPS)
-    return_full_text: bool = True
+    return_full_text: bool | None = None  # None: true without streaming, as in transformers
     do_sample: bool = True
+    details: bool = False  # tell tokens, seed and why the text ended, as text-generation-inference does
 
     @model_validator(mode="before")
     @classmethod
@@ -63,13 +64,17 @@ class Parameters(BaseModel):
     def _stops(cls, value: list[str]) -> list[str]:
         if any(not 1 <= len(stop) <= MAX_STOP_CHARS for stop in value):
             raise ValueError(f"a stop string has 1 to {MAX_STOP_CHARS} characters")
-        return value
+        return [printable(stop) for stop in value]
 
     @model_validator(mode="after")
     def _lengths(self) -> "Parameters":
         if self.max_new_tokens is not None and (self.min_new_tokens or 0) > self.max_new_tokens:
             raise ValueError(f"min_new_tokens {self.min_new_tokens} exceeds max_new_tokens {self.max_new_tokens}")
         return self
+
+    def seeded(self) -> "Parameters":
+        """The same with a seed: drawn here where none is given, so that a second try says the same."""
+        return self if self.seed is not None else self.model_copy(update={"seed": secrets.randbits(63)})
 
 
 class TextGeneration(BaseModel):
@@ -85,23 +90,32 @@ class TextGeneration(BaseModel):
     @field_validator("inputs")
     @classmethod
     def _printable(cls, value: str) -> str:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError("not valid Unicode (a lone surrogate)") from None
-        return value
+        return printable(value)
 
     @field_validator("parameters", mode="before")
     @classmethod
     def _parameters(cls, value: Any) -> Any:
         return {} if value is None else value
 
-    @field_validator("stream")
+    @field_validator("stream", mode="before")
     @classmethod
-    def _stream(cls, value: bool) -> bool:
-        if value:
-            raise ValueError("streaming is not served yet; leave it out or send false")
-        return value
+    def _stream(cls, value: Any) -> Any:
+        return False if value is None else value
+
+    @model_validator(mode="after")
+    def _one_stream(self) -> "TextGeneration":
+        if self.stream and self.parameters.num_return_sequences > 1:
+            raise ValueError("a stream in this form has one text; ask several times, or use /v1/completions")
+        return self
+
+
+def printable(text: str) -> str:
+    """The text. Raises ValueError where it is not valid Unicode: JSON can spell half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("not valid Unicode (a lone surrogate)") from None
+    return text
 
 
 class ApiError(Exception):

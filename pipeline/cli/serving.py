@@ -35,10 +35,14 @@ def deploy_fleet(settings: Fleet, only: list[str] | None) -> dict[str, Any]:
         if not join():
             print(start_head("--include-dashboard=false"), file=sys.stderr)
         from serve.deploy import deploy as deploy_bots
+        from serve.keys import load as load_keys
 
-        deployed = deploy_bots(settings, job.store, found)
+        deployed = deploy_bots(settings, job.store, found, whole=only is None)
     for bot in sorted(found):
         print(f"{bot}: {deployed['address']}/bots/{bot}", file=sys.stderr)
+    if settings.serve.host not in ("127.0.0.1", "localhost", "::1") and not load_keys(settings.serve):
+        hint = "set serve.keys_file or HUGGINGTWEETS_KEYS to ask for a key"
+        print(f"warning: everybody who reaches {deployed['address']} may ask; {hint}", file=sys.stderr)
     return deployed
 
 

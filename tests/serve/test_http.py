@@ -1,54 +1,17 @@
 """Real HTTP against real Serve: a fleet is deployed, answers, is updated and leaves nothing behind."""
 
 import json
-import socket
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
-from conftest import write_csv
-
-pytestmark = pytest.mark.usefixtures("cluster")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from serve_fleet import publish
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, base):
-    """A deployed fleet of two toy bots; their HTTP client and how to run commands on the fleet."""
-    from conftest import tweets_of
-
-    from pipeline import fleet as fleets
-    from pipeline import run
-    from pipeline.progress import Progress
-    from pipeline.store import Store
-    from serve.deploy import deploy, undeploy
-
-    folder, port = tmp_path_factory.mktemp("served"), free_port()
-    for handle in ("ada", "ben"):
-        write_csv(folder / "tweets" / f"{handle}.csv", tweets_of(handle))
-    keys = {"tweets": "tweets/*.csv", "base_model": str(base), "wandb": {"mode": "disabled"}, "train": {"epochs": 1}}
-    serve_keys = {"port": port, "deadline_seconds": 90, "max_replicas": 2, "target_ongoing_requests": 40}
-    (folder / "a.yaml").write_text(json.dumps({"fleet": "a", "serve": serve_keys} | keys))
-    (folder / "b.yaml").write_text(json.dumps({"fleet": "b", "serve": serve_keys} | keys))
-    fleet = fleets.load(folder / "a.yaml")
-    with Progress() as progress:
-        run.run(fleet, list(run.STEPS), progress)
-    _, versions = run.versions(fleet)
-    deployed = deploy(fleet, Store.of(fleet), versions)
-    assert deployed["deployed"] == ["ada", "ben"]
-    with httpx.Client(base_url=deployed["address"], timeout=120) as client:
-        yield client, fleet, folder, versions
-    assert undeploy("a") == ["ada", "ben"]
-    from ray import serve
-
-    assert not serve.status().applications  # nothing is left behind
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{deployed['address']}/health")
+def served(make_served):
+    return make_served("a", ("ada", "ben"), max_replicas=2, target_ongoing_requests=40)
 
 
 def replicas(bot: str) -> int:
@@ -66,7 +29,7 @@ def test_what_is_served_is_listed_and_asking_wakes_nobody(served):
     assert [bot["name"] for bot in page["bots"]] == ["ada", "ben"] and page["next"] is None
     ada = client.get("/bots/ada").json()
     assert ada["ready"] is True and ada["version"] == versions["ada"] and ada["handles"] == ["ada"]
-    assert ada["counts"]["ada"]["kept"] == 130 and ada["metrics"]["held_out"]["loss"] > 0
+    assert ada["counts"]["ada"]["kept"] == 130 and ada["metrics"]["held_out"]["loss"] == 3.5
     assert client.get("/bots/nobody").status_code == 404
     assert client.post("/bots/ada", json={"inputs": 3}).status_code == 422
     assert replicas("ada") == 0
@@ -145,15 +108,14 @@ def test_a_body_that_never_says_its_length_is_cut_off_at_the_limit(served):
 
 
 def test_deploying_again_changes_nothing_and_another_fleet_with_the_same_bot_is_refused(served):
-    from pipeline import fleet as fleets
     from pipeline.errors import UserError
     from pipeline.store import Store
     from serve.deploy import deploy
 
-    _, fleet, folder, versions = served
+    _, fleet, _, versions = served
     assert deploy(fleet, Store.of(fleet), versions)["unchanged"] == ["ada", "ben"]
     with pytest.raises(UserError, match="bot ada is already served for fleet a"):
-        deploy(fleets.load(folder / "b.yaml"), Store.of(fleet), versions)
+        deploy(fleet.model_copy(update={"fleet": "b"}), Store.of(fleet), versions)
 
 
 def test_a_bot_whose_files_are_broken_says_so_and_the_others_answer(served):
@@ -169,3 +131,35 @@ def test_a_bot_whose_files_are_broken_says_so_and_the_others_answer(served):
     assert client.post("/bots/ada", json={"inputs": "Engine"}).status_code == 200
     assert undeploy("a", ["cleo"]) == ["cleo"]
     assert client.get("/bots/cleo").status_code == 404
+
+
+def test_a_new_version_rolls_without_a_failed_request(served, base):
+    from pipeline.store import Store
+    from serve.deploy import deploy
+
+    client, fleet, storage, versions = served
+    body = {"inputs": "Engine", "parameters": {"max_new_tokens": 40, "min_new_tokens": 40, "seed": 1}}
+    before = client.post("/bots/ada", json=body).json()
+    other = client.post("/bots/ben", json=body).json()
+    new = publish(storage, base, "ada", "000000000002", seed=2)
+    stop, answers = threading.Event(), []
+
+    def talk():
+        while not stop.is_set():
+            answers.append(client.post("/bots/ada", json=body))
+
+    threads = [threading.Thread(target=talk) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert deploy(fleet, Store.of(fleet), versions | {"ada": new})["deployed"] == ["ada"]
+        assert client.get("/bots/ada").json()["version"] == new
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert {answer.status_code for answer in answers} == {200}
+    end = time.monotonic() + 30
+    while client.post("/bots/ada", json=body).json() == before:
+        assert time.monotonic() < end, "the new version does not answer"
+    assert client.post("/bots/ben", json=body).json() == other

@@ -38,7 +38,7 @@ def test_a_prompt_alone_is_enough_and_samples_as_the_original_did():
     assert (given.temperature, given.top_p, given.top_k, given.do_sample) == (1.0, 0.95, 50, True)
     assert (given.max_new_tokens, given.min_new_tokens) == (None, None)
     assert (given.repetition_penalty, given.num_return_sequences, given.seed, given.stop) == (1.0, 1, None, [])
-    assert given.return_full_text
+    assert given.return_full_text is None and not given.details  # full text, unless streamed
 
 
 def test_an_empty_prompt_is_a_prompt():
@@ -57,9 +57,9 @@ def test_other_clients_names_for_the_same_thing_are_understood():
 
 
 def test_what_clients_send_along_without_effect_is_taken_and_what_would_have_one_is_not():
-    neutral = {"details": False, "decoder_input_details": False, "watermark": False, "best_of": 1, "use_cache": True}
+    neutral = {"decoder_input_details": False, "watermark": False, "best_of": 1, "use_cache": True}
     assert parameters(**neutral) == Parameters()
-    assert "parameters.details: unknown" in refusal({"inputs": "Hi", "parameters": {"details": True}})
+    assert "parameters.watermark: unknown" in refusal({"inputs": "Hi", "parameters": {"watermark": True}})
     assert "parameters.best_of: unknown" in refusal({"inputs": "Hi", "parameters": {"best_of": 4}})
 
 

@@ -1,0 +1,68 @@
+"""The traffic of benchmarks/endpoints.py, for locust: many bots, a few of them hot, some streams, some hang up.
+
+locust -f benchmarks/load.py --headless -H http://127.0.0.1:8000 -u 16 -t 1m
+"""
+
+import random
+from typing import ClassVar
+
+from locust import FastHttpUser, between, task
+
+PROMPTS = ("My dream is", "Today I", "The best thing about", "Nobody told me that", "I think", "")
+BY_DESIGN = (429, 503)  # with Retry-After: full, come back later
+
+
+class Reader(FastHttpUser):
+    wait_time = between(0.05, 0.3)
+    connection_timeout, network_timeout = 70.0, 70.0
+    bots: ClassVar[list[str]] = []
+    weights: ClassVar[list[float]] = []
+
+    def on_start(self) -> None:
+        if not Reader.bots:
+            cursor = ""
+            while cursor is not None:
+                page = self.client.get(f"/bots?limit=1000&cursor={cursor}", name="/bots").json()
+                Reader.bots += [bot["name"] for bot in page["bots"]]
+                cursor = page["next"]
+            random.Random(0).shuffle(Reader.bots)
+            Reader.weights = [1 / rank for rank in range(1, len(Reader.bots) + 1)]  # Zipf's law
+
+    def bot(self) -> str:
+        return random.choices(Reader.bots, Reader.weights)[0]
+
+    def post(self, path: str, name: str, body: dict[str, object]) -> None:
+        with self.client.post(path, json=body, name=name, catch_response=True) as reply:
+            if reply.status_code in BY_DESIGN and "Retry-After" in reply.headers:
+                reply.success()
+
+    @task(6)
+    def whole(self) -> None:
+        body = {"inputs": random.choice(PROMPTS), "parameters": {"max_new_tokens": random.choice((8, 20, 40))}}
+        self.post(f"/bots/{self.bot()}", "whole", body)
+
+    @task(2)
+    def streamed(self) -> None:
+        body = {"inputs": random.choice(PROMPTS), "stream": True, "parameters": {"max_new_tokens": 40}}
+        self.post(f"/bots/{self.bot()}", "streamed", body)
+
+    @task(1)
+    def openai(self) -> None:
+        body = {"model": self.bot(), "prompt": random.choice(PROMPTS), "n": 3, "max_tokens": 20}
+        self.post("/v1/completions", "openai", body)
+
+    @task(1)
+    def hangs_up(self) -> None:
+        body = {"inputs": random.choice(PROMPTS), "stream": True, "parameters": {"max_new_tokens": 160}}
+        with self.client.post(
+            f"/bots/{self.bot()}", json=body, name="hangs up", catch_response=True, stream=True
+        ) as reply:
+            if reply.status_code == 200 or (reply.status_code in BY_DESIGN and "Retry-After" in reply.headers):
+                reply.success()
+            if reply.status_code == 200:
+                reply.raw.read(64)  # a piece or two
+        self.client.close()
+
+    @task(2)
+    def looks(self) -> None:
+        self.client.get(f"/bots/{self.bot()}", name="about")

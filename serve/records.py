@@ -1,0 +1,100 @@
+"""What the registry keeps in Ray's key-value store, and what it reads of bots in a fleet's storage.
+
+keep("politicians", record); kept()                     # [("politicians", record)]
+entries("politicians", "s3://…", record["bots"])        # {"nasa": what a gateway knows of it}
+"""
+
+import json
+import secrets
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pyarrow import fs
+from ray.experimental import internal_kv
+
+from pipeline.names import is_bot_name
+from pipeline.plan import current, read_json
+from pipeline.store import Store, resolve
+
+_PREFIX = b"huggingtweets:fleet:"
+_SECRET = b"huggingtweets:signing-key"
+_READERS = 16  # threads that read the files of bots in an object store
+
+# {"storage", "bots": {name: {"version", "settings"}}, "gateway": {"keys", "origins"}, "follow": None or {…}}
+Record = dict[str, Any]
+Entry = dict[str, Any]  # what a gateway knows of a bot
+
+
+def published(store: Store, seen: dict[str, Any], chosen: list[str] | None) -> dict[str, str]:
+    """The version in use of each bot whose folder is new or has changed since `seen`, which is brought up to date.
+
+    `current` is replaced last, which changes the time of its folder; an object store's folders have no times, so
+    there only new bots are found, and new versions come with `deploy`.
+    """
+    selector = fs.FileSelector(store.path("bots"), allow_not_found=True)
+    found: dict[str, str] = {}
+    for info in store.filesystem.get_file_info(selector):
+        bot = info.base_name
+        if not is_bot_name(bot) or (chosen is not None and bot not in chosen):
+            continue
+        if bot not in seen or seen[bot] != info.mtime_ns:
+            version = current(store, bot)
+            if version:
+                seen[bot] = info.mtime_ns
+                found[bot] = version
+    return found
+
+
+def storage(fleet: str, uri: str) -> Store:
+    filesystem, root = resolve(uri)
+    return Store(filesystem, f"{root}/{fleet}")
+
+
+def secret() -> bytes:
+    """The key of signatures, which all gateways share, as long as the cluster lives."""
+    internal_kv._internal_kv_put(_SECRET, secrets.token_bytes(32), overwrite=False)
+    return internal_kv._internal_kv_get(_SECRET)
+
+
+def kept() -> list[tuple[str, Record]]:
+    """The fleets' records in Ray's key-value store."""
+    keys = internal_kv._internal_kv_list(_PREFIX)
+    values = [internal_kv._internal_kv_get(key) for key in keys]
+    return [
+        (key[len(_PREFIX) :].decode(), json.loads(zlib.decompress(value)))
+        for key, value in zip(keys, values, strict=True)
+    ]
+
+
+def keep(fleet: str, record: Record) -> None:
+    key = _PREFIX + fleet.encode()
+    if record["bots"]:
+        internal_kv._internal_kv_put(key, zlib.compress(json.dumps(record).encode()))
+    else:
+        internal_kv._internal_kv_del(key)
+
+
+def entries(fleet: str, uri: str, bots: dict[str, Record]) -> dict[str, Entry]:
+    store = storage(fleet, uri)
+    with ThreadPoolExecutor(1 if store.local else _READERS) as readers:
+        entries = readers.map(lambda item: _entry(fleet, store, item[0], **item[1]), bots.items())
+        return dict(zip(bots, entries, strict=True))
+
+
+def _entry(fleet: str, store: Store, bot: str, version: str, settings: dict[str, Any]) -> Entry:
+    folder = f"bots/{bot}/{version}"
+    stats = read_json(store, f"{folder}/stats.json")
+    return {
+        "fleet": fleet,
+        "version": version,
+        "handles": bot.split("-"),
+        "names": stats.get("names", {}),
+        "counts": stats.get("tweets", {}),
+        "metrics": read_json(store, f"{folder}/metrics.json"),
+        "ready": True,
+        "endpoint": settings["endpoint"],
+        "where": "dedicated" if settings["endpoint"] == "dedicated" else "pool",
+        "since": int(time.time()),
+    } | {name: settings[name] for name in ("deadline_seconds", "max_queued_requests", "max_replicas")}

@@ -1,0 +1,137 @@
+"""The bots that a pool's worker holds in memory: loaded when asked for, let go when others need the room.
+
+    residents = Residents(load, budget=2_000_000_000)
+    async with residents.of("nasa", "0123456789ab") as thread: thread.submit(request)
+
+Least recently used go first, never one that is being asked. A load runs in a thread of its own, so it holds
+up nobody else's requests, and all who wait for the same bot wait for one load. No Ray here.
+"""
+
+import asyncio
+import time
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+_LOADS = 2  # at a time
+_BROKEN_SECONDS = 5.0  # how long a bot that did not load is not tried again
+
+
+class Resident(Protocol):
+    """An engine at work (serve.engine.EngineThread)."""
+
+    engine: Any  # with `bytes`
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Counts:
+    """What happened since somebody last asked, for the metrics."""
+
+    loads: int = 0
+    load_seconds: list[float] = field(default_factory=list)
+    evictions: int = 0
+
+
+Key = tuple[str, str]  # bot, version
+
+
+class Residents:
+    def __init__(self, load: Callable[[str, str], Resident], budget: int, idle_seconds: float = 600):
+        self.load, self.budget, self.idle_seconds = load, budget, idle_seconds
+        self._held: OrderedDict[Key, tuple[Resident, float]] = OrderedDict()  # the longest unused first
+        self._users: Counter[Key] = Counter()
+        self._loading: dict[Key, asyncio.Task[Resident]] = {}
+        self._broken: dict[Key, tuple[Exception, float]] = {}
+        self._turn = asyncio.Semaphore(_LOADS)
+        self._counts = Counts()
+
+    @property
+    def bytes(self) -> int:
+        return sum(resident.engine.bytes for resident, _ in self._held.values())
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._held
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @asynccontextmanager
+    async def of(self, bot: str, version: str) -> AsyncIterator[Resident]:
+        """The bot's engine, in memory for the length of the block. Raises what is wrong with its files."""
+        key = (bot, version)
+        self._users[key] += 1
+        try:
+            if key not in self._held:
+                await self._loaded(key)
+            yield self._touched(key)
+        finally:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key]
+            self._make_room()
+
+    async def _loaded(self, key: Key) -> None:
+        error, at = self._broken.get(key, (None, 0.0))
+        if error and time.monotonic() - at < _BROKEN_SECONDS:
+            raise error
+        if key not in self._loading:
+            self._loading[key] = asyncio.create_task(self._load(key))
+        await asyncio.shield(self._loading[key])  # whoever hangs up leaves the load to the others
+
+    async def _load(self, key: Key) -> Resident:
+        try:
+            async with self._turn:
+                began = time.perf_counter()
+                resident = await asyncio.to_thread(self.load, *key)
+        except Exception as error:
+            self._broken = {one: told for one, told in self._broken.items() if _recent(told[1])}
+            self._broken[key] = (error, time.monotonic())
+            raise
+        finally:
+            del self._loading[key]
+        self._counts.loads += 1
+        self._counts.load_seconds.append(time.perf_counter() - began)
+        self._broken.pop(key, None)
+        self._held[key] = (resident, time.monotonic())
+        self._make_room()
+        return resident
+
+    def _touched(self, key: Key) -> Resident:
+        resident, _ = self._held[key]
+        self._held[key] = (resident, time.monotonic())
+        self._held.move_to_end(key)
+        return resident
+
+    def _make_room(self) -> None:
+        """Lets bots go, the longest unused first, until the rest fits; the one used last stays in any case."""
+        size = self.bytes
+        latest = next(reversed(self._held), None)
+        for key in [key for key in self._held if key not in self._users and key != latest]:
+            if size <= self.budget:
+                return
+            size -= self._held[key][0].engine.bytes
+            self._let_go(key)
+
+    def sweep(self) -> None:
+        """Lets go those that nobody asked for a while."""
+        for key, (_, at) in list(self._held.items()):
+            if key not in self._users and time.monotonic() - at > self.idle_seconds:
+                self._let_go(key)
+
+    def _let_go(self, key: Key) -> None:
+        resident, _ = self._held.pop(key)
+        resident.close()
+        self._counts.evictions += 1
+
+    def counts(self) -> Counts:
+        """What happened since this was last asked."""
+        counts, self._counts = self._counts, Counts()
+        return counts
+
+
+def _recent(at: float) -> bool:
+    return time.monotonic() - at < _BROKEN_SECONDS
