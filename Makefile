@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check bench base-model lock clean
+.PHONY: demo test check bench bench-engine base-model lock clean
 
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
@@ -20,6 +20,9 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/finetune.py $(ARGS)
+
+bench-engine: .venv/ready
+	$(BIN)/python benchmarks/engine.py $(ARGS)
 
 # The bundled base model, made again: hours on a small machine; it goes on where it was stopped.
 base-model: .venv/ready
