@@ -56,12 +56,12 @@ class _Sequence:
 class Engine:
     """A model folder, ready to answer. Not thread-safe: one thread adds requests and steps."""
 
-    def __init__(self, folder: Path, max_batch: int = 32):
+    def __init__(self, folder: Path, max_batch: int = 32, int8: bool = False):
         cuda = torch.cuda.is_available()
         self.device = torch.device("cuda" if cuda else "cpu")
         self.vocabulary = Vocabulary.of(folder)
         self.separator = self.vocabulary.separator
-        self.network = load_network(folder, self.device, torch.bfloat16 if cuda else torch.float32)
+        self.network = load_network(folder, self.device, torch.bfloat16 if cuda else torch.float32, int8)
         self.capacity = min(self.network.positions or _LONGEST, _LONGEST)
         self.max_batch = max_batch
         # On a GPU other numbers of rows may mean other kernels, whose results differ in the last bits; there a

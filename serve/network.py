@@ -1,6 +1,6 @@
 """Forward passes over the cache: GPT-2's written out here, transformers' for every other causal language model.
 
-    network = load_network(folder, device, dtype)
+    network = load_network(folder, device, torch.float32)
     logits = network(tokens, positions, last, span, cache)     # [n, vocabulary]
 
 At the sizes of a bot most of transformers' time for one token goes into Python around the arithmetic (masks, cache
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from pipeline import model
 from serve.kv import KVCache, Span
-from serve.linear import Linear
+from serve.linear import linear
 
 ROWS = 4
 LOOK_BACK = 16
@@ -43,11 +43,12 @@ class Network(Protocol):
         """Logits [n, vocabulary] after the token at last[i] of each row of tokens [n, length]."""
 
 
-def load_network(folder: Path, device: torch.device, dtype: torch.dtype) -> Network:
+def load_network(folder: Path, device: torch.device, dtype: torch.dtype, int8: bool = False) -> Network:
+    """The folder's model; `int8` stores and multiplies GPT-2's matrices in 8 bits on a CPU."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     weights = folder / model.WEIGHTS
     if GPT2.fits(config) and weights.is_file():
-        return GPT2(config, weights, device, dtype)
+        return GPT2(config, weights, device, dtype, int8)
     from serve.anymodel import AnyModel
 
     return AnyModel(folder, device, dtype)
@@ -56,8 +57,10 @@ def load_network(folder: Path, device: torch.device, dtype: torch.dtype) -> Netw
 class GPT2:
     """GPT-2 (Radford et al., 2019) over weights as transformers names and stores them."""
 
-    def __init__(self, config: dict[str, Any], weights: Path, device: torch.device, dtype: torch.dtype):
-        self.device, self.dtype = device, dtype
+    def __init__(
+        self, config: dict[str, Any], weights: Path, device: torch.device, dtype: torch.dtype, int8: bool = False
+    ):
+        self.device, self.dtype, self.int8 = device, dtype, int8
         self.layers, self.heads = config["n_layer"], config["n_head"]
         self.positions = config["n_positions"]
         self.epsilon = config.get("layer_norm_epsilon", 1e-5)
@@ -76,9 +79,9 @@ class GPT2:
 
     @property
     def bytes(self) -> int:
-        linear = [layer for block in self._blocks for layer in block.linear]
+        matrices = [layer for block in self._blocks for layer in block.matrices]
         plain = [*self._norm, self._tokens, self._positions, *(norm for block in self._blocks for norm in block.norms)]
-        return sum(one.bytes for one in (*linear, self._head)) + sum(tensor.nbytes for tensor in plain)
+        return sum(one.bytes for one in (*matrices, self._head)) + sum(tensor.nbytes for tensor in plain)
 
     def load(self, path: Path) -> None:
         """Takes over a file's weights; it is mapped into memory, and read once."""
@@ -93,10 +96,10 @@ class GPT2:
                 raise ValueError(f"{path}: weights of another model: {name} is {list(stored[name].shape)}, not {shape}")
             weights[name] = stored[name].to(self.device)
         head = stored.get("lm_head.weight", weights["wte.weight"])
-        self._blocks = [_Block(weights, f"h.{layer}.", self.dtype) for layer in range(self.layers)]
+        self._blocks = [_Block(weights, f"h.{layer}.", self.dtype, self.int8) for layer in range(self.layers)]
         self._norm = _plain(weights, "ln_f", self.dtype)
         self._tokens, self._positions = weights["wte.weight"].clone(), weights["wpe.weight"].clone()
-        self._head = Linear(head.to(self.device, self.dtype), None)
+        self._head = linear(head.to(self.device, self.dtype), None, self.int8)
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:
         count, length = tokens.shape
@@ -120,15 +123,13 @@ class GPT2:
 class _Block:
     """One layer's weights."""
 
-    def __init__(self, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype):
-        def linear(name: str) -> Linear:
-            weight, bias = _plain(weights, prefix + name, dtype)
-            return Linear(weight.t(), bias)
+    def __init__(self, weights: dict[str, Tensor], prefix: str, dtype: torch.dtype, int8: bool):
+        names = [prefix + name for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")]
+        plain = [_plain(weights, name, dtype) for name in names]
+        self.matrices = [linear(weight.t(), bias, int8) for weight, bias in plain]
+        self.qkv, self.out, self.up, self.down = self.matrices
 
         self.norms = *_plain(weights, prefix + "ln_1", dtype), *_plain(weights, prefix + "ln_2", dtype)
-        self.qkv, self.out = linear("attn.c_attn"), linear("attn.c_proj")
-        self.up, self.down = linear("mlp.c_fc"), linear("mlp.c_proj")
-        self.linear = [self.qkv, self.out, self.up, self.down]
 
 
 def _plain(weights: dict[str, Tensor], name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

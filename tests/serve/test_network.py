@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from pipeline.model import ASSETS
 from serve.kv import KVCache, Span
 from serve.network import LOOK_BACK, ROWS, load_network
 
@@ -54,9 +55,10 @@ def prompts(count):
     return [torch.randint(0, 500, (length,), generator=generator).tolist() for length in lengths]
 
 
-@pytest.mark.parametrize("count", [2, 3, 5, 8, 17, 32])
-def test_a_rows_logits_are_the_same_bits_alone_and_in_any_batch(folder, count):
-    network = load_network(folder, CPU, torch.float32)
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("count", [2, 5, 17, 32])
+def test_a_rows_logits_are_the_same_bits_alone_and_in_any_batch(folder, count, int8):
+    network = load_network(folder, CPU, torch.float32, int8)
     many, steps = prompts(count), [3, 1, 4, 1, 5]
     together = logits_of(network, many, steps, look_back=4 * count)
     for row in {0, 1, count // 2, count - 1}:
@@ -73,6 +75,15 @@ def test_logits_are_transformers(folder):
         with torch.inference_mode():
             theirs = reference(torch.tensor([prompt + steps])).logits[0, len(prompt) - 1 :]
         torch.testing.assert_close(ours[:, row], theirs, atol=2e-4, rtol=1e-4)
+
+
+def test_weights_in_8_bits_say_nearly_the_same_in_a_third_of_the_memory():
+    folder, ids = ASSETS / "mini", torch.randint(1, 8192, (8, 12), generator=torch.Generator().manual_seed(0)).tolist()
+    exact, small = (load_network(folder, CPU, torch.float32, int8) for int8 in (False, True))
+    expected, got = (torch.log_softmax(logits_of(network, ids, [5, 6]), -1) for network in (exact, small))
+    divergence = (expected.exp() * (expected - got)).sum(-1)  # Kullback-Leibler, nats
+    assert 0 < divergence.mean() < 0.005
+    assert small.bytes < 0.4 * exact.bytes
 
 
 def test_the_cache_grows_keeps_what_it_holds_and_gives_memory_back():
