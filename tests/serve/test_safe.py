@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import ray
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -106,7 +107,7 @@ def test_a_reply_carries_the_requests_id_and_the_log_a_line_with_it(served):
 
 def logged(request_id: str) -> dict:
     """The access log's line of a request, from Ray's log files."""
-    folder = Path("/tmp/ray/session_latest/logs")
+    folder = Path(ray._private.worker._global_node.get_logs_dir_path())
     end = time.monotonic() + 10
     while time.monotonic() < end:
         for path in folder.glob("worker-*.out"):
@@ -129,6 +130,13 @@ def test_a_client_that_hangs_up_stops_the_generation(served):
         assert time.monotonic() < end
         time.sleep(0.3)
     assert 'huggingtweets_requests_ongoing{bot="ada"} 0.0' in client.get("/metrics").text
+
+
+def test_a_request_past_its_deadline_is_told_so(make_served, served):
+    client, *_ = make_served("late", ("cleo",), endpoint="pooled", max_replicas=1, deadline_seconds=0.02)
+    body = {"inputs": "River", "parameters": {"n": 16, "max_new_tokens": 100, "min_new_tokens": 100}}
+    answer = client.post("/bots/cleo", json=body, headers={"Authorization": f"Bearer {KEY}"})
+    assert answer.status_code == 504 and answer.json()["error"]["type"] == "deadline_exceeded"
 
 
 def test_a_replica_that_is_killed_under_load_costs_no_request(served):
