@@ -70,7 +70,8 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = scope["request_id"]
+                if scope["request_id"] != asked:  # else Serve's proxy, which gives every request an id, says it
+                    MutableHeaders(scope=message)["X-Request-Id"] = scope["request_id"]
             await send(message)
 
         try:
