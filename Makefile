@@ -5,13 +5,17 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check bench bench-engine base-model lock clean
+.PHONY: demo test fuzz check bench bench-engine base-model lock clean
 
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
 
 test: .venv/ready
 	$(BIN)/pytest $(ARGS)
+
+# The readers of tweets against 10,000 odd and broken files of each format.
+fuzz: .venv/ready
+	$(BIN)/pytest tests/tweets/test_fuzz.py --hypothesis-profile fuzz $(ARGS)
 
 check: .venv/ready
 	$(BIN)/ruff check .

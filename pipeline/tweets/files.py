@@ -177,7 +177,8 @@ def owner(filesystem: fs.FileSystem, path: str, archive: str = "") -> str | None
     """Whose tweets a file holds, as far as its name and place tell: see `export_handle`, else its stem."""
     if _EXPORT_PART.fullmatch(path.rpartition("/")[2]) or _within(parent(path), _MONTHS):
         return export_handle(filesystem, path, archive)
-    return handle_of(_stem(path))
+    stem = _stem(path)
+    return handle_of(stem) or handle_of(stem.removesuffix("_tweets"))  # as the well-known tweet_dumper calls its files
 
 
 def _stem(path: str) -> str:

@@ -1,5 +1,6 @@
 """The fleet file's `tweets` entries as files: which ones are found, and whose tweets they hold."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from pyarrow import fs
 
 from pipeline.settings import TweetSource
-from pipeline.tweets import files, find, read
+from pipeline.tweets import Record, files, find, read
 from pipeline.tweets.files import TweetFile
 
 
@@ -40,6 +41,11 @@ def test_a_file_belongs_to_its_stem_in_lower_case(tmp_path):
     assert (file.handle, file.problem) == ("wren_1", None)
     assert file.size == (tmp_path / "Wren_1.csv").stat().st_size
     assert file.mtime == pytest.approx((tmp_path / "Wren_1.csv").stat().st_mtime)
+
+
+def test_a_stem_that_only_tweets_makes_too_long_is_shortened(tmp_path):
+    assert found(put(tmp_path / "WrenOfTheFerry_tweets.csv"))[0].handle == "wrenoftheferry"
+    assert found(put(tmp_path / "wren_tweets.csv"))[0].handle == "wren_tweets"
 
 
 @pytest.mark.parametrize("name", ["wren.jsonl.gz", "wren.json", "wren.CSV", "wren.csv.zst", "wren.ndjson", "wren"])
@@ -177,3 +183,29 @@ def test_an_export_that_nothing_gives_a_handle_to_asks_for_one(tmp_path, monkeyp
     assert (file.handle, file.problem) == (None, None)
     [reject] = read(file)
     assert "{path: …, handle: …}" in reject.reason
+
+
+def test_an_object_store_is_read_as_a_disk_is(s3, tmp_path):
+    from samples import export_files, zipped
+
+    from pipeline.store import resolve
+
+    filesystem, root = resolve("s3://fleets/tweets")
+    contents = {
+        "birds/wren.csv": b"text\nfrom a folder\n",
+        "birds/old/robin.jsonl.gz": gzip.compress(b'{"text": "from a folder"}\n'),
+        "mine.zip": zipped(export_files()),
+    }
+    for name, content in contents.items():
+        with filesystem.open_output_stream(f"{root}/{name}") as file:
+            file.write(content)
+    for entry, handles in {
+        "birds": ["robin", "wren"],
+        "birds/*.csv": ["wren"],
+        "**/*.gz": ["robin"],
+        "mine.zip": ["wren", "wren"],
+        "birds/lark.csv": [],
+    }.items():
+        items = [item for file in found(f"s3://fleets/tweets/{entry}") if not file.problem for item in read(file)]
+        assert [item.handle for item in items if isinstance(item, Record)] == handles, entry
+    assert found("s3://fleets/tweets/birds/lark.csv")[0].problem == "no such file"

@@ -5,8 +5,6 @@ import gzip
 import io
 import json
 import random
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -14,14 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clean import SEPARATOR, clean
-from pipeline.settings import TweetSource
-from pipeline.tweets import Record, Reject, TweetFile, find, read
+from pipeline.tweets import Record, Reject, TweetFile, read
 from pipeline.tweets.csv_file import MAX_FIELD
 from pipeline.tweets.json_file import MAX_LINE
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
-EXPECTED = DATA / "expected_counts.json"
 BOM = b"\xef\xbb\xbf"
 
 
@@ -352,29 +346,3 @@ def test_no_file_whatever_it_holds_stops_a_run(tmp_path_factory, content):
     for item in read(TweetFile(str(path), "wren")):
         item[-1 if isinstance(item, Reject) else 2].encode()  # it can be written to the store
         assert item.line >= 0
-
-
-@pytest.mark.skipif(not EXPECTED.is_file(), reason=f"the sample accounts are not at {DATA}")
-@pytest.mark.parametrize("group, source", [("csv", "csv/*.csv"), ("congress", "congress/congress.jsonl.gz")])
-def test_the_sample_accounts_have_the_counts_of_the_original(group, source):
-    verdicts: dict[str, Counter] = {}
-    kept: dict[str, list[str]] = {}
-    for file in find([TweetSource(path=str(DATA / source))]):
-        for item in read(file):
-            assert isinstance(item, Record)
-            verdict, text = clean(item.text, item.retweet)
-            verdicts.setdefault(item.handle, Counter())[verdict] += 1
-            if verdict == "kept":
-                kept.setdefault(item.handle, []).append(text)
-    counted = {
-        handle: {
-            "downloaded": count.total(),
-            "retweets": count["retweet"],
-            "short": count["short"],
-            "kept": count["kept"],
-            "chars": len(SEPARATOR.join(kept.get(handle, []))),
-        }
-        for handle, count in verdicts.items()
-    }
-    expected = json.loads(EXPECTED.read_text())[group]
-    assert counted == {name.lower(): counts for name, counts in expected.items()}
