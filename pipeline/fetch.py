@@ -24,13 +24,13 @@ from requests.adapters import HTTPAdapter
 from pipeline.errors import UsageError, UserError, one_line
 from pipeline.names import handle_of
 from pipeline.progress import Progress
+from pipeline.tweets.files import MAX_PICTURE, PICTURES
 
 _PAGE = 100  # tweets, the API's most
 _MOST = 3_200  # tweets of one account
 _WORKERS = 8
 _TRIES = 5  # of a request that the server or the network fails
 _TIMEOUT = 30  # seconds without a byte
-_PICTURE_BYTES = 5 * 2**20
 _USER_FIELDS = ["name", "username", "profile_image_url", "protected"]
 _TWEET_FIELDS = ["created_at", "lang", "public_metrics", "referenced_tweets", "in_reply_to_user_id", "note_tweet"]
 
@@ -99,9 +99,9 @@ class Api:
         larger = url.replace("_normal.", "_400x400.")
         with self.client.session.get(larger, stream=True) as reply:
             reply.raise_for_status()
-            data = reply.raw.read(_PICTURE_BYTES + 1, decode_content=True)
-        if len(data) > _PICTURE_BYTES:
-            raise OSError(f"its picture is over {_PICTURE_BYTES} bytes")
+            data = reply.raw.read(MAX_PICTURE + 1, decode_content=True)
+        if len(data) > MAX_PICTURE:
+            raise OSError(f"its picture is over {MAX_PICTURE} bytes")
         return bytes(data)
 
     def _ask(self, call: Callable[[], Any]) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def fetch(handles: list[str], out: Path, token: str, progress: Progress) -> list
     Raises UserError where the token is refused, the account has no credits, or `out` cannot be written.
     """
     try:
-        (out / ".pictures").mkdir(parents=True, exist_ok=True)
+        (out / PICTURES).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror}") from None
     api = Api(token, progress.say)
@@ -237,6 +237,8 @@ def _pages(api: Api, path: Path, user: str) -> int:
     with path.open("ab") as file:
         while True:
             page = api.tweets(user, since, until, token)
+            if page.get("errors") and not page.get("data") and "meta" not in page:
+                raise _Missing(f"X refuses: {page['errors'][0].get('detail') or page['errors'][0].get('title')}")
             if page.get("data") or not have.complete:  # an empty page ends a sweep that was cut off
                 file.write(json.dumps(page, ensure_ascii=False).encode() + b"\n")
                 file.flush()
@@ -274,6 +276,6 @@ def _picture(api: Api, handle: str, account: dict[str, Any], out: Path) -> None:
     url = account.get("profile_image_url")
     if url and url.startswith("https://"):
         try:
-            (out / ".pictures" / f"{handle}.jpg").write_bytes(api.picture(url))
+            (out / PICTURES / f"{handle}.jpg").write_bytes(api.picture(url))
         except (requests.RequestException, OSError) as error:
             api.say(f"{handle}: no picture: {one_line(error)}")

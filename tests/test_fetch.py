@@ -11,6 +11,8 @@ import pytest
 from pipeline import fetch as fetching
 from pipeline.errors import UserError
 from pipeline.progress import Progress
+from pipeline.settings import TweetSource
+from pipeline.tweets import Profile, find, read
 
 ACCOUNTS = {
     "wren": {"id": "1", "username": "Wren", "name": "Wren", "profile_image_url": "https://pics.example/w_normal.jpg"},
@@ -57,7 +59,8 @@ class Handler(BaseHTTPRequestHandler):
         at, size = int(query.get("pagination_token", 0)), int(query["max_results"])
         data = [{"id": str(id), "text": f"tweet number {id} here", "author_id": user} for id in ids[at : at + size]]
         meta = {"result_count": len(data)} | ({"next_token": str(at + size)} if at + size < len(ids) else {})
-        return self.say(200, ({"data": data} if data else {}) | {"meta": meta})
+        users = {"users": [account for account in ACCOUNTS.values() if account["id"] == user]}
+        return self.say(200, ({"data": data, "includes": users} if data else {}) | {"meta": meta})
 
     def say(self, code, body, **headers):
         self.say_bytes(code, json.dumps(body).encode(), **headers)
@@ -147,6 +150,18 @@ def test_never_more_than_the_most_recent_3200(x, tmp_path):
     assert fetch(["wren"], tmp_path)["wren"].new == 0
 
 
+def test_handles_are_downloaded_side_by_side(x, tmp_path):
+    both = threading.Barrier(2, timeout=20)
+
+    def together(handler):
+        both.wait()  # until the other's request is here too
+        handler.page(handler.path.split("/")[3], {"max_results": "100"})
+
+    x.faults = [together, together]
+    rows = fetch(["wren", "owl"], tmp_path)
+    assert {row.status for row in rows.values()} == {"fetched"}
+
+
 def test_the_rate_limit_is_waited_for_and_said(x, tmp_path, capsys):
     reset = str(int(time.time()) + 2)
     x.faults = [lambda handler: handler.say(429, {}, x_rate_limit_reset=reset)]
@@ -167,6 +182,21 @@ def test_a_server_that_keeps_failing_fails_that_handle_alone(x, tmp_path, monkey
     rows = fetch(["wren", "owl"], tmp_path)
     assert sorted(row.status for row in rows.values()) == ["failed", "fetched"]
     assert "did not answer" in next(row.reason for row in rows.values() if row.reason)
+
+
+def test_an_account_that_is_closed_while_its_pages_come_says_so(x, tmp_path):
+    sorry = {"errors": [{"title": "Authorization Error", "detail": "Sorry, you are not authorized to see the user."}]}
+    x.faults = [lambda handler: handler.say(200, sorry)]
+    assert fetch(["wren"], tmp_path)["wren"].reason == "X refuses: Sorry, you are not authorized to see the user."
+
+
+def test_what_is_downloaded_is_read_with_name_and_picture(x, tmp_path):
+    fetch(["wren"], tmp_path)
+    items = [item for file in find([TweetSource(path=str(tmp_path))]) for item in read(file)]
+    profiles = [item for item in items if isinstance(item, Profile)]
+    assert {item.handle for item in items} == {"wren"}
+    assert len(items) - len(profiles) == 250
+    assert [(one.name, one.picture) for one in profiles] == [("Wren", b"picture /w_400x400.jpg")]
 
 
 def test_every_reason_is_told_apart(x, tmp_path):

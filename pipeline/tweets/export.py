@@ -17,14 +17,13 @@ from pyarrow import fs
 
 from pipeline.clean import unescape
 from pipeline.names import handle_of
-from pipeline.tweets.files import TweetFile, account_of, beside, read_part
+from pipeline.tweets.files import MAX_PICTURE, TweetFile, account_of, beside, read_small
 from pipeline.tweets.json_stream import values
 from pipeline.tweets.record import Profile
 
 # the header of an old export's tweets.csv
 OLD_COLUMNS = {"tweetid", "inreplytostatusid", "timestamp", "text", "retweetedstatusid", "expandedurls"}
 START = r"\ufeff?\s*(window\.YTD|Grailbird\.data)\.[^=\n]*="  # of a part: the assignment to a variable
-_PICTURE = 5 * 2**20  # bytes
 _NOTES = 64 * 2**20  # characters of long posts that are held at most
 _START = 100  # characters by which a long post is known again
 
@@ -41,7 +40,7 @@ def profile(file: TweetFile) -> Profile | None:
         return None
     name = account.get("accountDisplayName") or account.get("full_name")
     id = account.get("accountId") or account.get("id")
-    url = _avatar(read_part(file.filesystem, beside(file.path, "profile.js")))
+    url = _avatar(read_small(file.filesystem, beside(file.path, "profile.js")).decode(errors="replace"))
     picture = _picture(file.filesystem, beside(file.path, "profile_media"), url) if url else None
     return Profile(owner, name if isinstance(name, str) else None, picture, url, str(id) if id else None)
 
@@ -59,9 +58,8 @@ def _picture(filesystem: fs.FileSystem, folder: str, url: str) -> bytes | None:
     """The picture itself, which the export keeps as profile_media/{account id}-{its name on the web}."""
     base = url.rpartition("/")[2]
     for info in filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
-        if base and info.base_name.endswith(base) and (info.size or 0) <= _PICTURE:
-            with filesystem.open_input_file(info.path) as file:
-                return bytes(file.read(_PICTURE))
+        if base and info.base_name.endswith(base):
+            return read_small(filesystem, info.path, MAX_PICTURE) or None
     return None
 
 

@@ -22,7 +22,8 @@ from pipeline.store import resolve
 _EXPORT_PART = re.compile(r"tweets?(-part\d+)?\.js")
 _MONTHS = "data/js/tweets"  # where exports from before 2018 keep a file a month
 _GLOB = re.compile(r"[*?\[]")
-_PART = 2**20  # bytes of an export's account.js and the like
+MAX_PICTURE = 5 * 2**20  # bytes
+PICTURES = ".pictures"  # the folder beside downloaded tweets that holds {handle}.jpg
 _SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|parquet|zip|gz|zst))+$", re.IGNORECASE)
 
 
@@ -203,8 +204,9 @@ def account_of(filesystem: fs.FileSystem, path: str) -> dict[str, Any] | None:
     """What the export that a part belongs to says of its account, in its own words; None where it does not."""
     for name in ("account.js", "../user_details.js", "data/js/user_details.js"):
         folder = path if not name.startswith("../") else parent(path)
-        text = read_part(filesystem, beside(folder, name.removeprefix("../")))
+        data = read_small(filesystem, beside(folder, name.removeprefix("../")))
         try:
+            text = data.decode("utf-8-sig")
             found = json.loads(text[text.index("=") + 1 :].strip().rstrip(";"))
             found = found[0]["account"] if isinstance(found, list) else found
             if isinstance(found, dict):
@@ -214,10 +216,11 @@ def account_of(filesystem: fs.FileSystem, path: str) -> dict[str, Any] | None:
     return None
 
 
-def read_part(filesystem: fs.FileSystem, path: str) -> str:
-    """The text of one of an export's small files; empty where it cannot be read."""
+def read_small(filesystem: fs.FileSystem, path: str, most: int = 2**20) -> bytes:
+    """A file of at most `most` bytes; empty where it is not there, cannot be read or is larger."""
     try:
         with filesystem.open_input_file(path) as file:
-            return bytes(file.read(_PART)).decode("utf-8-sig")
+            data = bytes(file.read(most + 1))
+            return data if len(data) <= most else b""
     except (OSError, ValueError):
-        return ""
+        return b""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pipeline.names import handle_of
 from pipeline.tweets.columns import Columns, flag, plain_name
-from pipeline.tweets.files import TweetFile
+from pipeline.tweets.files import MAX_PICTURE, PICTURES, TweetFile, beside, read_small
 from pipeline.tweets.record import Profile, Reject, Row
 from pipeline.tweets.users import Users
 
@@ -160,10 +160,17 @@ class Tweets:
         if (known := self._users.known(handle)) is not None:
             return known
         url = user.get("profile_image_url_https") or user.get("profile_image_url")
-        profile = Profile(handle, _text(user.get("name")), None, _text(url), _id(user, "id_str", "id"))
+        profile = Profile(handle, _text(user.get("name")), self._picture(handle), _text(url), _id(user, "id_str", "id"))
         self._users.add(profile)
         self._profiles.append(profile)
         return profile
+
+    def _picture(self, handle: str) -> bytes | None:
+        """What `huggingtweets fetch` puts beside the tweets of one person."""
+        if handle != self._file.handle:
+            return None
+        path = beside(self._file.path, f"{PICTURES}/{handle}.jpg")
+        return read_small(self._file.filesystem, path, MAX_PICTURE) or None
 
 
 def _first(item: dict[str, Any], names: tuple[str, ...]) -> Any:
