@@ -110,8 +110,8 @@ class Tweets:
     def _nested(self, item: dict[str, Any], line: int, shape: _Shape) -> Row:
         columns = shape.columns
         text = _first(item, columns.text)
-        if isinstance(text, dict):  # {"tweet": {…}}, as in an export without its frame
-            return self._row(text, line, self._shape(text))
+        if isinstance(text, dict) and not isinstance(text.get("tweet"), dict):
+            return self._row(text, line, self._shape(text))  # {"tweet": {…}}, as in an export without its frame
         whole = _inside(item, "extended_tweet", "full_text") or _inside(item, "note_tweet", "text")
         metrics = _inside(item, "public_metrics", "like_count")
         retweet, reply, quote = self._kinds(item, shape)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pyarrow import fs
 
 from pipeline.tweets.files import TweetFile
-from pipeline.tweets.record import Profile
+from pipeline.tweets.record import Profile, Reject
 
 _NAMED = re.compile(r"(user|profile|account)s?[^/]*\.(csv|tsv|jsonl?|ndjson)(\.gz|\.zst)?$", re.IGNORECASE)
 
@@ -54,6 +54,10 @@ class Users:
             paths = sorted(info.path for info in infos if _NAMED.search(info.path) and info.path != file.path)
         for path in paths:
             for item in items(replace(file, path=path, columns={}, users=None)):
-                if not isinstance(item, Profile):
+                if isinstance(item, Profile):
+                    yield item
+                elif file.users:
+                    reason = item.reason if isinstance(item, Reject) else "it holds tweets"
+                    raise ValueError(f"users: {path} is no table of accounts: {reason}")
+                else:
                     break  # it holds tweets, or nothing of use
-                yield item

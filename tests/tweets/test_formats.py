@@ -136,6 +136,16 @@ def test_a_users_table_elsewhere_can_be_named(tmp_path):
     assert [record.handle for record in found(path, users=str(tmp_path / "who.csv"))] == ["wren", "all"]
 
 
+@pytest.mark.parametrize("table", [None, "text\nhello\n", "no table"])
+def test_a_named_users_table_that_is_none_is_said(tmp_path, table):
+    if table is not None:
+        put(tmp_path / "who.csv", table)
+    path = put(tmp_path / "in" / "all.jsonl", lines([{"text": "a", "user": {"id": 7}}]))
+    [reject] = found(path, users=str(tmp_path / "who.csv"))
+    assert reject.line == 0
+    assert "who.csv is no table of accounts: " in reject.reason
+
+
 def test_columns_can_be_named_in_the_fleet_file(tmp_path):
     path = put(tmp_path / "sheet.csv", "body,who,text,number\nhello there,Wren,not this,9\n")
     [record] = found(path, columns={"text": "body", "handle": "who", "likes": "number"})
