@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,6 +42,7 @@ os.environ |= {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+settings.register_profile("fuzz", max_examples=10_000)  # `make fuzz`
 WORDS = {
     "ada": ("engine", "wheel", "brass", "lever", "count", "number", "card", "loom", "weave", "pattern", "steam"),
     "ben": ("soup", "bread", "onion", "pepper", "kettle", "spoon", "butter", "cheese", "oven", "salt", "lemon"),

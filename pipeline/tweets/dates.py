@@ -6,6 +6,7 @@ Known are ISO 8601, X's own form, seconds or milliseconds since 1970, and what s
 without a time zone counts as UTC; of two readings (3/5/2016) the month comes first unless that cannot be.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -79,7 +80,7 @@ def _column(values: Sequence[Any]) -> pa.Array:
     texts = pc.if_else(blank, None, texts)
     for form in _FORMATS:
         if (read := _strptime(texts, form)).null_count == texts.null_count:
-            return _bounded(read)
+            return read
     return pa.array([_single(value) for value in texts.to_pylist()], TYPE)
 
 
@@ -119,7 +120,7 @@ _MONTHS = pa.array([f"{number:02}" for number in range(1, 13)])
 
 
 def _strptime(texts: pa.Array, form: str) -> pa.Array:
-    return _utc(pc.strptime(texts, format=form, unit="s", error_is_null=True))
+    return _bounded(_utc(pc.strptime(texts, format=form, unit="s", error_is_null=True)))
 
 
 def _utc(column: pa.Array) -> pa.Array:
@@ -141,17 +142,17 @@ def _single(value: Any) -> int | None:
     try:
         if isinstance(value, datetime):
             seconds = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-        elif isinstance(value, int | float) or value.strip().isdecimal():
+        elif isinstance(value, int | float) or re.fullmatch(r"\s*\d+(\.\d*)?\s*", value):
             seconds = float(value)
-            while seconds > 1e11:  # milli-, micro- or nanoseconds
-                seconds /= 1000
+            for _ in range(3):  # milli-, micro- or nanoseconds
+                seconds = seconds / 1000 if seconds > 1e11 else seconds
         else:
             read = _text(value.strip())
             if read is None:
                 return None
             seconds = read.timestamp()
         return int(seconds) if _FIRST <= seconds < _LAST else None
-    except (ValueError, OverflowError, AttributeError, OSError):
+    except (ValueError, OverflowError, TypeError, AttributeError, OSError):
         return None
 
 

@@ -1,0 +1,71 @@
+"""Dates as files write them: each form is read, a column at a time, and what is no date is named."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.tweets.dates import timestamps
+
+WHEN = datetime(2016, 5, 3, 20, 15, 31, tzinfo=UTC)
+MINUTE, DAY = WHEN.replace(second=0), WHEN.replace(hour=0, minute=0, second=0)
+FORMS = {
+    "Tue May 03 20:15:31 +0000 2016": WHEN,
+    "Tue May 03 22:15:31 +0200 2016": WHEN,
+    "2016-05-03T20:15:31.000Z": WHEN,
+    "2016-05-03T20:15:31Z": WHEN,
+    "2016-05-03 20:15:31": WHEN,
+    "2016-05-03 20:15:31.123456": WHEN,
+    "2016-05-03 22:15:31+02:00": WHEN,
+    "2016-05-03 20:15:31 +0000": WHEN,
+    "2016-05-03 20:15:31 UTC": WHEN,
+    "2016-05-03 20:15": MINUTE,
+    "2016-05-03": DAY,
+    "2016/05/03 20:15:31": WHEN,
+    "1462306531": WHEN,
+    "1462306531000": WHEN,
+    "1462306531.7": WHEN,
+    "5/3/2016 20:15": MINUTE,
+    "05/03/2016 08:15 PM": MINUTE,
+    "5/3/2016": DAY,
+    "5/3/16 20:15": MINUTE,
+    "03.05.2016 20:15": MINUTE,
+    "8:15 PM - 3 May 2016": MINUTE,
+    "8:15 PM · May 3, 2016": MINUTE,
+    "May 3, 2016": DAY,
+    "Tue, 03 May 2016 20:15:31 +0000": WHEN,
+}
+
+NONE = ["yesterday", "2016-13-45", "Tue Foo 03 20:15:31 +0000 2016", "Tue May 33 20:15:31 +0000 2016", "9" * 30, "-5"]
+NONE += ["1850-01-01", "2200-01-01", "inf", "Infinity"]
+
+
+@pytest.mark.parametrize("text", FORMS)
+def test_each_form_is_read_alone_in_a_column_and_beside_others(text):
+    assert timestamps([text])[0].to_pylist() == [FORMS[text]]
+    assert timestamps([text] * 3 + [None, "", "nan"])[0].to_pylist() == [FORMS[text]] * 3 + [None] * 3
+    column, bad = timestamps([text, "Tue May 03 20:15:31 +0000 2016", "never"])
+    assert column.to_pylist() == [FORMS[text], WHEN, None]
+    assert bad == [2]
+
+
+def test_a_day_that_can_be_no_month_tells_the_order_for_the_column():
+    assert timestamps(["13/05/2016", "03/05/2016"])[0].to_pylist() == [DAY.replace(day=13), DAY]
+
+
+def test_numbers_and_dates_of_their_own_type_are_read():
+    assert timestamps([1462306531, 1462306531000, 1462306531.5, WHEN, WHEN.replace(tzinfo=None)]) == (
+        timestamps(["1462306531"] * 5)[0],
+        [],
+    )
+
+
+@pytest.mark.parametrize("value", [*NONE, -1, 1e300, float("inf"), float("nan"), True, {"a": 1}, ["2016"]])
+def test_what_is_no_date_is_named_and_costs_no_other(value):
+    column, bad = timestamps([value, "2016-05-03", None])
+    assert (column.to_pylist(), bad) == ([None, DAY, None], [0])
+    assert timestamps([value])[1] == [0]
+
+
+def test_a_column_without_dates_is_empty():
+    assert timestamps([None, None])[0].null_count == 2
+    assert timestamps(["", " "])[1] == []
