@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any
 
 from pipeline.names import handle_of
@@ -89,33 +90,41 @@ def _tweets(lines: _Lines, names: list[str], columns: Columns, owner: str | None
     def at(found: tuple[str, ...]) -> int:
         return names.index(found[0]) if found else width  # behind the last cell we put an empty one
 
-    def tests(field: str) -> list[tuple[int, Callable[[Any], bool]]]:
-        return [(names.index(name), flag(field, name)) for name in getattr(columns, field)]
-
-    handle, id, text = at(columns.handle), at(columns.id), at(columns.text)
-    created_at, lang, likes = at(columns.created_at), at(columns.lang), at(columns.likes)
-    retweet, reply, quote = tests("retweet"), tests("reply"), tests("quote")
+    fields = ("handle", "id", "text", "created_at", "lang", "likes")
+    pick = itemgetter(*(at(getattr(columns, field)) for field in fields))
+    retweet, reply, quote = (_teller(names, columns, field) for field in ("retweet", "reply", "quote"))
     for line, row in lines:
         if isinstance(row, Reject):
             yield row
             continue
-        if len(row) > width and any(row[width:]):
-            yield Reject(line, f"{len(row)} cells in a row, and {width} columns")
-            continue
-        row[width:] = [None]
-        row += [None] * (width + 1 - len(row))
+        if len(row) != width:
+            if any(row[width:]):
+                yield Reject(line, f"{len(row)} cells in a row, and {width} columns")
+                continue
+            row = row[:width] + [None] * (width - len(row))
+        row.append(None)
+        handle, id, text, created_at, lang, likes = pick(row)
         yield (
-            row[handle] or owner,
-            row[id],
-            row[text],
-            _said(row, retweet),
+            handle or owner,
+            id,
+            text,
+            retweet(row) if retweet else None,
             line,
-            row[created_at],
-            row[lang] or None,
-            row[likes],
-            _said(row, reply),
-            _said(row, quote),
+            created_at,
+            lang or None,
+            likes,
+            reply(row) if reply else None,
+            quote(row) if quote else None,
         )
+
+
+def _teller(names: list[str], columns: Columns, field: str) -> Callable[[list[Any]], bool] | None:
+    """What tells from a row whether it is a retweet, a reply or a quote; None where no column does."""
+    tests = [(names.index(name), flag(field, name)) for name in getattr(columns, field)]
+    if len(tests) == 1:
+        [(at, test)] = tests
+        return lambda row: test(row[at])
+    return (lambda row: any(test(row[at]) for at, test in tests)) if tests else None
 
 
 def _owner(file: TweetFile, names: list[str]) -> str | None:
@@ -123,13 +132,6 @@ def _owner(file: TweetFile, names: list[str]) -> str | None:
     if file.handle == "tweets" and not file.named and set(map(plain_name, names)) >= OLD_COLUMNS:
         return export_handle(file.filesystem, file.path, file.archive)
     return file.handle
-
-
-def _said(row: list[Any], tests: list[tuple[int, Callable[[Any], bool]]]) -> bool | None:
-    for at, test in tests:
-        if test(row[at]):
-            return True
-    return False if tests else None
 
 
 def _accounts(lines: _Lines, names: list[str], columns: Columns) -> Iterator[Profile | Reject]:

@@ -23,7 +23,10 @@ def rows(stream: io.BufferedReader, file: TweetFile) -> Iterator[Row | Reject | 
     items = _lines(stream) if _one_a_line(stream) else values(stream)
     for line, item in items:
         if type(item) is dict:
-            yield from tweets.rows(item, line)
+            if (row := tweets.plain(item, line)) is not None:
+                yield row
+            else:
+                yield from tweets.rows(item, line)
         elif isinstance(item, Reject):
             yield item
         else:
