@@ -33,10 +33,10 @@ class _Shape(NamedTuple):
     nested: bool  # more than plain values under the usual names
     page: bool  # a list of tweets and what belongs to them
     account: bool  # a user, not a tweet
+    single: tuple[str | None, ...] | None  # the keys of a plain object, where no field has more than one
     retweet: _Tests  # the keys that tell, each with its test
     reply: _Tests
     quote: _Tests
-    single: tuple[str | None, ...] | None  # the keys of a plain object, where no field has more than one
 
 
 class Tweets:
@@ -90,9 +90,8 @@ class Tweets:
                 [(name, flag(kind, name)) for name in getattr(columns, kind)] for kind in ("retweet", "reply", "quote")
             ]
             nested = not NESTED.isdisjoint(keys)
-            shape = _Shape(
-                columns, nested, page, account, *tests, None if nested or page or account else _single(columns)
-            )
+            single = None if nested or page or account else _single(columns)
+            shape = _Shape(columns, nested, page, account, single, *tests)
             if len(self._shapes) < _SHAPES:
                 self._shapes[keys] = shape
         return shape
