@@ -25,7 +25,9 @@ from pipeline.tweets.record import Profile
 OLD_COLUMNS = {"tweetid", "inreplytostatusid", "timestamp", "text", "retweetedstatusid", "expandedurls"}
 START = r"\ufeff?\s*(window\.YTD|Grailbird\.data)\.[^=\n]*="  # of a part: the assignment to a variable
 _NOTES = 64 * 2**20  # characters of long posts that are held at most
-_START = 100  # characters by which a long post is known again
+_CUT = re.compile(r"…?\s*(https://t\.co/\w*)?\s*$")  # what a text that was cut short ends in
+_LONG = 200  # characters that a text has at least, even where it was cut short
+_START = 100  # characters by which notes are found
 
 
 def owner_of(file: TweetFile) -> str | None:
@@ -71,7 +73,7 @@ class Notes:
 
     def __init__(self, file: TweetFile):
         self._by_id: dict[str, str] = {}
-        self._by_start: dict[str, str] = {}
+        self._by_start: dict[str, list[str]] = {}
         path = beside(file.path, "note-tweet.js")
         if file.filesystem.get_file_info(path).type != fs.FileType.File:
             return
@@ -83,14 +85,17 @@ class Notes:
                 if isinstance(text, str) and held < _NOTES:
                     held += len(text)
                     self._by_id[str(_inside(note, "noteTweetId"))] = text
-                    self._by_start[text[:_START]] = text
+                    self._by_start.setdefault(text[:_START], []).append(text)
 
     def whole(self, id: Any, text: Any) -> Any:
         """The whole text of the tweet `id`, of which `text` is what tweets.js has."""
         if not self._by_id or not isinstance(text, str):
             return text
-        note = self._by_id.get(str(id)) or self._by_start.get(unescape(text)[:_START])
-        return note if note and len(note) > _START else text
+        if (note := self._by_id.get(str(id))) is not None:
+            return note
+        start = _CUT.sub("", unescape(text))
+        notes = self._by_start.get(start[:_START], ())
+        return next((note for note in notes if len(start) >= _LONG and note.startswith(start)), text)
 
 
 def _inside(value: Any, key: str) -> Any:

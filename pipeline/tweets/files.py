@@ -55,10 +55,10 @@ class TweetFile:
 
 def find(sources: list[TweetSource]) -> list[TweetFile]:
     """The files behind the sources, each once, in a fixed order; a source without files is one with a problem."""
-    found: dict[str, TweetFile] = {}
+    found: dict[tuple[str, str], TweetFile] = {}
     for source in sources:
         for file in _files(source):
-            found.setdefault(file.path, file)
+            found.setdefault((file.filesystem.type_name, file.path), file)
     return sorted(found.values(), key=lambda file: file.path)
 
 

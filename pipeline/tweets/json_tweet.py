@@ -154,9 +154,8 @@ class Tweets:
         """Whether it is a retweet, a reply, a quote, by the format's own flags; None where it has none."""
         flags = [_said(item, tests) for tests in (shape.retweet, shape.reply, shape.quote)]
         references = item.get("referenced_tweets")
-        kinds = (
-            {one.get("type") for one in references if isinstance(one, dict)} if isinstance(references, list) else set()
-        )
+        listed = references if isinstance(references, list) else []
+        kinds = [one.get("type") for one in listed if isinstance(one, dict)]
         referred = [kind in kinds for kind in ("retweeted", "replied_to", "quoted")]
         if item.get("retweeted_status") is not None:
             referred[0] = True

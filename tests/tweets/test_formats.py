@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow
 import pytest
-from samples import FORMATS, LONG, SHARED, TEA, USER, V2, WHEN, export_files, folder, lines, put, table, ytd
+from samples import FORMATS, LONG, SHARED, TEA, USER, V2, WHEN, export_files, folder, lines, put, table, ytd, zipped
 
 from pipeline.clean import clean
 from pipeline.settings import TweetSource
@@ -93,6 +93,17 @@ def test_a_long_post_of_an_export_is_whole(tmp_path, id, start):
     assert first.text == LONG
 
 
+def test_a_note_is_not_given_to_a_tweet_that_only_begins_like_it(tmp_path):
+    other = LONG[:150] + "And then it was day. " * 6
+    files = export_files()
+    tweets = [{"full_text": LONG[:150]}, {"full_text": other}, {"full_text": f"{LONG[:275]}… https://t.co/abc"}]
+    files["data/tweets.js"] = ytd("tweets", [{"tweet": tweet} for tweet in tweets])
+    notes = [{"noteTweetId": "998", "core": {"text": other * 2}}, {"noteTweetId": "999", "core": {"text": LONG}}]
+    files["data/note-tweet.js"] = ytd("note_tweet", [{"noteTweet": note} for note in notes])
+    texts = [item.text for item in found(folder(tmp_path / "export", files)) if isinstance(item, Record)]
+    assert {LONG[:150], LONG} < set(texts)
+
+
 @pytest.mark.parametrize("fields", [{"extended_tweet": {"full_text": LONG}}, {"note_tweet": {"text": LONG}}])
 def test_a_long_post_of_the_api_is_whole(tmp_path, fields):
     path = put(tmp_path / "wren.jsonl", lines([{"id": "1", "text": "cut", **fields}]))
@@ -144,6 +155,14 @@ def test_a_named_users_table_that_is_none_is_said(tmp_path, table):
     [reject] = found(path, users=str(tmp_path / "who.csv"))
     assert reject.line == 0
     assert "who.csv is no table of accounts: " in reject.reason
+
+
+def test_in_a_zip_the_users_table_is_looked_for_beside_the_tweets(tmp_path):
+    tweets = lines([{"text": "a", "user": {"id": 7}}])
+    for place in ("", "in/"):
+        files = {f"{place}all.jsonl": tweets, f"{place}users.csv": "id,screen_name,name\n7,Wren,Jenny Wren\n"}
+        items = found(put(tmp_path / "all.zip", zipped(files)))
+        assert [item.handle for item in items if isinstance(item, Record)] == ["wren"]
 
 
 def test_columns_can_be_named_in_the_fleet_file(tmp_path):
