@@ -197,7 +197,7 @@ def test_an_object_store_is_read_as_a_disk_is(s3, tmp_path):
         "mine.zip": zipped(export_files()),
     }
     for name, content in contents.items():
-        with filesystem.open_output_stream(f"{root}/{name}") as file:
+        with filesystem.open_output_stream(f"{root}/{name}", compression=None) as file:
             file.write(content)
     for entry, handles in {
         "birds": ["robin", "wren"],
