@@ -85,9 +85,15 @@ def build(bots: Bots) -> FastAPI:
         parameters = asked.parameters.seeded() if asked.parameters.details or asked.stream else asked.parameters
         details = asked.stream or parameters.details
         parts = _told(request, bot, bots.say(bot, asked.inputs, parameters, pieces=details))
+
+        def signature(said: str) -> str:  # with it, the page draws a picture of what was said
+            return sign(bots.signing_key(bot), bot, asked.inputs, said)
+
         if not asked.stream:
-            return JSONResponse(tgi.whole(asked, parameters.seed, await _collected(parts)))
-        stream = tgi.Stream(asked, parameters.seed, lambda said: sign(bots.signing_key(bot), bot, asked.inputs, said))
+            answer = await _collected(parts)
+            signatures = ",".join(signature(choice["text"]) for choice in answer["choices"])
+            return JSONResponse(tgi.whole(asked, parameters.seed, answer), headers={"X-Signature": signatures})
+        stream = tgi.Stream(asked, parameters.seed, signature)
 
         async def events() -> AsyncIterator[dict[str, Any]]:
             async for part in parts:

@@ -51,7 +51,7 @@ class Guard:
             allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
-            expose_headers=["X-Request-Id", "Retry-After"],
+            expose_headers=["X-Request-Id", "Retry-After", "X-Signature"],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
