@@ -93,17 +93,18 @@ def matrix(rows: Sequence[str], columns: Sequence[str], shares: Sequence[Sequenc
     """Shares from 0 to 1 as shaded cells; `what` joins a row's and a column's name in the hover."""
     if not rows or not columns:
         return Markup("")
-    left, top = _margin(rows), _margin(columns, 0.55)
+    left = _margin(rows)
     size = min(34.0, (WIDTH - left - _RIGHT) / len(columns))
+    angle, top = (50, _margin(columns, 0.75)) if size >= 24 else (90, _margin(columns))
+    letters = f'style="font-size:{min(11.0, size):.1f}px"'
     parts: list[str] = []
     for j, column in enumerate(columns):
         x = left + size * (j + 0.5) + 4
-        parts.append(f'<text class="tilted" x="{x:.1f}" y="{top - 6}" '
-                     f'transform="rotate(-50 {x:.1f} {top - 6})">{escape(column)}</text>')  # fmt: skip
+        turn = f'transform="rotate(-{angle} {x:.1f} {top - 6:.1f})"'
+        parts.append(f'<text class="tilted" {letters} x="{x:.1f}" y="{top - 6:.1f}" {turn}>{escape(column)}</text>')
     for i, row in enumerate(rows):
         y = top + size * i
-        if size >= 9:
-            parts.append(f'<text class="name" x="{left - 8}" y="{y + size / 2 + 4:.1f}">{escape(row)}</text>')
+        parts.append(f'<text class="name" {letters} x="{left - 8}" y="{y + size / 2 + 4:.1f}">{escape(row)}</text>')
         for j, share in enumerate(shares[i]):
             x = left + size * j
             parts.append(
