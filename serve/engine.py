@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from serve.copies import Copies
 from serve.kv import KVCache, Span
 from serve.network import LOOK_BACK, ROWS, load_network
 from serve.request import Choice, Logprob, Piece, Request
@@ -30,6 +31,7 @@ from serve.text import Text, Vocabulary
 MAX_TOKENS = 160  # in all, prompt included, unless asked otherwise: the original's
 MIN_TOKENS = 10
 _LONGEST = 2048  # positions that a sequence has at most
+_REDRAWS = 20  # of a token that would complete a copy
 _PROMPTS = 512  # prompt tokens read between two steps, so that long prompts do not hold up the others
 
 
@@ -56,7 +58,7 @@ class _Sequence:
 class Engine:
     """A model folder, ready to answer. Not thread-safe: one thread adds requests and steps."""
 
-    def __init__(self, folder: Path, max_batch: int = 32, int8: bool = False):
+    def __init__(self, folder: Path, max_batch: int = 32, int8: bool = False, no_copies: bool = False):
         cuda = torch.cuda.is_available()
         self.device = torch.device("cuda" if cuda else "cpu")
         self.vocabulary = Vocabulary.of(folder)
@@ -64,6 +66,7 @@ class Engine:
         self.network = load_network(folder, self.device, torch.bfloat16 if cuda else torch.float32, int8)
         self.capacity = min(self.network.positions or _LONGEST, _LONGEST)
         self.max_batch = max_batch
+        self.copies = Copies.of(folder) if no_copies else None
         # On a GPU other numbers of rows may mean other kernels, whose results differ in the last bits; there a
         # step always has all rows, which costs it little, and prompts are read one by one.
         self._rows, self._together = (max_batch, 1) if cuda else (ROWS, max_batch)
@@ -200,6 +203,8 @@ class Engine:
             logits[early, self.separator] = -torch.inf
         draws = [float(sequence.rng.random()) for sequence in sequences]
         tokens = sample(logits, [sequence.request.parameters for sequence in sequences], draws)
+        if self.copies:
+            tokens = [self._original(*each) for each in zip(sequences, logits, draws, tokens, strict=True)]
         finished = []
         for i, (row, sequence, token) in enumerate(zip(rows, sequences, tokens, strict=True)):
             reason = self._say(sequence, token, told.get(i))
@@ -207,6 +212,18 @@ class Engine:
                 finished.append((row, reason))
         for row, reason in sorted(finished, reverse=True):
             self._finish(row, reason)
+
+    def _original(self, sequence: _Sequence, logits: Tensor, draw: float, token: int) -> int:
+        """The token, or the next one drawn that does not make the text a copy; changes logits [vocabulary]."""
+        assert self.copies
+        for _ in range(_REDRAWS):
+            ended = token == self.separator
+            text = self.vocabulary.decode(sequence.prompt[1:] + sequence.ids + ([] if ended else [token]))
+            if not self.copies.forbids(text, ended or text.endswith("\n")):
+                break
+            logits[token] = -torch.inf
+            [token] = sample(logits[None], [sequence.request.parameters], [draw])
+        return token
 
     def _say(self, sequence: _Sequence, token: int, logprobs: Tensor | None) -> str | None:
         """Takes a token into a sequence and passes it on; the reason to finish, if it does."""
