@@ -57,12 +57,12 @@ class Evaluation(threading.Thread):
     def add(self, bot: Bot) -> None:
         """A bot whose model is in the store; the first one starts the pool."""
         published = bot.status == "unchanged"
-        folder, metrics = (bot.folder, "metrics.json") if published else (bot.trained_folder, "training.json")
+        folder, file = (bot.folder, "metrics.json") if published else (bot.trained_folder, "training.json")
         self.bots[bot.name] = bot
         if self.feed is None:
             self.feed = pool.feed()
             self.start()
-        place = {"folder": folder, "metrics": metrics, "published": published}
+        place = {"folder": folder, "file": file, "published": published}
         self.feed.put.remote(facts(self.job, bot) | place | {"group": self.voices.of(bot.handles)})
 
     def run(self) -> None:
@@ -204,7 +204,7 @@ class Evaluator(pool.Worker):
 
     def _save(self, task: dict[str, Any], measured: dict[str, Any]) -> None:
         """Into what the lane wrote; a published bot's card tells of it, too."""
-        name = f"{task['folder']}/{task['metrics']}"
+        name = f"{task['folder']}/{task['file']}"
         content = read_json(self.store, name)
         metrics = (content if task["published"] else content.get("metrics", {})) | measured
         content = metrics if task["published"] else content | {"metrics": metrics}
