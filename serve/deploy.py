@@ -58,8 +58,8 @@ def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = T
     digests = {keys.digest(key): fleet.serve.requests_per_minute for key in allowed}
     wishes = {"keys": digests, "origins": fleet.serve.cors_origins}
     follow = {"settings": settings, "chosen": fleet.chosen} if whole and fleet.serve.endpoint != "dedicated" else None
-    _ask_registry("put", fleet.fleet, fleet.storage, {bot: wanted[bot] for bot in names}, wishes, follow)
-    _wait_until_ready(fleet, versions)
+    revision = _ask_registry("put", fleet.fleet, fleet.storage, {bot: wanted[bot] for bot in names}, wishes, follow)
+    _wait_until_ready(fleet, versions, revision)
     _delete_unused(fleet.fleet, versions)
     address = f"http://{fleet.serve.host}:{fleet.serve.port}"
     return {"address": address, "deployed": names, "unchanged": sorted(set(versions) - set(names))}
@@ -132,17 +132,19 @@ def _start(fleet: Fleet) -> None:
         )
 
 
-def _wait_until_ready(fleet: Fleet, versions: dict[str, str]) -> None:
-    """Until HTTP answers and the gateway says that every bot is ready in its version; asking wakes no replica."""
+def _wait_until_ready(fleet: Fleet, versions: dict[str, str], revision: int) -> None:
+    """Until HTTP answers and the gateway, at this revision, says that every bot is ready; asking wakes no replica."""
     host = "127.0.0.1" if fleet.serve.host in ("0.0.0.0", "::") else fleet.serve.host
     handle = serve.get_app_handle(APP)
     deadline = time.monotonic() + _READY_SECONDS
     listening, waiting = False, dict(versions)
-    while not listening or waiting:
+    known = -1
+    while not listening or waiting or known < revision:
         listening = listening or _answers(f"http://{host}:{fleet.serve.port}/health")
-        said = handle.says.remote(list(waiting)).result(timeout_s=_READY_SECONDS)
-        waiting = {bot: version for bot, version in waiting.items() if said.get(bot) != version}
-        if not listening or waiting:
+        known, said = handle.says.remote(list(waiting)).result(timeout_s=_READY_SECONDS)
+        if known >= revision:
+            waiting = {bot: version for bot, version in waiting.items() if said.get(bot) != version}
+        if not listening or waiting or known < revision:
             if time.monotonic() > deadline:
                 what = sorted(waiting)[0] if waiting else "HTTP"
                 raise UserError(f"{what} was not ready after {_READY_SECONDS} seconds; see Serve's logs")

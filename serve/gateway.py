@@ -90,9 +90,9 @@ class Gateway:
     def _learn(self, table: dict[str, dict[str, Any]]) -> None:
         self.table, self.sorted = table, sorted(table)
 
-    async def says(self, bots: list[str]) -> dict[str, str]:
-        """The version of each of these bots that this gateway serves."""
-        return {bot: self.table[bot]["version"] for bot in bots if bot in self.table}
+    async def says(self, bots: list[str]) -> tuple[int, dict[str, str]]:
+        """The revision of the table this gateway knows, and the version of each of these bots in it."""
+        return self.revision, {bot: self.table[bot]["version"] for bot in bots if bot in self.table}
 
     def names(self) -> list[str]:
         return self.sorted

@@ -66,8 +66,8 @@ class Registry:
 
     async def put(
         self, fleet: str, storage: str, bots: dict[str, Record], gateway: Record, follow: Record | None
-    ) -> None:
-        """Adds these bots to a fleet, or changes them: {name: {"version", "settings"}}.
+    ) -> int:
+        """Adds these bots to a fleet, or changes them: {name: {"version", "settings"}}; returns the table's revision.
 
         `gateway` is what the fleet wants of the gateway: {"keys": {digest: requests a minute or None}, "origins"}.
         `follow` says that what is published in the fleet's storage is served without being put here: {"settings",
@@ -82,6 +82,7 @@ class Registry:
             record = {"storage": storage, "bots": record["bots"] | bots, "gateway": gateway, "follow": follow}
             await asyncio.to_thread(records.keep, fleet, record)
             await self._take(fleet, record)
+            return self.revision
 
     async def remove(self, fleet: str, only: list[str] | None = None) -> list[str]:
         """Takes these bots of a fleet, or all of them, from the table; returns which were there."""
