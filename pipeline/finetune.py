@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 Tokens = np.ndarray  # int32 [n]
+_IGNORED = -100  # the label of a position that predicts nothing
+_EVALUATED_BLOCKS = 4  # in a batch of the held-out loss
 
 
 def packed(people: list[list[Tokens]], separator: int, block_size: int, epochs: int, seed: int) -> np.ndarray:
@@ -82,20 +85,31 @@ def resolve_precision(precision: str) -> str:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def resolve_zero_stage(stage: str | int, parameters: int) -> int:
-    """ "auto" is ZeRO 0, the fastest, where weights, gradients and AdamW's state fit; else 3, which shards all."""
+def resolve_zero_stage(stage: str | int, parameters: int, share: float = 1.0) -> int:
+    """ "auto" is ZeRO 0, the fastest, where weights, gradients and AdamW's state fit into this share of a GPU; else
+    3, which shards all."""
     if stage != "auto":
         return int(stage)
     if not torch.cuda.is_available():
         return 0
     needed = 16 * parameters  # bytes: fp32 weights, gradients and two moments
-    return 0 if needed < 0.6 * torch.cuda.get_device_properties(0).total_memory else 3
+    return 0 if needed < 0.6 * min(share, 1) * torch.cuda.get_device_properties(0).total_memory else 3
+
+
+def claim_device(share: float) -> None:
+    """Tells DeepSpeed which GPU is this process's, and holds it to its share of the memory."""
+    if torch.cuda.is_available():
+        os.environ["LOCAL_RANK"] = str(torch.cuda.current_device())  # DeepSpeed takes it for the device's number
+        if share < 1:
+            torch.cuda.set_per_process_memory_fraction(share)
 
 
 def next_token_loss(network: torch.nn.Module, blocks: torch.Tensor) -> torch.Tensor:
     """The mean next-token loss in nats over the [batch, block - 1] predictions of blocks [batch, block]."""
-    logits = network(input_ids=blocks, use_cache=False).logits[:, :-1]
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), blocks[:, 1:].flatten())
+    logits = network(input_ids=blocks, use_cache=False).logits
+    # the last token has nothing to predict: leaving it out by its label spares copies of the logits
+    labels = torch.nn.functional.pad(blocks[:, 1:], (0, 1), value=_IGNORED)
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=_IGNORED)
 
 
 @torch.no_grad()
@@ -105,15 +119,22 @@ def stream_loss(
     """The mean of `loss` in nats per predicted token over a stream of tokens, int64 [n].
 
     The stream is cut into blocks that share their border token, so each token but the first is predicted
-    once; the last block is a partial one.
+    once; the last block is a partial one. Whole blocks go in batches.
     """
-    total, count = 0.0, 0
-    for start in range(0, len(stream) - 1, block_size - 1):
-        block = torch.from_numpy(stream[start : start + block_size])[None].to(device)
-        predicted = block.shape[1] - 1
-        total += float(loss(block)) * predicted
+    total, count = torch.zeros((), device=device), 0
+    whole = max(0, (len(stream) - 1) // (block_size - 1))
+    starts = np.arange(whole) * (block_size - 1)
+    batches = [stream[start[:, None] + np.arange(block_size)] for start in _chunks(starts, _EVALUATED_BLOCKS)]
+    rest = stream[whole * (block_size - 1) :][None]
+    for blocks in [*batches, rest] if rest.shape[1] > 1 else batches:
+        predicted = blocks.shape[0] * (blocks.shape[1] - 1)
+        total += loss(torch.from_numpy(blocks).to(device)) * predicted
         count += predicted
-    return total / max(1, count)
+    return float(total) / max(1, count)
+
+
+def _chunks(values: np.ndarray, size: int) -> list[np.ndarray]:
+    return [values[i : i + size] for i in range(0, len(values), size)]
 
 
 class Trainer:
@@ -130,13 +151,20 @@ class Trainer:
         zero_stage: int = 0,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
     ):
         deepspeed = _deepspeed()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.bf16 = precision == "bf16"
         self.base = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        self.workers = torch.distributed.get_world_size()
+        self.workers, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
         self.zero_stage = zero_stage
+        self.vocabulary: int = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        if compile:
+            torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
+            model.compile(dynamic=False)
         optimizer = torch.optim.AdamW(model.parameters(), betas=betas, weight_decay=weight_decay, fused=True)
         config: dict[str, Any] = {
             "train_micro_batch_size_per_gpu": 1,  # DeepSpeed wants one; the batches say their own size
@@ -145,10 +173,13 @@ class Trainer:
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
             "steps_per_print": 10**9,
+            "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
         }
         self.engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=config, dist_init_required=False
         )
+        if self.workers == 1 and zero_stage == 0:
+            self.engine.enable_backward_allreduce = False  # with nobody to share with it copies all gradients twice
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -157,33 +188,50 @@ class Trainer:
 
     def reset(self, seed: int, state: dict[str, torch.Tensor] | None = None) -> None:
         """Back to the base (or to `state`) in place: weights, optimizer, step counts and random numbers."""
-        with self._gathered():
-            self.engine.module.load_state_dict(state or self.base)
-        if hasattr(self.engine.optimizer, "refresh_fp32_params"):
-            self.engine.optimizer.refresh_fp32_params()
+        self._load(state or self.base)
         self.optimizer.state.clear()
         self.engine.zero_grad()
         self.engine.global_steps = self.engine.micro_steps = self.engine.global_samples = 0
+        self.engine.skipped_steps = 0
         torch.manual_seed(seed)
 
-    def step(self, blocks: torch.Tensor, learning_rate: float) -> torch.Tensor:
-        """One optimizer step on this worker's blocks, int64 [batch, block]; the mean loss, still on the device."""
+    def _load(self, state: dict[str, torch.Tensor]) -> None:
+        with self._gathered():
+            self.engine.module.load_state_dict(state)
+        if hasattr(self.engine.optimizer, "refresh_fp32_params"):
+            self.engine.optimizer.refresh_fp32_params()
+
+    def recover(self) -> None:
+        """After an error: frees what the failed step left. Raises where the device no longer works at all."""
+        self.engine.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+
+    def step(self, blocks: torch.Tensor, learning_rate: float, parts: int = 1) -> torch.Tensor:
+        """One optimizer step on this worker's blocks, int64 [batch, block]; the mean loss, still on the device.
+
+        `parts`: into how many micro-batches the blocks go, one after another; fewer fit into less memory.
+        """
         for group in self.engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self.engine.train()
-        loss = self._loss(blocks.to(self.device, non_blocking=True))
-        self.engine.backward(loss)
-        self.engine.step()
-        return loss.detach()
-
-    def _loss(self, blocks: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            return next_token_loss(self.engine, blocks)
+        parts = min(parts, len(blocks))
+        self.engine.set_train_batch_size(parts * self.workers)
+        losses = []
+        for micro_batch in blocks.to(self.device, non_blocking=True).tensor_split(parts):
+            loss = next_token_loss(self.engine, micro_batch)
+            # DeepSpeed divides by the number of parts, which are not all of one size
+            self.engine.backward(loss * (parts * len(micro_batch) / len(blocks)))
+            self.engine.step()
+            losses.append(loss.detach() * (len(micro_batch) / len(blocks)))
+        return torch.stack(losses).sum()
 
     def loss(self, stream: np.ndarray, block_size: int) -> float:
         """The mean loss in nats per predicted token over a stream of tokens; see `stream_loss`."""
         self.engine.eval()
-        return stream_loss(self._loss, stream, block_size, self.device)
+        with torch.compiler.set_stance("force_eager"):  # its shapes would each be compiled anew
+            return stream_loss(partial(next_token_loss, self.engine), stream, block_size, self.device)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The weights as they are now, whole on every worker; valid until the next step."""
@@ -192,26 +240,44 @@ class Trainer:
             return {k: v.detach().clone() for k, v in state.items()} if self.zero_stage == 3 else state
 
     def save(self, folder: Path, step: int) -> None:
-        """Weights, AdamW's moments and the step as safetensors in `folder` (ZeRO 0: every worker holds all)."""
-        names = [name for name, _ in self.engine.module.named_parameters()]
-        moments = {}
-        for name, parameter in zip(names, self.engine.module.parameters(), strict=True):
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                moments[f"{name}:{key}"] = value.detach().clone()
-        weights = {name: tensor.detach().clone() for name, tensor in self.engine.module.state_dict().items()}
-        save_file(weights, folder / "weights.safetensors")
-        save_file(moments | {"step": torch.tensor(step)}, folder / "optimizer.safetensors")
+        """Leaves in `folder` what `restore` needs, as safetensors: the weights, written by worker 0, and each
+        worker's part of AdamW's moments, its random numbers' state and the step."""
+        weights = {name: tensor.detach().clone() for name, tensor in self.state().items()}
+        if self.rank == 0:
+            save_file(weights, folder / "weights.safetensors")
+        own = {"step": torch.tensor(step), "random": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            own["random_cuda"] = torch.cuda.get_rng_state()
+        for i, parameter in enumerate(self._optimized()):
+            own[f"{i}:weights"] = parameter.detach().clone()
+            own |= {f"{i}:{key}": value.clone() for key, value in self.optimizer.state.get(parameter, {}).items()}
+        save_file(own, folder / f"optimizer-{self.rank}.safetensors")
 
     def restore(self, folder: Path) -> int:
-        """Takes up what `save` left; returns the step."""
-        self.engine.module.load_state_dict(load_file(folder / "weights.safetensors"))
-        moments = load_file(folder / "optimizer.safetensors")
-        step = int(moments.pop("step"))
-        parameters = dict(self.engine.module.named_parameters())
-        for name, value in moments.items():
-            parameter, _, key = name.rpartition(":")
-            self.optimizer.state[parameters[parameter]][key] = value
+        """Takes up what `save` left; returns the step. (Without ZeRO every worker's part is the same.)"""
+        self._load(load_file(folder / "weights.safetensors"))
+        part = folder / f"optimizer-{self.rank}.safetensors"
+        own = load_file(part if part.exists() else folder / "optimizer-0.safetensors")
+        step = int(own.pop("step"))
+        torch.set_rng_state(own.pop("random"))
+        if "random_cuda" in own:
+            torch.cuda.set_rng_state(own.pop("random_cuda"))
+        optimized = self._optimized()
+        for name, value in own.items():
+            number, _, key = name.partition(":")
+            parameter = optimized[int(number)]
+            if key == "weights":
+                parameter.data.copy_(value)
+            else:
+                self.optimizer.state[parameter][key] = value.to(parameter.device)
         return step
+
+    def _optimized(self) -> list[torch.Tensor]:
+        """The tensors that AdamW updates on this worker: the model's own, or under ZeRO its part of them in fp32."""
+        for parts in ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups"):
+            if hasattr(self.engine.optimizer, parts):
+                return list(getattr(self.engine.optimizer, parts))
+        return list(self.engine.module.parameters())
 
     def _gathered(self) -> Any:
         """Under ZeRO 3 each worker holds a part of each weight: bring them together, write back changes."""
@@ -221,16 +287,36 @@ class Trainer:
 
 @dataclass
 class Log:
-    """What a training gave: the loss of each step (nats per token, mean over the workers' blocks)."""
+    """What a training gave so far: the loss of each step (nats per token, mean over the workers' blocks)."""
 
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     tokens: int = 0  # trained on, over all workers
     seconds: float = 0.0
+    fresh: list[torch.Tensor] = field(default_factory=list)  # this worker's losses, still on the device
+
+    def settle(self, workers: int) -> None:
+        """Brings the fresh losses in, over all workers. Raises Diverged where one is no longer a number."""
+        if not self.fresh:
+            return
+        mean = torch.stack(self.fresh)
+        if workers > 1:
+            torch.distributed.all_reduce(mean)
+            mean /= workers
+        self.losses += mean.tolist()
+        self.fresh.clear()
+        for step, loss in enumerate(self.losses, start=1):
+            if not math.isfinite(loss):
+                raise Diverged(f"the loss was {loss} at step {step}")
 
 
 class Diverged(Exception):
     """The loss became infinite or not a number."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a smaller batch might help: a device's memory ran out, or the machine's."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def train(
@@ -238,43 +324,45 @@ def train(
     blocks: np.ndarray,
     batch_size: int,
     learning_rate: float,
-    rank: int = 0,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    *,
+    parts: int = 1,
+    log: Log | None = None,
+    on_step: Callable[[Log], None] = lambda log: None,
 ) -> Log:
     """Trains on blocks, int64 [n, block], in order: each step takes `batch_size` of them on each worker.
 
-    The last step is filled up from the front, so that every worker has its share of every step. Raises
-    Diverged when the loss is no longer a number.
+    The last step is filled up from the front, so that every worker has its share of every step. `parts`: see
+    `Trainer.step`. `log`: of the steps that a restored trainer has behind it. Raises Diverged when the loss is no
+    longer a number.
     """
-    started = time.perf_counter()
+    log = log or Log()
+    started = time.perf_counter() - log.seconds
     per_step = batch_size * trainer.workers
     steps = math.ceil(len(blocks) / per_step)
-    order = np.resize(np.arange(len(blocks)), (steps, trainer.workers, batch_size))[:, rank]
-    losses: list[torch.Tensor] = []
-    log = Log(tokens=steps * per_step * blocks.shape[1])
-    for step in range(steps):
+    order = np.resize(np.arange(len(blocks)), (steps, trainer.workers, batch_size))[:, trainer.rank]
+    for step in range(len(log.rates), steps):
         rate = cosine(step, steps, learning_rate)
-        losses.append(trainer.step(torch.from_numpy(blocks[order[step]]), rate))
+        log.fresh.append(trainer.step(torch.from_numpy(blocks[order[step]]), rate, parts))
         log.rates.append(rate)
-        on_step(step + 1, steps)
-    mean = torch.stack(losses)
-    if trainer.workers > 1:
-        torch.distributed.all_reduce(mean)
-        mean /= trainer.workers
-    log.losses = mean.tolist()
+        log.tokens += per_step * blocks.shape[1]
+        log.seconds = time.perf_counter() - started
+        on_step(log)
+    log.settle(trainer.workers)
     log.seconds = time.perf_counter() - started
-    if not all(map(math.isfinite, log.losses)):
-        step = next(i for i, loss in enumerate(log.losses) if not math.isfinite(loss))
-        raise Diverged(f"the loss was {log.losses[step]} at step {step + 1} of {steps}")
     return log
 
 
 def single_process_group() -> None:
-    """A process group of this process alone, for running a Trainer outside Ray Train."""
-    if not torch.distributed.is_initialized():
-        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed insists; Ray Train sets it for its workers
-        store = torch.distributed.HashStore()
-        torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    """A process group of this process alone, in place of whatever group it was in."""
+    if torch.distributed.is_initialized():
+        if torch.distributed.get_world_size() == 1:
+            return
+        torch.distributed.destroy_process_group()
+    # DeepSpeed asks the environment as well
+    os.environ |= {"RANK": "0", "WORLD_SIZE": "1"}
+    os.environ["LOCAL_RANK"] = str(torch.cuda.current_device()) if torch.cuda.is_available() else "0"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
 
 
 def _deepspeed() -> Any:

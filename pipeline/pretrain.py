@@ -244,10 +244,8 @@ def _joined(batch: pa.Table) -> np.ndarray:
 def _checkpoint(trainer: finetune.Trainer, step: int, metrics: dict[str, float], rank: int) -> None:
     """Reports rank 0's weights, optimizer state and step; a barrier for all workers."""
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = None
-        if rank == 0:
-            trainer.save(Path(folder), step)
-            checkpoint = ray.train.Checkpoint.from_directory(folder)
+        trainer.save(Path(folder), step)
+        checkpoint = ray.train.Checkpoint.from_directory(folder) if rank == 0 else None
         ray.train.report(metrics, checkpoint=checkpoint)
 
 

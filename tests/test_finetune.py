@@ -1,8 +1,13 @@
 """One bot's training without Ray: packing, the schedule, DeepSpeed reset in place, golden losses."""
 
+import json
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipeline import finetune
 from pipeline.model import load_model
@@ -61,11 +66,24 @@ def test_the_rate_falls_along_a_cosine_from_the_peak_to_zero():
     assert [finetune.cosine(step, 100, 1.0, warmup=4) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_the_twentieth_bot_of_a_lane_equals_the_same_bot_trained_alone(base, trainer):
+def everything(trainer: finetune.Trainer, folder: Path) -> dict[str, torch.Tensor]:
+    """Weights, AdamW's moments and step counts, random numbers' state and the engine's own counts."""
+    trainer.save(folder, step=0)
+    engine = trainer.engine
+    counts = [engine.global_steps, engine.micro_steps, engine.global_samples, engine.skipped_steps]
+    saved = load_file(folder / "weights.safetensors") | load_file(folder / "optimizer-0.safetensors")
+    return saved | {"counts": torch.tensor(counts)}
+
+
+def test_the_twentieth_bot_of_a_lane_equals_the_same_bot_trained_alone(base, trainer, tmp_path):
     for seed in range(19):
         trained(trainer, seed=100 + seed, rate=1e-2)
-    twentieth = trained(trainer, seed=7)
-    alone = trained(finetune.Trainer(load_model(base)), seed=7)
+    trained(trainer, seed=7)
+    twentieth = everything(trainer, tmp_path)
+    fresh = finetune.Trainer(load_model(base))
+    trained(fresh, seed=7)
+    alone = everything(fresh, tmp_path)
+    assert "0:exp_avg_sq" in alone and "0:step" in alone and set(alone) == set(twentieth)
     assert all(torch.equal(twentieth[name], alone[name]) for name in alone)
 
 
@@ -96,6 +114,28 @@ def test_the_loop_equals_a_bare_pytorch_loop(base, trainer):
     assert ours == pytest.approx(bare, abs=1e-5)
 
 
+def test_a_batch_in_parts_gives_the_losses_of_the_whole_batch(trainer):
+    """What a lane does when memory runs out: smaller micro-batches, the same effective batch."""
+    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
+    logs = []
+    for parts in (1, 2, 3):
+        trainer.reset(seed=0)
+        logs.append(finetune.train(trainer, blocks, 3, 1e-3, parts=parts).losses)
+    assert logs[1] == pytest.approx(logs[0], abs=1e-5) and logs[2] == pytest.approx(logs[0], abs=1e-5)
+    assert len(logs[0]) == 4
+
+
+def test_bf16_computes_in_bf16_and_keeps_the_weights_in_fp32(base):
+    trainer = finetune.Trainer(load_model(base), precision="bf16", gradient_checkpointing=True)
+    seen: set[torch.dtype] = set()
+    trainer.engine.module.lm_head.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    trainer.reset(seed=0)
+    log = finetune.train(trainer, finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 1, 1e-3)
+    assert seen == {torch.bfloat16}
+    assert {tensor.dtype for tensor in trainer.state().values()} == {torch.float32}
+    assert log.losses[-1] == pytest.approx(6.086, abs=0.02)
+
+
 def test_the_last_step_is_filled_up_so_that_every_worker_has_its_share(trainer):
     blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 1, seed=0)
     trainer.reset(seed=0)
@@ -110,7 +150,7 @@ def test_held_out_loss_counts_each_token_once_whatever_the_block(trainer):
     seen = []
 
     def count(block: torch.Tensor) -> torch.Tensor:
-        seen.append(block[0, 1:].tolist())
+        seen.extend(row[1:].tolist() for row in block)
         return torch.tensor(0.0)
 
     finetune.stream_loss(count, stream, 64, torch.device("cpu"))
@@ -123,6 +163,49 @@ def test_a_loss_that_is_no_number_is_an_error_and_the_next_bot_is_fine(trainer):
         trained(trainer, seed=8, rate=float("inf"))
     again = trained(trainer, seed=7)
     assert all(torch.equal(good[name], again[name]) for name in good)
+
+
+def test_two_workers_equal_one_with_twice_the_batch_at_every_zero_stage(base, trainer, tmp_path):
+    """Real processes, ZeRO 0 to 3; after another bot and after a checkpoint the bits are the same."""
+    trainer.reset(seed=0)
+    alone = finetune.train(trainer, finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 2, 1e-3).losses
+    torch.multiprocessing.spawn(two_workers, (str(base), str(tmp_path)), nprocs=2)
+    for stage in range(4):
+        first, after_another, resumed = json.loads((tmp_path / f"stage-{stage}.json").read_text())
+        assert first == pytest.approx(alone, abs=1e-4)
+        assert after_another == first and resumed == first[2:]
+
+
+def two_workers(rank: int, base: str, folder: str) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    store = torch.distributed.FileStore(f"{folder}/store", 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
+    other = finetune.packed([tweets(8)], SEPARATOR, 64, 1, seed=0)
+    for stage in range(4):
+        trainer = finetune.Trainer(load_model(Path(base)), zero_stage=stage)
+        saved = Path(folder, f"checkpoint-{stage}")
+        saved.mkdir(exist_ok=True)
+
+        def save(log: finetune.Log, trainer: finetune.Trainer = trainer, saved: Path = saved) -> None:
+            if len(log.rates) == 2:
+                trainer.save(saved, step=2)
+
+        trainer.reset(seed=0)
+        first = finetune.train(trainer, blocks, 1, 1e-3, on_step=save).losses
+        trainer.reset(seed=0)
+        finetune.train(trainer, other, 1, 1e-2)
+        trainer.reset(seed=0)
+        after_another = finetune.train(trainer, blocks, 1, 1e-3).losses
+        trainer.reset(seed=0)
+        torch.distributed.barrier()
+        assert trainer.restore(saved) == 2
+        behind = finetune.Log(rates=[0.0, 0.0])
+        resumed = finetune.train(trainer, blocks, 1, 1e-3, log=behind).losses
+        if rank == 0:
+            Path(folder, f"stage-{stage}.json").write_text(json.dumps([first, after_another, resumed]))
+    torch.distributed.destroy_process_group()
 
 
 def test_a_checkpoint_continues_as_if_nothing_had_happened(tmp_path, trainer):
