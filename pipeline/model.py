@@ -143,10 +143,9 @@ def positions(config: dict[str, Any]) -> int | None:
     return config.get("n_positions") or config.get("max_position_embeddings")
 
 
-def weight_bytes(state: "dict[str, torch.Tensor]", dtype: str) -> bytes:
-    """A state dict as safetensors, floating-point weights in `dtype`; tied weights are stored once."""
+def snapshot(state: "dict[str, torch.Tensor]", dtype: str) -> "dict[str, torch.Tensor]":
+    """A copy of a state dict, floating-point weights in `dtype`; of tied weights one."""
     import torch
-    from safetensors.torch import save
 
     seen: set[int] = set()
     kept = {}
@@ -155,9 +154,21 @@ def weight_bytes(state: "dict[str, torch.Tensor]", dtype: str) -> bytes:
         if tensor.data_ptr() in seen:
             continue
         seen.add(tensor.data_ptr())
-        tensor = tensor.detach().to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor.detach()
-        kept[name] = tensor.cpu().contiguous()
-    return save(kept, metadata={"format": "pt"})
+        to = getattr(torch, dtype) if tensor.is_floating_point() else tensor.dtype
+        kept[name] = tensor.detach().to(to, copy=True)
+    return kept
+
+
+def weight_bytes(state: "dict[str, torch.Tensor]", dtype: str) -> bytes:
+    """A state dict as safetensors, floating-point weights in `dtype`; tied weights are stored once."""
+    return saved(snapshot(state, dtype))
+
+
+def saved(weights: "dict[str, torch.Tensor]") -> bytes:
+    """Weights as safetensors."""
+    from safetensors.torch import save
+
+    return save({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, metadata={"format": "pt"})
 
 
 def bot_files(base: dict[str, bytes], weights: bytes, separator: int) -> dict[str, bytes]:

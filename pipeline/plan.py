@@ -19,7 +19,7 @@ from pipeline import model
 from pipeline.clean import MIN_CHARS, WARN_CHARS
 from pipeline.errors import UsageError, UserError
 from pipeline.fleet import Fleet, explain
-from pipeline.names import is_bot_name
+from pipeline.names import bot_name, is_bot_name
 from pipeline.prepare import Person, Prepared
 from pipeline.settings import Train
 from pipeline.store import Store
@@ -55,6 +55,7 @@ class Bot:
     version: str | None = None
     status: Status = "prepared"
     reason: str | None = None
+    log: str = ""  # its tail, where the bot failed
     warning: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -168,8 +169,9 @@ def _bot(job: Job, name: str, prepared: Prepared, gone: frozenset[str]) -> Bot:
 
 def version(job: Job, people: list[Person]) -> str:
     """The version of a bot of these people: 12 hex digits."""
-    settings = job.train.model_dump(include=SHAPING)
-    made_of = [[person.digest for person in people], job.base_hash, settings, job.fleet.publish.dtype, RECIPE]
+    settings = job.train.of(bot_name([person.handle for person in people]), sum(person.tokens for person in people))
+    shaping = settings.model_dump(include=SHAPING)
+    made_of = [[person.digest for person in people], job.base_hash, shaping, job.fleet.publish.dtype, RECIPE]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 
 

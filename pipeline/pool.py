@@ -72,8 +72,9 @@ class Feed:
 
 
 def feed() -> Any:
-    """A Feed actor, on no core of its own."""
-    return ray.remote(cast(Any, Feed)).options(num_cpus=0).remote()
+    """A Feed actor, on no core of its own, on this node: another one may go away."""
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    return ray.remote(cast(Any, Feed)).options(num_cpus=0, label_selector=here).remote()
 
 
 def each(worker: type[Worker], job: Job, tasks: Any, *, beside: bool = False, **extra: Any) -> Iterator[dict[str, Any]]:

@@ -34,7 +34,7 @@ def _row(bot: Bot) -> dict[str, Any]:
         "tweets": bot.stats["tweets"],
         "metrics": bot.metrics,
         "seconds": bot.seconds,
-    }
+    } | ({"log": bot.log} if bot.log else {})
 
 
 _VERSION = re.compile(r"[0-9a-f]{12}")

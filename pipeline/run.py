@@ -3,6 +3,8 @@
 report = run(fleet, ["prepare", "train", "evaluate", "publish"], progress)
 """
 
+import importlib
+import threading
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -72,6 +74,9 @@ def _train_and_evaluate(
     there = [bot for bot in bots if bot.status in ("trained", "unchanged")]
     anew, wanted = steps == ["evaluate"], {"evaluate", "publish"} & set(steps)
     due = [bot for bot in there if anew or evaluate.missing(bot)] if wanted else []
+    if waiting:
+        # it takes seconds, in which Ray can start; whoever imports it next waits for the end of it
+        threading.Thread(target=importlib.import_module, args=("pipeline.train",)).start()
     if waiting or due:
         ensure()
     with closing(evaluate.Evaluation(job, prepared.people, beside=bool(waiting))) as evaluation:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipeline.names import handle_of
+from pipeline.names import bot_name, handle_of
 
 
 class Section(BaseModel):
@@ -60,6 +60,48 @@ class Filters(Section):
     mentions: str | None = None  # what each mention in a kept tweet becomes, such as "@user"; "" takes them out
 
 
+class Override(Section):
+    """Settings of `train` for some bots only: for those named, or those with so much to train on."""
+
+    bots: list[str | list[str]] | None = None  # as in the fleet's `bots`: an inner list is a blend
+    min_tokens: int | None = Field(None, ge=1)  # of an epoch
+    epochs: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    batch_size: int | None = Field(None, ge=1)
+    workers_per_bot: int | None = Field(None, ge=1)
+    gpus_per_worker: float | None = Field(None, gt=0)
+    zero_stage: Literal["auto", 0, 1, 2, 3] | None = None
+    precision: Literal["auto", "fp32", "bf16"] | None = None
+    gradient_checkpointing: bool | None = None
+    compile: bool | None = None
+    seed: int | None = Field(None, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _for_whom(self) -> "Override":
+        if self.bots is None and self.min_tokens is None:
+            raise ValueError("say for whom: bots: [nasa], or min_tokens: 1_000_000")
+        if not self.settings:
+            raise ValueError("it sets nothing; give it a setting such as workers_per_bot: 2")
+        return self
+
+    @field_validator("bots")
+    @classmethod
+    def _names(cls, value: list[str | list[str]] | None) -> list[str | list[str]] | None:
+        for handle in [one for entry in value or [] for one in ([entry] if isinstance(entry, str) else entry)]:
+            if handle_of(handle) is None:
+                raise ValueError(f"{handle!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
+        names = [[entry] if isinstance(entry, str) else entry for entry in value or []]
+        return value and [bot_name([handle_of(one) or one for one in entry]) for entry in names]
+
+    def applies(self, bot: str, tokens: int) -> bool:
+        """Whether these settings are for a bot of this name with so many tokens to train on."""
+        return (self.bots is None or bot in self.bots) and (self.min_tokens is None or tokens >= self.min_tokens)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"bots", "min_tokens"}, exclude_none=True)
+
+
 class Train(Section):
     """The recipe (the original huggingtweets'; a base model can carry defaults of its own) and the lanes."""
 
@@ -75,6 +117,18 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
     seed: int = Field(0, ge=0, lt=2**32)
     retries: int = Field(1, ge=0)  # more tries for a bot that failed
+    checkpoint_minutes: float = Field(5.0, gt=0)  # a bot that takes longer goes on from its last checkpoint
+    gradient_checkpointing: bool = False  # less memory, a third more arithmetic
+    compile: bool = False  # torch.compile: a minute at a lane's start for faster steps after it
+    overrides: list[Override] = []  # the later one wins
+
+    def of(self, bot: str, tokens: int) -> "Train":
+        """The settings of one bot with so many tokens to train on."""
+        update: dict[str, Any] = {}
+        for override in self.overrides:
+            if override.applies(bot, tokens):
+                update |= override.settings
+        return self.model_copy(update=update | {"overrides": []})
 
 
 class Serve(Section):

@@ -1,363 +1,296 @@
-"""Ray Train around finetune.py: lanes, each one long-lived worker group that trains bot after bot.
+"""Ray Train around finetune.py: lanes, worker groups that live long and train bot after bot.
 
     train(job, bots, progress)          # bots' statuses and metrics are set; models are in the store
 
-A lane is one TorchTrainer: it starts its process(es), loads the base and sets up DeepSpeed once, then takes
-bots from a shared queue, largest first, resets the weights in place, trains, measures the held-out loss and
-hands the model over to a thread that writes it. A bot that fails is tried again, in another lane where
-there is one, then reported; the lane goes on. What is finished is in the store: a rerun takes up the rest.
+The driver's side. Bots wait in one queue, largest first (queue.py). A *run* is one TorchTrainer: it holds the
+lanes of a node, each a worker that is a group of its own (lane.py), or one lane of several workers, across
+nodes where needed. Runs start wherever there is room while bots wait: on every node at the beginning, on a node
+that joins, again after a death. What is finished is in the store: a rerun takes up the rest.
 """
 
-import json
+import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import count
 from typing import Any, cast
 
-import numpy as np
 import ray
 import ray.train
+from ray._private.state import available_resources_per_node
+from ray.autoscaler.sdk import request_resources
 from ray.train.torch import TorchTrainer
 
-from pipeline import finetune, model, provenance
-from pipeline.errors import UserError, one_line
-from pipeline.measures.held_out import summary
+from pipeline import lane
+from pipeline.errors import one_line
 from pipeline.plan import Bot, Job
-from pipeline.prepare import load_tweets
 from pipeline.progress import Progress
+from pipeline.queue import Failure, QueueActor, Task
 from pipeline.settings import Train
-from pipeline.store import Store
 
-_STARTS = 4  # a lane that starts this often without finishing a bot gives up
 _POLL = 0.3  # seconds
-_PROGRESS_STEPS = 5
-
-
-@dataclass
-class Task:
-    """One bot's training, as the queue hands it out."""
-
-    bot: str
-    handles: list[str]
-    folder: str  # in the store: where the model goes
-    version: str
-    tokens: int
-    digests: dict[str, str] = field(default_factory=dict)  # of each person's tweets
-    failures: int = 0
-    lane: str = ""  # that has it
-    avoid: str | None = None  # the lane it failed in
-
-
-class Queue:
-    """The bots still to train; a Ray actor that lanes ask for work and the driver for news."""
-
-    def __init__(self, tasks: list[Task], retries: int):
-        self.waiting = sorted(tasks, key=lambda task: (-task.tokens, task.bot))
-        self.retries = retries
-        self.running: dict[str, Task] = {}  # by bot; a lane may have one in training and one being written
-        self.done: dict[str, dict[str, Any]] = {}
-        self.failed: dict[str, str] = {}
-        self.tokens: dict[str, float] = {}  # trained so far, by bot
-        self.starts: dict[str, int] = {}  # of each lane, since it last finished a bot
-
-    def enter(self, lane: str) -> bool:
-        """A lane says that it starts (again); False tells it to give up."""
-        self.leave(lane)
-        self.starts[lane] = self.starts.get(lane, 0) + 1
-        return self.starts[lane] <= _STARTS
-
-    def leave(self, lane: str) -> None:
-        """A lane is gone, or starts anew: what it had counts as failed."""
-        for task in [task for task in self.running.values() if task.lane == lane]:
-            self.fail(lane, task.bot, "the worker that trained it died")
-
-    def give_up(self, reason: str) -> None:
-        """No lane can train any of the bots that wait."""
-        self.failed |= {task.bot: reason for task in self.waiting}
-        self.waiting = []
-
-    def take(self, lane: str) -> Task | str | None:
-        """The next bot for a lane, "wait" where one may still come back, or None at the end."""
-        for task in self.waiting:
-            if task.avoid != lane:
-                self.waiting.remove(task)
-                self.running[task.bot], task.lane = task, lane
-                return task
-        for task in self.waiting:  # all failed in this lane: others get a moment to take them first
-            task.avoid = None
-        return "wait" if self.waiting or self.running else None
-
-    def finish(self, lane: str, bot: str, result: dict[str, Any]) -> None:
-        self.running.pop(bot, None)
-        self.starts[lane] = 0
-        self.done[bot] = result
-
-    def fail(self, lane: str, bot: str, reason: str) -> None:
-        """Counts a failure; the bot waits for another try, or is reported."""
-        task = self.running.pop(bot)
-        task.failures, task.avoid = task.failures + 1, lane
-        self.tokens.pop(bot, None)
-        if task.failures > self.retries:
-            self.failed[bot] = reason
-        else:
-            self.waiting.append(task)
-
-    def step(self, bot: str, tokens: float) -> None:
-        self.tokens[bot] = tokens
-
-    def news(self) -> dict[str, Any]:
-        return {
-            "done": self.done,
-            "failed": self.failed,
-            "tokens": sum(self.tokens.values()),
-        }
-
-
-@dataclass(frozen=True)
-class LaneConfig:
-    """What a lane gets, whole: nothing in it assumes a shared disk."""
-
-    lane: str
-    queue: Any
-    base: Any  # object reference to the base model's files
-    store: Store
-    settings: Train
-    dtype: str
-    base_model: dict[str, str]  # its name and its content's hash
+_LANES_PER_RUN = 8  # a death ends the run: what its other lanes had in hand is trained again
+_STARTS = 10  # runs in a row that end early without a bot being finished before the bots are given up
+_PATIENCE = 3.0  # seconds for what an earlier step took to come free, before fewer lanes are started
+_NODE = "ray.io/node-id"
+# Ray Train's: news of a worker's end within half a second, and no process that waits for notice of preemption
+_RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
 def train(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot], None] = lambda bot: None) -> None:
     """Trains the bots and sets their status, metrics and seconds; `done` hears of each whose model is in the store."""
     if not bots:
         return
-    tasks, by_name = [_task(bot) for bot in bots], {bot.name: bot for bot in bots}
-    queue: Any = ray.remote(cast(Any, Queue)).options(num_cpus=0, max_concurrency=1).remote(tasks, job.train.retries)
-    base, about = ray.put(job.base), {"name": job.fleet.base_model, "hash": job.base_hash}
+    for name, value in _RAY_TRAIN.items():
+        os.environ.setdefault(name, value)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        lanes = [
-            _Lane(LaneConfig(f"lane-{i}", queue, base, job.store, job.train, job.fleet.publish.dtype, about), scratch)
-            for i in range(_lane_count(job.train, len(bots)))
-        ]
-        progress.start("train", len(bots), f"{len(bots)} bots in {len(lanes)} lanes")
-        for lane in lanes:
-            lane.start()
-        seen: set[str] = set()
+        driver = _Driver(job, bots, progress, done, scratch)
+        try:
+            driver.run()
+        finally:
+            driver.end()
+
+
+@dataclass
+class Pace:
+    """Tokens per second, over the last while."""
+
+    seconds: float = 60.0
+    seen: list[tuple[float, float]] = field(default_factory=list)  # (time, tokens)
+
+    def at(self, now: float, tokens: float) -> float:
+        """The pace now that so many tokens are trained in all."""
+        self.seen = [(then, before) for then, before in self.seen if now - then < self.seconds and before <= tokens]
+        self.seen.append((now, tokens))
+        then, before = self.seen[0]
+        return (tokens - before) / (now - then) if now > then else 0.0
+
+
+class _Driver:
+    """Starts runs where there is room, hears what lanes did, tells the user."""
+
+    def __init__(self, job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot], None], scratch: str):
+        self.job, self.progress, self.done, self.scratch = job, progress, done, scratch
+        self.bots = {bot.name: bot for bot in bots}
+        self.left = dict(self.bots)
+        begun = set(job.store.list("work/checkpoints"))
+        tasks = [_task(job, bot, bot.name in begun) for bot in bots]
+        self.settings = {task.kind: task.settings for task in tasks}
+        self.total = sum(task.work for task in tasks)
+        self.queue: Any = (
+            ray.remote(cast(Any, QueueActor))
+            .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, label_selector=here())
+            .remote(tasks, job.train.retries, job.store)
+        )
+        self.base = ray.put(job.base)
+        self.runs: list[_Run] = []
+        self.numbers = count()
+        self.born, self.heard, self.fruitless, self.error = 0.0, 0, 0, ""
+        self.pace = Pace()
+        self.begun = time.monotonic()
+        self.asked = 0  # lanes, of the cluster's autoscaler
+
+    def run(self) -> None:
+        self.progress.start("train", len(self.bots), f"{len(self.bots)} bots")
         while True:
-            alive = any(lane.is_alive() for lane in lanes)
-            news: dict[str, Any] = ray.get(queue.news.remote())
-            for name in [*news["done"], *news["failed"]]:
-                if name not in seen:
-                    seen.add(name)
-                    progress.advance(_told(name, news))
-                    if name in news["done"]:
-                        done(by_name[name])
-            progress.note(f"{news['tokens'] / 1000:,.0f}k tokens")
-            if not alive:
+            news: dict[str, Any] = ray.get(self.queue.news.remote(self.born, self.heard))
+            self._hear(news)
+            self._bury()
+            if not self.left or (not news["waiting"] and not news["running"] and not self.runs):
                 break
+            self._start_runs(news)
+            self._tell(news)
             time.sleep(_POLL)
-    _settle(bots, news, next((lane.error for lane in lanes if lane.error), None))
+        for name, bot in self.left.items():
+            bot.status, bot.reason = "failed", self.error or f"the queue lost {name}"
+
+    def end(self) -> None:
+        if self.asked:
+            request_resources(bundles=[])
+        for run in self.runs:
+            run.join(timeout=30)
+        ray.kill(self.queue)
+
+    def _hear(self, news: dict[str, Any]) -> None:
+        if news["born"] != self.born:
+            self.born, self.heard = news["born"], 0
+        self.heard += len(news["done"])
+        for name, result in news["done"]:
+            if bot := self.left.pop(name, None):
+                bot.status, bot.metrics = "trained", result["metrics"]
+                bot.seconds |= {"train": result["seconds"], "handover": result.get("handover", 0.0)}
+                held_out = bot.metrics["held_out"]
+                self.progress.advance(f"{name}: held-out loss {held_out['base_loss']:.2f} → {held_out['loss']:.2f}")
+                self.fruitless = 0
+                self.done(bot)
+        for name, failure in news["failed"].items():
+            if bot := self.left.pop(name, None):
+                self._fail(bot, failure)
+
+    def _fail(self, bot: Bot, failure: Failure) -> None:
+        bot.status, bot.reason, bot.log = "failed", failure.reason, failure.log
+        self.progress.advance(f"{bot.name} failed: {failure.reason}")
+
+    def _bury(self) -> None:
+        """Takes leave of runs that ended or lost their node; such as end early, time after time, end the training."""
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        for run in [run for run in self.runs if not run.is_alive() or (run.node and run.node not in alive)]:
+            self.runs.remove(run)  # Ray Train gives a run on a lost node up by itself, later
+            ray.get(self.queue.leave.remote(run.name, run.died, run.error))
+            if run.error and self.left and not run.found_no_room:
+                self.fruitless += 1
+                self.error = run.reason
+                if self.fruitless >= _STARTS:
+                    ray.get(self.queue.give_up.remote(run.kind, f"its lanes end early: {run.reason}"))
+                    self.fruitless = 0
+
+    def _start_runs(self, news: dict[str, Any]) -> None:
+        """Fills the cluster with lanes, as many as there are bots, those for the largest bots first."""
+        # what a run takes is seen once its lanes are at work
+        starting = {run.node for run in self.runs if run.name not in news["entered"]}
+        if None in starting:
+            return
+        limit = self.job.train.lanes
+        most = len(self.left) if limit == "auto" else limit - sum(run.lanes for run in self.runs)
+        room = {node: free for node, free in _room().items() if node not in starting}
+        waited = time.monotonic() - self.begun
+        if not self.runs and waited < _PATIENCE and room != _room(whole=True):
+            return
+        for kind, waiting in news["waiting"].items():
+            settings = self.settings[kind]
+            for lanes, node in _places(settings, room, min(waiting, most)):
+                most -= lanes
+                self._start(kind, lanes, node)
+        if not self.runs and not self.asked and waited > 2 * _PATIENCE:
+            self._ask_for_room(news)
+
+    def _start(self, kind: str, lanes: int, node: str | None) -> None:
+        settings = self.settings[kind]
+        name, base_model = f"run-{next(self.numbers)}", {"name": self.job.fleet.base_model, "hash": self.job.base_hash}
+        config = lane.LaneConfig(
+            name, self.queue, self.base, self.job.store, settings, kind, self.job.fleet.publish.dtype, base_model
+        )
+        run = _Run(config, lanes, node, self.scratch)
+        self.runs.append(run)
+        run.start()
+
+    def _ask_for_room(self, news: dict[str, Any]) -> None:
+        """Tells an autoscaling cluster how many lanes would be welcome; another cluster does not mind."""
+        limit = self.job.train.lanes
+        self.asked = 1 if limit == "auto" else min(limit, len(self.left))
+        settings = self.settings[next(iter(news["waiting"]))]
+        request_resources(bundles=[_worker_resources(settings)] * (self.asked * settings.workers_per_bot))
+        self.progress.say("train: waiting for free cores or GPUs")
+
+    def _tell(self, news: dict[str, Any]) -> None:
+        lanes = sum(run.lanes for run in self.runs if run.name in news["entered"])
+        rate = self.pace.at(time.monotonic(), news["trained"])
+        self.progress.note(told(lanes, len(self.left), len(news["failed"]), rate, news["left"]))
 
 
-def _task(bot: Bot) -> Task:
+def _task(job: Job, bot: Bot, begun: bool) -> Task:
     digests = {person.handle: person.digest for person in bot.people}
-    return Task(bot.name, bot.handles, bot.trained_folder, bot.version or "", bot.tokens, digests)
+    settings = job.train.of(bot.name, bot.tokens)
+    return Task(bot.name, bot.handles, bot.trained_folder, bot.version or "", bot.tokens, settings, digests, begun)
 
 
-def _told(name: str, news: dict[str, Any]) -> str:
-    if name in news["failed"]:
-        return f"{name} failed: {news['failed'][name]}"
-    held_out = news["done"][name]["metrics"]["held_out"]
-    return f"{name}: held-out loss {held_out['base_loss']:.2f} → {held_out['loss']:.2f}"
+def told(lanes: int, left: int, failed: int, rate: float, tokens_left: float) -> str:
+    """How far the fleet is: "2 lanes, 5 bots left, 3,120 tokens/s, 1:20 to go, 1 failed"."""
+    parts = [f"{lanes} lanes", f"{left:,} bots left", f"{rate:,.0f} tokens/s"]
+    if rate:
+        parts.append(f"{_clock(tokens_left / rate)} to go")
+    if failed:
+        parts.append(f"{failed} failed")
+    return ", ".join(parts)
 
 
-def _settle(bots: list[Bot], news: dict[str, Any], lane_error: str | None) -> None:
-    for bot in bots:
-        if bot.name in news["done"]:
-            bot.status, bot.metrics = "trained", news["done"][bot.name]["metrics"]
-            bot.seconds["train"] = news["done"][bot.name]["seconds"]
-        else:
-            bot.status = "failed"
-            bot.reason = news["failed"].get(bot.name) or lane_error or "no lane was left to train it"
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def _lane_count(settings: Train, bots: int) -> int:
-    """As many lanes as the free cores or GPUs hold worker groups, at least one, never more than bots."""
-    if settings.lanes != "auto":
-        return min(settings.lanes, bots)
-    total, free = ray.cluster_resources(), ray.available_resources()
-    workers = settings.workers_per_bot
-    if total.get("GPU", 0) >= 1:
-        lanes = int(total["GPU"] / (settings.gpus_per_worker * workers))
-    else:
-        lanes = int(free.get("CPU", 0) / workers)
-    return max(1, min(lanes, bots))
+def here() -> dict[str, str]:
+    """For an actor on the driver's node, which it lives and dies with."""
+    return {_NODE: ray.get_runtime_context().get_node_id()}
 
 
-class _Lane(threading.Thread):
-    """A lane as the driver sees it: a thread that waits for its TorchTrainer."""
+def _room(whole: bool = False) -> dict[str, dict[str, float]]:
+    """What cores and GPUs are free on each node that is alive; `whole`: what there is, free or not."""
+    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    amounts = nodes if whole else available_resources_per_node()
+    return {node: {name: amounts.get(node, {}).get(name, 0.0) for name in ("CPU", "GPU")} for node in nodes}
 
-    def __init__(self, config: LaneConfig, scratch: str):
-        super().__init__(daemon=True, name=config.lane)
-        self.config, self.scratch = config, scratch
-        self.error: str | None = None
+
+def _worker_resources(settings: Train) -> dict[str, float]:
+    gpu = ray.cluster_resources().get("GPU", 0) >= 1
+    return {"CPU": 1.0} | ({"GPU": settings.gpus_per_worker} if gpu else {})
+
+
+def _places(settings: Train, room: dict[str, dict[str, float]], most: int) -> Iterator[tuple[int, str | None]]:
+    """Where to start runs of up to `most` lanes in all: (lanes, node), no node for a lane that may span nodes.
+
+    What they take is taken out of `room`.
+    """
+    each, workers = _worker_resources(settings), settings.workers_per_bot
+    fit = {node: min(int(free.get(name, 0) / amount) for name, amount in each.items()) for node, free in room.items()}
+    if workers == 1:
+        for node, slots in sorted(fit.items(), key=lambda item: -item[1]):
+            while (lanes := min(slots, most, _LANES_PER_RUN)) > 0:
+                slots, most = slots - lanes, most - lanes
+                _occupy(room[node], each, lanes)
+                yield lanes, node
+        return
+    for _ in range(min(most, sum(fit.values()) // workers)):
+        needed = workers
+        for node, slots in sorted(fit.items(), key=lambda item: -item[1]):
+            taken = min(slots, needed)
+            fit[node], needed = slots - taken, needed - taken
+            _occupy(room[node], each, taken)
+        yield 1, None
+
+
+def _occupy(free: dict[str, float], each: dict[str, float], workers: int) -> None:
+    for name, amount in each.items():
+        free[name] = free.get(name, 0) - amount * workers
+
+
+class _Run(threading.Thread):
+    """A run as the driver sees it: a thread that waits for its TorchTrainer."""
+
+    def __init__(self, config: lane.LaneConfig, lanes: int, node: str | None, scratch: str):
+        super().__init__(daemon=True, name=config.run)
+        self.config, self.lanes, self.node, self.scratch, self.kind = config, lanes, node, scratch, config.kind
+        self.error = self.reason = ""
+        self.died: set[str] = set()  # lanes whose workers ended in an error of their own
+        self.found_no_room = False  # somebody else was there first
 
     def run(self) -> None:
         try:
             self._trainer().fit()
         except Exception as error:
-            self.error = one_line(error)
-        ray.get(self.config.queue.leave.remote(self.config.lane))
+            failures = getattr(error, "worker_failures", {})
+            self.died = {f"{self.name}/{rank // self.config.settings.workers_per_bot}" for rank in failures}
+            self.error, self.reason = str(error), one_line(next(iter(failures.values()), error))
+            self.found_no_room = "WorkerGroupStartupTimeoutError" in self.error
 
     def _trainer(self) -> TorchTrainer:
-        settings = self.config.settings
-        gpu = ray.cluster_resources().get("GPU", 0) >= 1
-        each = {"CPU": 1.0} | ({"GPU": settings.gpus_per_worker} if gpu else {})
+        each = _worker_resources(self.config.settings)
         return TorchTrainer(
-            lane_worker,
+            lane.work,
             train_loop_config={"config": self.config},
-            scaling_config=ray.train.ScalingConfig(
-                num_workers=settings.workers_per_bot, use_gpu=gpu, resources_per_worker=each
+            scaling_config=cast(Any, ray.train.ScalingConfig)(
+                num_workers=self.lanes * self.config.settings.workers_per_bot,
+                use_gpu="GPU" in each,
+                resources_per_worker=each,
+                label_selector={_NODE: self.node} if self.node else None,
             ),
             run_config=ray.train.RunConfig(
-                name=self.config.lane,
+                name=self.name,
                 storage_path=self.scratch,
-                # the queue counts: a lane that no longer gets anything done is told to end
-                failure_config=ray.train.FailureConfig(max_failures=-1),
+                # the driver decides whether and where to start again
+                failure_config=cast(Any, ray.train.FailureConfig)(max_failures=0, controller_failure_limit=0),
             ),
         )
-
-
-def lane_worker(loop: dict[str, Any]) -> None:
-    """One worker of a lane, from its start to the end of the queue."""
-    config: LaneConfig = loop["config"]
-    rank = ray.train.get_context().get_world_rank()
-    if not _from_rank_0(lambda: ray.get(config.queue.enter.remote(config.lane)), rank):
-        return
-    try:
-        trainer, separator = _set_up(config)
-    except UserError as error:  # the same would happen at every start
-        if rank == 0:
-            ray.get(config.queue.give_up.remote(one_line(error)))
-        return
-    with ThreadPoolExecutor(1) as writer:
-        written: Future[None] | None = None
-        while True:
-            task = _from_rank_0(lambda: ray.get(config.queue.take.remote(config.lane)), rank)
-            if task is None:
-                break
-            if task == "wait":
-                time.sleep(_POLL)
-                continue
-            if written:
-                written.result()  # one model waits to be written at most
-            written = _train_task(config, trainer, separator, task, rank, writer)
-        if written:
-            written.result()
-
-
-def _set_up(config: LaneConfig) -> tuple[finetune.Trainer, int]:
-    """The base model under DeepSpeed, and the separator's token. Raises UserError where the base does not load."""
-    with tempfile.TemporaryDirectory() as folder:
-        network, tokenizer = model.load(model.write_files(ray.get(config.base), Path(folder)))
-    stage = finetune.resolve_zero_stage(config.settings.zero_stage, network.num_parameters())
-    precision = finetune.resolve_precision(config.settings.precision)
-    trainer = finetune.Trainer(network, precision=precision, zero_stage=stage)
-    return trainer, model.separator_id(tokenizer)
-
-
-def _from_rank_0(ask: Any, rank: int) -> Any:
-    """What rank 0 is told, told to all workers of the lane."""
-    import torch
-
-    box = [ask() if rank == 0 else None]
-    if torch.distributed.get_world_size() > 1:
-        torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]
-
-
-def _train_task(
-    config: LaneConfig,
-    trainer: finetune.Trainer,
-    separator: int,
-    task: Task,
-    rank: int,
-    writer: ThreadPoolExecutor,
-) -> "Future[None] | None":
-    """Trains one bot; rank 0 hands it to the writer. Whatever goes wrong is that bot's failure alone."""
-    settings = config.settings
-    try:
-        people, held_out = _load(config, task, separator)
-        blocks = finetune.packed(people, separator, settings.block_size, settings.epochs, settings.seed)
-        result = _train_bot(config, trainer, task, blocks, held_out, rank)
-    except Exception as error:
-        if trainer.workers > 1 and not isinstance(error, finetune.Diverged | _BadData):
-            raise  # the other workers are in the middle of a step: only a new start brings them together
-        if rank == 0:
-            ray.get(config.queue.fail.remote(config.lane, task.bot, one_line(error)))
-        return None
-    weights = trainer.state()
-    if rank != 0:
-        return None
-    return writer.submit(_write, config, task, model.weight_bytes(weights, config.dtype), result)
-
-
-class _BadData(Exception):
-    """A bot's tweets cannot be read: every worker of the lane finds the same."""
-
-
-def _load(config: LaneConfig, task: Task, separator: int) -> tuple[list[list[np.ndarray]], np.ndarray]:
-    """Each person's training tweets, and one stream of what is held out."""
-    try:
-        people, held = zip(*(load_tweets(config.store, handle) for handle in task.handles), strict=True)
-    except Exception as error:
-        raise _BadData(f"its prepared tweets cannot be read: {one_line(error)}") from error
-    return list(people), finetune.joined([tweet for one in held for tweet in one], separator)
-
-
-def _train_bot(
-    config: LaneConfig,
-    trainer: finetune.Trainer,
-    task: Task,
-    blocks: np.ndarray,
-    held_out: np.ndarray,
-    rank: int,
-) -> dict[str, Any]:
-    settings, started = config.settings, time.perf_counter()
-    trainer.reset(settings.seed)
-    base_loss = trainer.loss(held_out, settings.block_size)
-
-    def on_step(step: int, steps: int) -> None:
-        if rank == 0 and (step % _PROGRESS_STEPS == 0 or step == steps):
-            config.queue.step.remote(task.bot, step / steps * blocks.size)
-
-    log = finetune.train(trainer, blocks, settings.batch_size, settings.learning_rate, rank, on_step)
-    loss = trainer.loss(held_out, settings.block_size)
-    last_epoch = log.losses[-max(1, len(log.losses) // settings.epochs) :]
-    training = {
-        "loss": float(np.mean(last_epoch)),
-        "steps": len(log.losses),
-        "tokens": log.tokens,
-        "seconds": round(log.seconds, 3),
-    }
-    return {
-        "metrics": {"held_out": summary(loss, base_loss, len(held_out) - 1), "train": training},
-        "losses": log.losses,
-        "rates": log.rates,
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-
-
-def _write(config: LaneConfig, task: Task, weights: bytes, result: dict[str, Any]) -> None:
-    """Beside training: the model and how it came to be into the store, the news to the queue."""
-    try:
-        training = {key: result[key] for key in ("metrics", "seconds")}
-        made = provenance.record(config.base_model, task.digests, config.settings, result["losses"], result["rates"])
-        files = {model.WEIGHTS: weights, provenance.FILE: made, "training.json": json.dumps(training).encode()}
-        config.store.write_folder(task.folder, files)
-        ray.get(config.queue.finish.remote(config.lane, task.bot, training))
-    except Exception as error:
-        ray.get(config.queue.fail.remote(config.lane, task.bot, f"its model cannot be written: {one_line(error)}"))
