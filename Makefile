@@ -1,11 +1,12 @@
 # Everything a fresh machine needs is set up on first use, in .venv, from requirements.lock.
 #   make demo    tweets to talking bots, ARGS=--once exits when they have spoken
 #   make test    the tests        make check   linter, formatter, types
+#   make test-faults   kill -9 to everything, on a cluster of several nodes
 PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test fuzz check bench bench-engine base-model lock clean
+.PHONY: demo test fuzz test-faults check bench bench-engine base-model lock clean
 
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
@@ -13,9 +14,7 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/pytest $(ARGS)
 
-# The readers of tweets against 10,000 odd and broken files of each format.
-fuzz: .venv/ready
-	$(BIN)/pytest tests/tweets/test_fuzz.py --hypothesis-profile fuzz $(ARGS)
+.PHONY: demo test fuzz test-faults check bench bench-engine base-model lock clean
 
 check: .venv/ready
 	$(BIN)/ruff check .
@@ -23,7 +22,7 @@ check: .venv/ready
 	$(BIN)/mypy
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/finetune.py $(ARGS)
+	$(BIN)/python benchmarks/fleet.py $(ARGS)
 
 bench-engine: .venv/ready
 	$(BIN)/python benchmarks/engine.py $(ARGS)
