@@ -12,11 +12,11 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from pipeline import model
+from pipeline.filters import ROWS
 from pipeline.plan import SHAPING, Bot, Job
 from pipeline.track import lineage
 
 PROMPT = "My dream is"  # the original's; what cards and pictures show
-COUNTS = {"downloaded": "Tweets downloaded", "retweets": "Retweets", "short": "Short tweets", "kept": "Tweets kept"}
 _MARKUP = re.compile(r"[\\`*_{}\[\]()<>#+!|~&]")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -65,10 +65,8 @@ def _known_as(facts: dict[str, Any]) -> str:
 
 
 def rows(tweets: dict[str, dict[str, int]]) -> dict[str, str]:
-    """The rows of the table of counts, {key: title}: the original's, with further filters before what is kept."""
-    extra = [key for counts in tweets.values() for key in counts if key not in COUNTS]
-    filters = {key: key.replace("_", " ").capitalize() for key in dict.fromkeys(extra)}
-    return {key: title for key, title in COUNTS.items() if key != "kept"} | filters | {"kept": COUNTS["kept"]}
+    """The rows of the table of counts, {key: title}: the original's, and those of the filters that were on."""
+    return {row: title for row, title in ROWS.items() if any(row in counts for counts in tweets.values())}
 
 
 def data(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:

@@ -70,7 +70,7 @@ def test_a_blend_has_a_column_for_each_person_and_a_filter_a_row(job):
     assert "AI CYBORG" in text and "@billnye and @nasa" in text
     assert "| Data | @billnye | @nasa |" in text and "| Tweets kept | 2427 | 2427 |" in text
     assert list(rows({"nasa": COUNTS | {"near_duplicates": 40}}))[-2:] == ["near_duplicates", "kept"]
-    assert "| Near duplicates | 40 | 40 |" in text
+    assert "| Near-copies | 40 | 40 |" in text
 
 
 def test_it_tells_how_good_the_bot_is_and_how_it_was_made(job):
