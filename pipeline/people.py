@@ -11,7 +11,7 @@ the same tweets come out the same whatever their files are called, and those hel
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import kernels
@@ -31,6 +31,7 @@ from pipeline.tokens import Encoder
 from pipeline.tweets import SCHEMA
 
 VERDICTS = ["reject", "profile", *ROWS]  # a chunk holds their places in this list
+_TWEET = VERDICTS.index("downloaded")  # from here on they are about tweets
 KEPT = VERDICTS.index("kept")
 CHUNK = pa.schema(
     [
@@ -100,24 +101,27 @@ def _tokens(texts: pl.Series, kept: pl.Series, encoder: Encoder | None) -> pa.Li
     return pa.ListArray.from_arrays(pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32()), ids)
 
 
-def finished(tweets: pa.Table, store: Store, holdout: float, filters: Filters) -> Iterator[Person]:
-    """The people of all these chunks (CHUNK's columns, any order), their kept tweets written to the store.
+def finished(
+    chunks: pa.Table, store: Store, holdout: float, filters: Filters, without: Set[str] = frozenset()
+) -> Iterator[Person]:
+    """The people of all these chunks (CHUNK's columns, any order) but some, their kept tweets written to the store.
 
-    Memory beyond the table that comes in: its kept part once more, and some 60 bytes a tweet.
+    The table may lie in memory that is shared: what is taken beside it is a copy of what is kept, and some 60
+    bytes a tweet.
     """
-    names = _names(tweets)
-    tweets = tweets.filter(pa.compute.not_equal(tweets["verdict"], VERDICTS.index("profile")))
-    codes, handles = _codes(tweets["handle"])
-    order = _once(tweets, codes)
-    codes, verdicts = codes[order], tweets["verdict"].to_numpy()[order]
+    codes, handles = _codes(chunks["handle"])
+    verdicts, names = chunks["verdict"].to_numpy(), _names(chunks)
+    wanted = np.array([handle not in without for handle in handles], bool)
+    order = _once(chunks, codes)
+    order = order[(verdicts[order] >= _TWEET) & wanted[codes[order]]]
+    codes, verdicts = codes[order], verdicts[order]
     counts = np.bincount(codes * len(VERDICTS) + verdicts, minlength=len(handles) * len(VERDICTS))
     by_person = counts.reshape(len(handles), len(VERDICTS))
-    chosen = verdicts == KEPT
-    kept = tweets.select(["id", "text", "tokens"]).take(pa.array(order[chosen])).combine_chunks()
+    kept = chunks.select(["id", "text", "tokens"]).take(pa.array(order[verdicts == KEPT])).combine_chunks()
     ends = np.cumsum(by_person[:, KEPT])
     with _Writer(store) as writer:
-        for code, handle in enumerate(handles):
-            count = int(by_person[code, KEPT])
+        for code in np.flatnonzero(by_person.sum(axis=1)):
+            handle, count = handles[code], int(by_person[code, KEPT])
             person = _Kept(kept.slice(int(ends[code]) - count, count), holdout, filters)
             total = dict(zip(VERDICTS, by_person[code].tolist(), strict=True)) | person.counts
             total["downloaded"] = int(by_person[code].sum())
@@ -130,7 +134,7 @@ def finished(tweets: pa.Table, store: Store, holdout: float, filters: Filters) -
 def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
     """One person's chunks (judged without an encoder) as counts, and up to `count` texts for each row of them."""
     names = list(_names(tweets).values())
-    tweets = tweets.filter(pa.compute.not_equal(tweets["verdict"], VERDICTS.index("profile")))
+    tweets = tweets.filter(pc.greater_equal(tweets["verdict"], _TWEET))
     tweets = tweets.take(pa.array(_once(tweets, np.zeros(len(tweets), np.int64))))
     verdicts = [VERDICTS[verdict] for verdict in tweets["verdict"].to_pylist()]
     texts = tweets["text"].to_pylist()
@@ -147,7 +151,7 @@ def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
 
 def _names(chunk: pa.Table) -> dict[str, str]:
     """What the files say that people are called."""
-    profiles = chunk.filter(pa.compute.equal(chunk["verdict"], VERDICTS.index("profile")))
+    profiles = chunk.filter(pc.equal(chunk["verdict"], VERDICTS.index("profile")))
     notes = zip(profiles["handle"].to_pylist(), map(json.loads, profiles["text"].to_pylist()), strict=True)
     return {handle: note["name"] for handle, note in notes if note["name"]}
 
@@ -209,21 +213,23 @@ class _Kept:
 
     @property
     def chars(self) -> int:
-        lengths = pa.compute.utf8_length(self.table["text"])
-        return (pa.compute.sum(lengths).as_py() or 0) + max(0, self.table.num_rows - 1) * len(SEPARATOR)
+        lengths = pc.utf8_length(self.table["text"])
+        return (pc.sum(lengths).as_py() or 0) + max(0, self.table.num_rows - 1) * len(SEPARATOR)
 
     @property
     def training_tokens(self) -> int:
-        lengths = pa.compute.list_value_length(self.table["tokens"][self.held_out :])
-        return (pa.compute.sum(lengths).as_py() or 0) + len(lengths)
+        lengths = pc.list_value_length(self.table["tokens"][self.held_out :])
+        return (pc.sum(lengths).as_py() or 0) + len(lengths)
 
     @property
     def digest(self) -> str:
         digest = hashlib.sha256()
         for name in ("id", "text"):
-            column = self.table[name].cast(pa.large_binary()).combine_chunks()
-            digest.update(pa.compute.binary_length(column).to_numpy().tobytes())
-            digest.update(b"".join(column.to_pylist()))
+            column = self.table[name].combine_chunks()
+            _, ends, data = column.buffers()
+            offsets = np.frombuffer(ends, np.int32)[column.offset : column.offset + len(column) + 1]
+            digest.update(np.diff(offsets).tobytes())
+            digest.update(memoryview(data or b"")[offsets[0] : offsets[-1]])
         return digest.hexdigest()
 
     def parquet(self) -> bytes:

@@ -263,17 +263,15 @@ def _only(chunk: pa.Table, handles: set[str]) -> pa.Table:
     return chunk.filter(pc.is_in(chunk["handle"], pa.array(handles, pa.string())))
 
 
-def _finish(chunk: pa.Table, work: Work, without: set[str]) -> Iterator[pa.Table]:
-    if without:
-        chunk = chunk.filter(pc.invert(pc.is_in(chunk["handle"], pa.array(without, pa.string()))))
-    rejected = pc.equal(chunk["handle"], "")
+def _finish(chunks: pa.Table, work: Work, without: set[str]) -> pa.Table:
     rows: list[tuple[str, dict[str, Any]]] = []
-    if pc.any(rejected).as_py():
-        rows.append(("", _rejects(chunk.filter(rejected), work)))
-    tweets_ = chunk.filter(pc.invert(rejected))
-    for person in people.finished(tweets_, work.store, work.holdout, work.filters):
+    rejected = pc.equal(chunks["handle"], "")
+    if "" not in without and pc.any(rejected).as_py():
+        rows.append(("", _rejects(chunks.filter(rejected), work)))
+    for person in people.finished(chunks, work.store, work.holdout, work.filters, without):
         rows.append((person.handle, asdict(person)))
-    yield pa.table({"handle": [handle for handle, _ in rows], "summary": [json.dumps(summary) for _, summary in rows]})
+    columns = [[handle for handle, _ in rows], [json.dumps(summary) for _, summary in rows]]
+    return pa.table([pa.array(column, pa.string()) for column in columns], names=["handle", "summary"])
 
 
 def _rejects(rejects: pa.Table, work: Work) -> dict[str, Any]:
