@@ -26,18 +26,29 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from ray.util import ActorPool
+from tokenizers import Tokenizer
+
+from pipeline.clean import clean
+from pipeline.model import ASSETS, tokenizer_json
+from pipeline.prepare import load_tweets, prepare
+from pipeline.settings import TweetSource
+from pipeline.store import Store, resolve
+from pipeline.tweets import Record, find, read
 
 MIB = 2**20
 SHARE_OF_ONE = 0.2  # of all tweets
 PEOPLE_A_FILE = 100
-SEPARATOR_ID = 0
+SEPARATOR_ID, BLOCK = 0, 256
 WORDS = 60_000  # in the language that the tweets are made up in
 
 
 def main() -> None:
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # the reference takes one core
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tweets", type=int, nargs="+", default=[200_000], help="how many, one run each")
+    parser.add_argument(
+        "--tweets", type=int, nargs="+", default=[200_000], help="how many; a run each, the first with the reference"
+    )
     parser.add_argument("--people", type=int, default=1_000)
     parser.add_argument("--whole", action="store_true", help="a file for each person")
     parser.add_argument("--skip-reference", action="store_true")
@@ -45,12 +56,13 @@ def main() -> None:
     options = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
+        made, store = Path(folder) / "tweets", Path(folder) / "store"
         for tweets in options.tweets:
-            made = Path(folder) / "tweets"
             make(made, tweets, options.people, options.whole)
-            results.append(measure(made, Path(folder) / "store", tweets, options))
+            with_reference = not results and not options.skip_reference
+            results.append({"tweets": tweets} | measure(made, store, with_reference, options.text_only))
             shutil.rmtree(made)
-            shutil.rmtree(Path(folder) / "store")
+            shutil.rmtree(store)
     titles = ("tweets", "seconds", "tweets/s", "reference s", "tweets/s", "ratio", "driver MiB", "worker MiB")
     print("  ".join(f"{title:>11}" for title in titles))
     for one in results:
@@ -65,65 +77,60 @@ def main() -> None:
         )
 
 
-def measure(made: Path, storage: Path, tweets: int, options: argparse.Namespace) -> dict[str, float]:
+def measure(made: Path, storage: Path, with_reference: bool, text_only: bool) -> dict[str, float]:
+    """Seconds of both, and the peaks of memory while ours prepares; both must give the same number of tokens."""
+    import ray
+
     from pipeline.session import ensure, session
 
-    result: dict[str, float] = {"tweets": tweets}
-    if not options.skip_reference:
+    result: dict[str, float] = {}
+    if with_reference:
         started = time.perf_counter()
         blocks, reading = reference(made)
-        result["reference"] = time.perf_counter() - started - (reading if options.text_only else 0)
+        result["reference"] = time.perf_counter() - started - (reading if text_only else 0)
     with session():
         ensure()
+        lanes = [ray.remote(num_cpus=0)(Lane).remote() for _ in range(int(ray.cluster_resources()["CPU"]))]
+        ray.get([lane.ready.remote() for lane in lanes])
+        started = time.perf_counter()
         with Memory() as memory:
-            started = time.perf_counter()
-            packed = ours(made, storage)
-            result["ours"] = time.perf_counter() - started
-        result |= {"driver": memory.driver, "worker": memory.worker}
-    if not options.skip_reference and packed != blocks:
+            store, people = prepared(made, storage)
+        packed = sum(ActorPool(lanes).map_unordered(lambda lane, some: lane.pack.remote(store, some), people))
+        result |= {"ours": time.perf_counter() - started, "driver": memory.driver, "worker": memory.worker}
+    if with_reference and packed != blocks:
         raise SystemExit(f"{packed} tokens in blocks, and the reference has {blocks}")
     return result
 
 
-def ours(made: Path, storage: Path) -> int:
-    """Prepares and packs; returns the number of tokens in blocks."""
-    import ray
-
-    from pipeline.model import ASSETS, tokenizer_json
-    from pipeline.prepare import prepare
-    from pipeline.settings import TweetSource
-    from pipeline.store import Store, resolve
-    from pipeline.tweets import find
-
+def prepared(made: Path, storage: Path) -> tuple[Store, list[list[str]]]:
+    """Runs `prepare`; where the tweets are, and whose, in portions for the lanes."""
     store = Store(*resolve(str(storage)))
-    prepared = prepare(find([TweetSource(path=str(made))]), store, tokenizer_json(ASSETS / "mini"), holdout=0.1)
-    handles = ray.data.from_items([{"handle": handle} for handle in prepared.people], override_num_blocks=16)
-    return handles.map_batches(_pack, fn_kwargs={"store": store}, batch_size=None).sum("tokens")
+    found = prepare(find([TweetSource(path=str(made))]), store, tokenizer_json(ASSETS / "mini"), holdout=0.1)
+    handles = sorted(found.people, key=lambda handle: -found.people[handle].tokens)
+    return store, [handles[start : start + 50] for start in range(0, len(handles), 50)]
 
 
-def _pack(batch, store):
-    from pipeline.prepare import load_tweets
+class Lane:
+    """A process that is there already, as a lane is when bots come to it."""
 
-    people = (load_tweets(store, handle) for handle in batch["handle"])
-    return {"tokens": [_packed([*training, *held_out]) for training, held_out in people]}
+    def ready(self) -> None:
+        packed_tokens([])
+
+    def pack(self, store: Store, handles: list[str]) -> int:
+        people = (load_tweets(store, handle) for handle in handles)
+        return sum(packed_tokens([*training, *held_out]) for training, held_out in people)
 
 
-def _packed(tweets: list[np.ndarray]) -> int:
-    """The tokens of one epoch's blocks."""
+def packed_tokens(tweets: list[np.ndarray]) -> int:
+    """How many tokens are in one epoch's blocks."""
     from pipeline.finetune import packed
 
-    return packed([tweets], SEPARATOR_ID, 256, epochs=1, seed=0).size if tweets else 0
+    return packed([tweets], SEPARATOR_ID, BLOCK, epochs=1, seed=0).size if tweets else 0
 
 
 def reference(made: Path) -> tuple[int, float]:
     """One process, tweet by tweet; the number of tokens in blocks, and the seconds that reading took."""
-    from tokenizers import Tokenizer
-
-    from pipeline.clean import clean
-    from pipeline.model import ASSETS, tokenizer_json
-    from pipeline.settings import TweetSource
-    from pipeline.tweets import Record, find, read
-
+    packed_tokens([])  # what it imports is there before the clock runs, as with the lanes
     started = time.perf_counter()
     records = [one for file in find([TweetSource(path=str(made))]) for one in read(file) if isinstance(one, Record)]
     reading = time.perf_counter() - started
@@ -137,7 +144,7 @@ def reference(made: Path) -> tuple[int, float]:
     blocks = 0
     for kept in texts.values():
         encoded = tokenizer.encode_batch(kept, add_special_tokens=False)
-        blocks += _packed([np.array(one.ids, np.int32) for one in encoded])
+        blocks += packed_tokens([np.array(one.ids, np.int32) for one in encoded])
     return blocks, reading
 
 
@@ -163,7 +170,7 @@ class Memory(threading.Thread):
             self.driver = max(self.driver, me.memory_full_info().uss)
             for process in me.children(recursive=True):
                 try:
-                    if process.name().startswith("ray::"):
+                    if process.name().startswith("ray::") and "Lane" not in process.name():
                         self.worker = max(self.worker, process.memory_full_info().uss)
                 except psutil.Error:
                     continue
