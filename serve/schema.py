@@ -136,7 +136,12 @@ def explain(error: ValidationError) -> str:
     """A validation error as one line: `parameters.top_p: Input should be …`; values are not repeated."""
     problems = []
     for item in error.errors(include_input=False, include_url=False):
-        where = ".".join(" ".join(str(part)[:40].split()) for part in item["loc"]) or "body"
+        where = ".".join(_shown(part) for part in item["loc"]) or "body"
         reason = "unknown" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         problems.append(f"{where}: {reason}")
     return "; ".join(problems)
+
+
+def _shown(part: int | str) -> str:
+    """A key as somebody spelled it, fit for a message: short, on one line, valid Unicode."""
+    return " ".join(str(part)[:40].split()).encode("utf-8", "backslashreplace").decode()

@@ -136,6 +136,7 @@ def test_an_error_repeats_no_value_and_no_more_of_a_name_than_needed():
     message = refusal({"inputs": 5, "parameters": {"top_p": "a secret", "x" * 500: "a secret", "a\nb": 1}})
     assert "secret" not in message
     assert "x" * 41 not in message
+    refusal({"inputs": "Hi", "\ud800": 1}).encode()  # half a character cannot be sent
 
 
 def test_an_error_has_the_documented_body():
