@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from serve.schema import MAX_CHOICES, MAX_NEW_TOKENS, MAX_PROMPT_CHARS, Parameters, printable
+from serve.schema import MAX_CHOICES, MAX_NEW_TOKENS, MAX_PROMPT_CHARS, Parameters, explain, printable
 
 # what clients send along; without effect here, so only their neutral values are taken
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -79,7 +79,10 @@ class Completion(BaseModel):
             raise ValueError(f"n times the number of prompts is at most {MAX_CHOICES}")
         if self.best_of not in (None, self.n):
             raise ValueError("best_of: only the value of n is served")
-        _ = self.parameters
+        try:
+            _ = self.parameters
+        except ValidationError as error:
+            raise ValueError(explain(error)) from None
         return self
 
     @property
