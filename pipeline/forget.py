@@ -29,6 +29,7 @@ from pipeline.track import journal, lineage
 
 _KEPT = ("people.json", "tweets", "trained")  # of work/; whatever else is there is made anew from the tweets
 _READERS = 8
+_VERSION = re.compile(r"[0-9a-f]{12}")
 
 
 @dataclass
@@ -55,6 +56,7 @@ def forget(fleet: Fleet, handle: str) -> dict[str, Any]:
     items = [*_endpoints(fleet, handle)]
     items += [item for bot in bots for item in _repositories(store, bot)]
     items += [*_runs(store, runs), *_models(store, bots), *_work(store, handle), *_rows(store, handle)]
+    items += _measured(store, handle)
     items += [Item("W&B", name, "was synced; delete it there") for name in entry["wandb"]]
     items += [Item("source file", name, "is yours; it still holds the person") for name in _sources(fleet, handle)]
     items += [Item("file", name, "still names the person") for name in _mentions(store, handle)]
@@ -99,7 +101,7 @@ def _runs(store: Store, folders: list[str]) -> Iterator[Item]:
 
 def _synced(fleet: Fleet, store: Store, folders: list[str]) -> list[str]:
     """What W&B holds by now, as far as this store knows: runs, and the artifacts that they made."""
-    ids = [journal.id_of(folder) for folder in folders if journal.synced(store, folder)]
+    ids = [journal.id_of(folder) for folder in journal.synced(store).intersection(folders)]
     return [name for id in ids for name in lineage.pages(fleet.wandb, id)]
 
 
@@ -138,8 +140,10 @@ def _work(store: Store, handle: str) -> Iterator[Item]:
 def _rows(store: Store, handle: str) -> Iterator[Item]:
     """The person's rows in the reports and lists of the fleet."""
     report = read_json(store, "report.json")
-    kept = [row for row in report.get("bots", []) if handle not in row["bot"].split("-")]
-    if len(kept) < len(report.get("bots", [])):
+    if _names(handle, json.dumps(report)):
+        kept = [row for row in report["bots"] if handle not in row["bot"].split("-")]
+        for row in kept:
+            _unnamed(row["metrics"], handle)
         store.write("report.json", _json(report | {"bots": kept}))
         store.delete("report.html")  # the next command writes it anew
         yield Item("rows", "report.json")
@@ -149,6 +153,27 @@ def _rows(store: Store, handle: str) -> Iterator[Item]:
         if len(others) < len(lines):
             store.write(REJECTS, "".join(others).encode())
             yield Item("rows", REJECTS)
+
+
+def _measured(store: Store, handle: str) -> Iterator[Item]:
+    """Others' metrics say whom their samples were taken for."""
+    for bot in store.list("bots"):
+        for version in filter(_VERSION.fullmatch, store.list(f"bots/{bot}")):
+            name = f"bots/{bot}/{version}/metrics.json"
+            metrics = read_json(store, name)
+            if _unnamed(metrics, handle):
+                store.write(name, _json(metrics))
+                yield Item("mention", name)
+
+
+def _unnamed(metrics: dict[str, Any], handle: str) -> bool:
+    """Takes the person out of a bot's metrics, in place; False where they do not name them."""
+    voice = metrics.get("voice") or {}
+    others = [entry for entry in voice.get("attributed", []) if handle not in entry[0].split("-")]
+    if len(others) == len(voice.get("attributed", [])):
+        return False
+    voice["attributed"] = others
+    return True
 
 
 def _mentions(store: Store, handle: str) -> list[str]:

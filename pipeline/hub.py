@@ -3,9 +3,10 @@
     HF_TOKEN=… huggingtweets publish fleet.yaml --hub my-org        # my-org/nasa, private unless told
     huggingtweets export fleet.yaml nasa --to ./nasa                # the plain model folder
 
-`bots/{bot}/hub.json` keeps which version each repository holds: only what changed is pushed.
+`bots/{bot}/hub.json` keeps which version and which card each repository holds: only what changed is pushed.
 """
 
+import hashlib
 import json
 import re
 import tempfile
@@ -28,6 +29,7 @@ from pipeline.store import Store
 RECORD = "hub.json"  # beside a bot's versions
 _WORKERS = 8
 _TRIES = 4
+_LONGEST = 300.0  # seconds to wait where the hub asks for a pause
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,41}")
 
 
@@ -68,11 +70,12 @@ def push(store: Store, versions: dict[str, str], org: str, private: bool, progre
 def _push_one(api: HfApi, store: Store, bot: str, version: str, org: str, private: bool) -> Pushed:
     repository = f"{org}/{bot}"
     known = repositories(store, bot)
-    if known.get(repository) == version:
-        return Pushed(bot, repository, "unchanged")
     try:
+        content = _content(store, bot, version)
+        if known.get(repository) == content:
+            return Pushed(bot, repository, "unchanged")
         _retried(lambda: _upload(api, store, bot, version, repository, private))
-        store.write(_record(bot), json.dumps(known | {repository: version}).encode())
+        store.write(_record(bot), json.dumps(known | {repository: content}).encode())
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
             raise UserError("the hub refuses the token (401); check HF_TOKEN") from None
@@ -80,11 +83,22 @@ def _push_one(api: HfApi, store: Store, bot: str, version: str, org: str, privat
     return Pushed(bot, repository, "pushed")
 
 
+def _content(store: Store, bot: str, version: str) -> dict[str, str]:
+    """What a repository holds: a version's weights never change, but its card and what was measured may."""
+    digest = hashlib.sha256()
+    for name in ("README.md", "metrics.json"):
+        digest.update(store.read(f"bots/{bot}/{version}/{name}"))
+    return {"version": version, "card": digest.hexdigest()[:12]}
+
+
 def _upload(api: HfApi, store: Store, bot: str, version: str, repository: str, private: bool) -> None:
     api.create_repo(repository, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = store.fetch(f"bots/{bot}/{version}", Path(scratch))
-        api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"Version {version}")
+        # a file that this version does not have goes, so that the revision is the folder
+        api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message=f"Version {version}", delete_patterns="*"
+        )
     api.create_tag(repository, tag=version, exist_ok=True)
 
 
@@ -98,11 +112,12 @@ def _retried(work: Any) -> None:
             passing = not isinstance(error, HfHubHTTPError) or error.response.status_code in (429, 500, 502, 503, 504)
             if not passing or attempt == _TRIES:
                 raise
-            time.sleep(0.5 * 2**attempt)
+            asked = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
+            time.sleep(max(0.5 * 2**attempt, min(float(asked), _LONGEST) if asked.isdigit() else 0))
 
 
-def repositories(store: Store, bot: str) -> dict[str, str]:
-    """The hub's repositories that hold this bot, each with its version, as far as this store pushed them."""
+def repositories(store: Store, bot: str) -> dict[str, dict[str, str]]:
+    """The hub's repositories that hold this bot, each with what it holds, as far as this store pushed them."""
     return read_json(store, _record(bot))
 
 

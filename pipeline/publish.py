@@ -69,7 +69,6 @@ class Publisher(pool.Worker):
         files["predictions.png"] = picture.draw(task["handles"], PROMPT, samples, name=_name(task))
         files[RUNS_FILE] = runs_file(training)
         files["stats.json"] = _json(task["stats"])
-        files["samples.json"] = _json({"prompt": PROMPT, "samples": samples})
         files[provenance.FILE] = self.store.read(f"{trained}/{provenance.FILE}")
         files["metrics.json"] = _json(metrics)
         return files

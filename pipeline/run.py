@@ -36,7 +36,8 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
         progress.end()
         written = report.write(job.store, fleet.fleet, bots, progress.seconds)
     if "publish" in steps:
-        tracking.finish(written["bots"])
+        for line in tracking.finish(written["bots"]):
+            progress.say(line)
     _remark(bots, prepared, progress)
     return written
 

@@ -93,6 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
                 here["files"][value["path"]] = base64.b64decode(value["content"])
             elif entry["key"] == "lfsFile":
                 here["files"][value["path"]] = self.server.blobs[value["oid"]]
+            elif entry["key"] == "deletedFile":
+                del here["files"][value["path"]]
         oid = hashlib.sha1(body).hexdigest()
         here["head"] = oid
         self.say(200, {"commitUrl": f"{self.server.address}/{repo}/commit/{oid}", "commitOid": oid})
@@ -105,7 +107,11 @@ class _Handler(BaseHTTPRequestHandler):
     def info(self, repo: str, revision: str, body: bytes) -> None:
         self.say(200, {"id": repo, "sha": self.server.repos[repo].get("head", "0" * 40)})
 
-    def say(self, code: int, answer: dict[str, Any], repo_missing: bool = False) -> None:
+    def tree(self, repo: str, body: bytes) -> None:
+        files = self.server.repos[repo]["files"].items()
+        self.say(200, [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files])
+
+    def say(self, code: int, answer: Any, repo_missing: bool = False) -> None:
         data = json.dumps(answer).encode()
         self.send_response(code)
         if repo_missing:
@@ -128,5 +134,6 @@ _ROUTES = [
     (f"POST /{_REPO}\\.git/info/lfs/objects/batch", "batch"),
     (f"POST /api/models/{_REPO}/commit/main", "commit"),
     (f"POST /api/models/{_REPO}/tag/([^/]+)", "tag"),
+    (f"GET /api/models/{_REPO}/tree/main", "tree"),
     (f"GET /api/models/{_REPO}/revision/([^/]+)", "info"),
 ]

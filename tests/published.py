@@ -46,7 +46,10 @@ def digest(handle: str) -> str:
 
 def metrics() -> dict[str, Any]:
     held_out = {"loss": 3.5, "perplexity": 33.1, "base_loss": 5.0, "base_perplexity": 148.4, "tokens": 300}
-    return {"held_out": held_out, "train": {"loss": 3.1, "steps": STEPS, "tokens": 9000, "seconds": 1.5}}
+    samples = {"My dream is": ["My dream is rain", "My dream is 🐦"], "": ["Rain again."]}
+    voice = {"top1": 0.5, "attributed": [["stork", 3], ["wren", 2]]}
+    measured = {"held_out": held_out, "voice": voice, "samples": samples}
+    return measured | {"train": {"loss": 3.1, "steps": STEPS, "tokens": 9000, "seconds": 1.5}}
 
 
 def publish(store: Store, bot: str, version: str = "0123456789ab") -> None:
@@ -59,7 +62,7 @@ def publish(store: Store, bot: str, version: str = "0123456789ab") -> None:
         provenance.FILE: provenance.record(base, digests, Train(seed=7), losses, rates),
         "metrics.json": json.dumps(metrics()).encode(),
         "stats.json": json.dumps({"handles": handles, "tweets": {one: counts() for one in handles}}).encode(),
-        "samples.json": json.dumps({"prompt": "My dream is", "samples": ["My dream is rain", "My 🐦"]}).encode(),
+        "README.md": b"a card",
     }
     store.write_folder(f"bots/{bot}/{version}", files)
     store.write(f"bots/{bot}/current", version.encode())

@@ -17,6 +17,7 @@ FILES = {
     "config.json": b"{}",
     "model.safetensors": b"w" * 1000,
     "README.md": b"---\nlicense: mit\n---\ncard\n",
+    "metrics.json": b"{}",
     "stats.json": b"{}",
 }
 
@@ -58,11 +59,21 @@ def test_bots_get_private_repositories_with_a_tag_for_the_version(server, store)
 
 def test_only_what_changed_is_pushed_again(server, store):
     push(store, {"wren": "v1", "owl": "v1"})
-    store.write_folder("bots/wren/v2", FILES | {"model.safetensors": b"x" * 1000})
+    fewer = {name: data for name, data in FILES.items() if name != "stats.json"}
+    store.write_folder("bots/wren/v2", fewer | {"model.safetensors": b"x" * 1000})
     assert [one.status for one in push(store, {"wren": "v2", "owl": "v1"})] == ["unchanged", "pushed"]
     assert list(server.repos["birds/wren"]["tags"]) == ["v1", "v2"]
-    assert server.repos["birds/wren"]["files"]["model.safetensors"] == b"x" * 1000
+    assert server.repos["birds/wren"]["files"] == fewer | {"model.safetensors": b"x" * 1000}
     assert len(server.repos["birds/owl"]["commits"]) == 1
+
+
+def test_a_new_card_is_pushed_for_a_version_that_is_there(server, store):
+    push(store, {"wren": "v1"})
+    store.write("bots/wren/v1/README.md", b"---\nlicense: mit\n---\na better card\n")
+    assert [one.status for one in push(store, {"wren": "v1"})] == ["pushed"]
+    assert b"better" in server.repos["birds/wren"]["files"]["README.md"]
+    assert list(server.repos["birds/wren"]["tags"]) == ["v1"]
+    assert [one.status for one in push(store, {"wren": "v1"})] == ["unchanged"]
 
 
 def test_a_busy_hub_is_asked_again(server, store, monkeypatch):
@@ -101,10 +112,13 @@ def test_an_organisation_is_a_name(server, store):
 
 def test_repositories_can_be_removed(server, store):
     push(store, {"wren": "v1"})
-    assert hub.repositories(store, "wren") == {"birds/wren": "v1"}
+    assert list(hub.repositories(store, "wren")) == ["birds/wren"]
     assert list(hub.remove(store, "wren")) == [("birds/wren", None)]
     assert not server.repos
-    assert list(hub.remove(store, "wren")) == [("birds/wren", None)]  # gone already
+    assert list(hub.remove(store, "wren")) == []
+    push(store, {"wren": "v1"})
+    server.repos.clear()  # somebody deleted it there
+    assert list(hub.remove(store, "wren")) == [("birds/wren", None)]
 
 
 def test_a_bot_is_exported_as_a_plain_folder(store, tmp_path):
@@ -118,7 +132,7 @@ def test_a_bot_is_exported_as_a_plain_folder(store, tmp_path):
 
 def test_the_record_of_pushes_is_in_the_store(server, store):
     push(store, {"wren": "v1"})
-    assert json.loads(store.read("bots/wren/hub.json")) == {"birds/wren": "v1"}
+    assert json.loads(store.read("bots/wren/hub.json"))["birds/wren"]["version"] == "v1"
     assert os.environ["HF_TOKEN"] not in store.read("bots/wren/hub.json").decode()
 
 

@@ -9,7 +9,6 @@ Nothing listens while a bot trains: the runs are made from the bot's published f
 each, and what a crash left unwritten the next command writes.
 """
 
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,10 +20,9 @@ from pipeline.errors import one_line
 from pipeline.plan import Bot, Job
 from pipeline.session import ensure
 from pipeline.track import lineage
-from pipeline.track.journal import Journal
+from pipeline.track.journal import Journal, due
 from pipeline.track.sync import resolve_mode, start_sync
 
-log = logging.getLogger("huggingtweets")
 _FINISH_SECONDS = 60  # to wait at the end for what is still being written
 
 
@@ -50,23 +48,26 @@ class Tracking:
             self.actor = ray.remote(cast(Any, Writer)).options(num_cpus=0).remote(self.journal)
         return self.actor
 
-    def finish(self, rows: list[dict[str, Any]]) -> None:
+    def finish(self, rows: list[dict[str, Any]]) -> list[str]:
         """The fleet's own run, from the report's rows; waits a while for what is still being written.
 
-        Then a process of its own syncs, where W&B is wanted online; this one does not wait for it.
+        Then a process of its own syncs, where W&B is wanted online; this one does not wait for it. Returns what
+        there is to say: what went wrong, and where the syncing goes on.
         """
-        if self.journal and not self.journal.has_fleet(rows):
+        if self.journal is None:
+            return []
+        if not self.journal.has_fleet(rows):
             self._writer().fleet.remote(rows)
-        if self.actor is None:
-            return
+        said = self._written() if self.actor is not None else []
+        if self.mode == "online" and due(self.journal.store):
+            said.append(start_sync(self.fleet))
+        return [f"W&B: {line}" for line in said]
+
+    def _written(self) -> list[str]:
         try:
-            problems = ray.get(self.actor.finish.remote(), timeout=_FINISH_SECONDS)
+            return ray.get(self.actor.finish.remote(), timeout=_FINISH_SECONDS)
         except Exception as error:
-            problems = [one_line(error)]
-        for problem in problems:
-            log.warning("W&B: %s", problem)
-        if self.mode == "online":
-            log.warning("W&B: %s", start_sync(self.fleet))
+            return [f"not all runs are written, the next command goes on ({one_line(error)})"]
 
 
 class Writer:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyarrow import fs
+
 from pipeline import provenance
 from pipeline.fleet import Fleet
 from pipeline.plan import read_json
@@ -21,6 +23,7 @@ from pipeline.track import lineage, offline
 from pipeline.track.lineage import Published, Run, Source
 
 FOLDER = "wandb"
+_MARK = ".wandb.synced"
 _PREFIX = "offline-run-20260101_000000-"
 
 
@@ -73,7 +76,7 @@ class Journal:
 
 
 def read_published(store: Store, bot: str, version: str) -> Published:
-    names = (provenance.FILE, "metrics.json", "stats.json", "samples.json")
+    names = (provenance.FILE, "metrics.json", "stats.json")
     made, *rest = (read_json(store, f"bots/{bot}/{version}/{name}") for name in names)
     if not made:
         raise FileNotFoundError(f"version {version} has no readable {provenance.FILE}")
@@ -91,11 +94,20 @@ def id_of(folder: str) -> str:
 
 def mark_of(folder: str) -> str:
     """The file in the store whose existence says that the run is synced; `wandb sync` makes it."""
-    return f"{FOLDER}/{folder}/run-{id_of(folder)}.wandb.synced"
+    return f"{FOLDER}/{folder}/run-{id_of(folder)}{_MARK}"
 
 
-def synced(store: Store, folder: str) -> bool:
-    return store.exists(mark_of(folder))
+def synced(store: Store) -> set[str]:
+    """The folders of the runs that W&B has, by one look at them all."""
+    selector = fs.FileSelector(store.path(FOLDER), recursive=True, allow_not_found=True)
+    marks = (info.path for info in store.filesystem.get_file_info(selector) if info.path.endswith(_MARK))
+    return {path.split("/")[-2] for path in marks}
+
+
+def due(store: Store) -> list[str]:
+    """The folders of the runs that are still to be sent."""
+    sent = synced(store)
+    return [name for name in runs(store) if name not in sent]
 
 
 def about(store: Store, handle: str, bots: list[str]) -> list[str]:

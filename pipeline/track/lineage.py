@@ -74,7 +74,6 @@ class Published:
     provenance: dict[str, Any]
     metrics: dict[str, Any]
     stats: dict[str, Any]
-    samples: dict[str, Any]
 
     @property
     def folder(self) -> str:
@@ -127,7 +126,7 @@ def train(source: Source, made: Published) -> Run:
     settings, base = provenance["settings"], provenance["base_model"]
     about = {"fleet": source.fleet, "bot": made.bot, "version": made.version, "handles": made.bot.split("-")}
     rest = {key: provenance[key] for key in ("libraries", "finished")} | {"tweets": counts}
-    said = [[made.samples["prompt"], text] for text in made.samples.get("samples", [])]
+    said = [[prompt, text] for prompt, texts in made.metrics.get("samples", {}).items() for text in texts]
     return Run(
         id=train_id(made.bot, made.version),
         name=made.bot,
@@ -253,12 +252,12 @@ def _kept(tweets: dict[str, dict[str, int]]) -> int:
     return sum(counts.get("kept", 0) for counts in tweets.values())
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested metrics with one key each: {"held_out": {"loss": 3}} is {"held_out/loss": 3}; lists are left out."""
-    flat: dict[str, Any] = {}
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of nested metrics, a key each: {"held_out": {"loss": 3}} is {"held_out/loss": 3}."""
+    flat: dict[str, float] = {}
     for key, inner in value.items():
         if isinstance(inner, dict):
             flat |= _flat(inner, f"{prefix}{key}/")
-        elif isinstance(inner, int | float | str):
+        elif isinstance(inner, int | float):
             flat[f"{prefix}{key}"] = inner
     return flat

@@ -6,6 +6,8 @@ After a `run` a process of its own does the same; whatever W&B does in the meant
 What is sent carries W&B's own mark, so a sync that was cut off goes on where it stopped.
 """
 
+import contextlib
+import fcntl
 import netrc
 import os
 import re
@@ -17,6 +19,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -81,14 +84,29 @@ def sync(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     """
     if not has_key():
         raise UserError("W&B needs a key to sync: WANDB_API_KEY, or `wandb login`")
-    store = Store.of(fleet)
+    with _alone(store := Store.of(fleet)):
+        return _sync(fleet, store, progress)
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """One at a time on a shared disk: a second waits, and finds nothing left to do."""
+    with contextlib.ExitStack() as stack:
+        if store.local:
+            path = Path(store.path(f"{FOLDER}/.lock"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(path.open("w")), fcntl.LOCK_EX)
+        yield
+
+
+def _sync(fleet: Fleet, store: Store, progress: Progress) -> dict[str, Any]:
     problems = _write_missing(fleet)
-    due = [name for name in journals.runs(store) if not journals.synced(store, name)]
+    due = journals.due(store)
     progress.start("sync", len(due), f"{len(due)} runs to {_server()}")
     sent = 0
     for batch in _batches(due):
         problem = _unwell() or _send(store, batch)
-        done = [name for name in batch if journals.synced(store, name)]
+        done = journals.synced(store).intersection(batch)
         sent += len(done)
         progress.advance(f"{len(done)} of {len(batch)} runs", len(done))
         if len(done) < len(batch):

@@ -70,7 +70,8 @@ def test_a_bots_runs_read_back(fleet):
     table = next(step["samples"] for step in train["history"] if "samples" in step)
     assert json.loads((train["folder"] / "files" / table["path"]).read_text())["data"] == [
         ["My dream is", "My dream is rain"],
-        ["My dream is", "My 🐦"],
+        ["My dream is", "My dream is 🐦"],
+        ["", "Rain again."],
     ]
 
 
