@@ -8,13 +8,15 @@ one torch thread (more make a small model slower):
     pipeline server   transformers' pipeline() behind FastAPI, one request at a time, over HTTP
     generate          one static batch by transformers' generate()
     ctranslate2       one static batch by CTranslate2, float32 and int8
-    engine            ours, as a batch
+    engine            ours, as a batch; the same with weights in 8 bits
     engine server     ours behind the same FastAPI, over HTTP
 
-Printed are medians, and ours over the others'. Models: mini, and gpt2 (12 layers, random weights).
+Printed are medians, and ours over the others'. Models: mini, and gpt2 (12 layers, random weights). Before that,
+what 8 bits cost mini in quality: the loss on the bundled sample tweets.
 """
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
@@ -32,10 +34,15 @@ import httpx
 import torch
 import transformers
 
+from pipeline import tweets
 from pipeline.clean import SEPARATOR
 from pipeline.model import ASSETS, load
+from pipeline.settings import TweetSource
 from serve.engine import Engine, EngineThread, Request
+from serve.kv import KVCache, Span
+from serve.network import ROWS, load_network
 from serve.schema import Parameters
+from serve.text import Vocabulary
 
 BEGINNINGS = ("My dream is", "Today I", "The best thing about", "I love", "Why is", "When I was young", "Never", "So")
 SAMPLING = {"do_sample": True, "temperature": 1.0, "top_k": 50, "top_p": 0.95}
@@ -58,6 +65,10 @@ def main() -> None:
         serve(chosen.serve, chosen.folder)
         sys.exit()
     at = [int(count) for count in chosen.at.split(",")]
+    for int8 in (False, True):
+        loss, size = quality(ASSETS / "mini", int8)
+        name = "int8" if int8 else "float32"
+        print(f"mini {name}: loss {loss:.4f}, perplexity {math.exp(loss):.1f}, {size / 1e6:.0f} MB", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         for model in chosen.models.split(","):
             folder = ASSETS / "mini" if model == "mini" else random_gpt2(Path(scratch) / "gpt2")
@@ -102,8 +113,30 @@ def contenders(folder: Path, scratch: Path) -> list[tuple[str, Any]]:
         ("ctranslate2 float32", ctranslate2_batch(folder, scratch / f"{folder.name}-float32", "float32")),
         ("ctranslate2 int8", ctranslate2_batch(folder, scratch / f"{folder.name}-int8", "int8")),
         ("engine", engine_batch(folder)),
+        ("engine int8", engine_batch(folder, int8=True)),
         ("engine server", over_http("engine", folder)),
     ]
+
+
+@torch.inference_mode()
+def quality(folder: Path, int8: bool) -> tuple[float, int]:
+    """Nats per token over tweets of the sample, read like prompts; the bytes of the weights."""
+    network = load_network(folder, torch.device("cpu"), torch.float32, int8)
+    vocabulary = Vocabulary.of(folder)
+    records = (one for file in tweets.find([TweetSource(path=str(ASSETS / "sample"))]) for one in tweets.read(file))
+    texts = [one.text for one in records if isinstance(one, tweets.Record)][::8]
+    losses: list[float] = []
+    for text in texts:
+        ids = [vocabulary.separator, *vocabulary.encode(text)][:60]
+        cache = KVCache(network.layers)
+        cache.reserve(ROWS, 64)
+        for at, token in enumerate(ids[:-1]):
+            positions = torch.tensor([at] + [0] * (ROWS - 1))
+            step = Span(torch.arange(ROWS), 64, at=positions)
+            read = torch.full((ROWS, 1), token)
+            logits = network(read, positions[:, None], torch.zeros_like(positions), step, cache)
+            losses.append(-float(torch.log_softmax(logits[0], -1)[ids[at + 1]]))
+    return statistics.mean(losses), network.bytes
 
 
 def beginnings(count: int) -> list[str]:
@@ -111,8 +144,8 @@ def beginnings(count: int) -> list[str]:
 
 
 @contextmanager
-def engine_batch(folder: Path) -> Iterator[Answer]:
-    engine = Engine(folder)
+def engine_batch(folder: Path, int8: bool = False) -> Iterator[Answer]:
+    engine = Engine(folder, int8=int8)
 
     def answer(count: int, tokens: int) -> int:
         parameters = Parameters(**SAMPLING, max_new_tokens=tokens, min_new_tokens=tokens)

@@ -148,6 +148,7 @@ class Serve(Section):
     idle_seconds: float = Field(300.0, ge=0)  # without requests, before a bot goes to sleep
     deadline_seconds: float = Field(60.0, gt=0)  # for one request, a cold start included
     max_queued_requests: int = Field(64, ge=1)  # for one bot, beyond those its replicas work on
+    quantize: Literal["none", "int8"] = "none"  # int8: weights in 8 bits on a CPU; see docs/engine.md
     pool_memory_gb: float = Field(1.0, gt=0)  # of bots that one worker of the pool holds
     no_copies: bool = False  # nothing is said that stands in a training tweet, eight words in a row or a whole one
     busy_requests: float = Field(2.0, gt=0)  # auto: so many of a bot's requests under way, on average, …

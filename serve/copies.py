@@ -1,6 +1,6 @@
 """`serve.no_copies`: a bot says nothing that stands in a tweet it was trained on, eight words in a row or a whole one.
 
-    copies = Copies.of(folder)                                   # None where the folder has no word_runs.npy
+    copies = Copies.of(folder)                                   # the folder's word_runs.npy
     copies.forbids("the quick brown fox jumps over the lazy", ended=False)
 
 The engine asks before it takes a token, and draws another one where that would complete a copy.
@@ -18,9 +18,12 @@ class Copies:
         self.runs = runs  # hashes, uint64, sorted
 
     @classmethod
-    def of(cls, folder: Path) -> "Copies | None":
+    def of(cls, folder: Path) -> "Copies":
+        """Raises ValueError where the folder has no such file: nobody could keep that bot from copying."""
         path = folder / RUNS_FILE
-        return cls(np.load(path, allow_pickle=False)) if path.is_file() else None
+        if not path.is_file():
+            raise ValueError(f"serve.no_copies needs {RUNS_FILE}, which this bot was published without")
+        return cls(np.load(path, allow_pickle=False))
 
     def forbids(self, text: str, ended: bool) -> bool:
         """Whether the text's last eight words are a training tweet's, or, at its end, all of a shorter one.

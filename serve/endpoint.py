@@ -30,11 +30,11 @@ ENGINE_BATCH = 32  # sequences that one engine decodes together
 
 @serve.deployment
 class BotEndpoint:
-    def __init__(self, bot: str, store: Store, no_copies: bool = False):
+    def __init__(self, bot: str, store: Store, options: dict[str, bool]):
         import torch
 
         torch.set_num_threads(1)  # more make a small model slower, and a host serves many bots
-        self.bot, self.store, self.no_copies = bot, store, no_copies
+        self.bot, self.store, self.engine = bot, store, options
         self.thread: EngineThread | None = None
         self.problem = ""
 
@@ -42,7 +42,7 @@ class BotEndpoint:
         """Takes over a version of the bot; requests under way end on the one that they began with."""
         before = self.thread
         try:
-            self.thread = await asyncio.to_thread(load, self.store, self.bot, config["version"], self.no_copies)
+            self.thread = await asyncio.to_thread(load, self.store, self.bot, config["version"], self.engine)
             self.problem = ""
         except Exception as error:
             # a replica that fails to start is started again for ever; one that says why answers at once
@@ -71,13 +71,17 @@ class BotEndpoint:
             yield part
 
 
-def load(store: Store, bot: str, version: str, no_copies: bool) -> "EngineThread":
+def load(store: Store, bot: str, version: str, options: dict[str, bool]) -> "EngineThread":
     """An engine with the bot's weights, at work. Raises what is wrong with its files."""
     from serve.engine import Engine, EngineThread
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = store.fetch(f"bots/{bot}/{version}", Path(scratch))
-        return EngineThread(Engine(folder, ENGINE_BATCH, no_copies=no_copies))
+        return EngineThread(Engine(store.fetch(f"bots/{bot}/{version}", Path(scratch)), ENGINE_BATCH, **options))
+
+
+def engine_options(settings: Serve) -> dict[str, bool]:
+    """What the fleet file says about engines."""
+    return {"int8": settings.quantize == "int8", "no_copies": settings.no_copies}
 
 
 def broken(bot: str, problem: str) -> dict[str, Any]:
@@ -137,15 +141,16 @@ def app_name(bot: str) -> str:
 
 def application(bot: str, store: Store, version: str, settings: Serve) -> Application:
     """The application that serves a bot, scaled by its requests between min and max."""
+    options = engine_options(settings)
     return BotEndpoint.options(  # type: ignore[attr-defined]
-        **constant(bot, store.root, settings.no_copies),
+        **constant(bot, store.root, options),
         user_config={"version": version},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
         max_queued_requests=settings.max_queued_requests,
         graceful_shutdown_timeout_s=settings.deadline_seconds,
         autoscaling_config=scaling(settings, settings.min_replicas),
-    ).bind(bot, store, settings.no_copies)
+    ).bind(bot, store, options)
 
 
 def constant(*arguments: object) -> dict[str, Any]:

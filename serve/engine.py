@@ -86,7 +86,7 @@ class Engine:
     @property
     def bytes(self) -> int:
         """The memory it holds: weights, and the cache of the sequences at work (none when idle)."""
-        return self.network.bytes + self._cache.bytes
+        return self.network.bytes + self._cache.bytes + (self.copies.runs.nbytes if self.copies else 0)
 
     def clear(self) -> None:
         """Forgets all requests."""
@@ -204,7 +204,7 @@ class Engine:
         draws = [float(sequence.rng.random()) for sequence in sequences]
         tokens = sample(logits, [sequence.request.parameters for sequence in sequences], draws)
         if self.copies:
-            tokens = [self._original(*each) for each in zip(sequences, logits, draws, tokens, strict=True)]
+            tokens = [self._original(*each) for each in zip(sequences, logits, tokens, strict=True)]
         finished = []
         for i, (row, sequence, token) in enumerate(zip(rows, sequences, tokens, strict=True)):
             reason = self._say(sequence, token, told.get(i))
@@ -213,17 +213,17 @@ class Engine:
         for row, reason in sorted(finished, reverse=True):
             self._finish(row, reason)
 
-    def _original(self, sequence: _Sequence, logits: Tensor, draw: float, token: int) -> int:
-        """The token, or the next one drawn that does not make the text a copy; changes logits [vocabulary]."""
+    def _original(self, sequence: _Sequence, logits: Tensor, token: int) -> int:
+        """The token, or the next one drawn that does not make the text a copy; the end, where too many would."""
         assert self.copies
         for _ in range(_REDRAWS):
             ended = token == self.separator
             text = self.vocabulary.decode(sequence.prompt[1:] + sequence.ids + ([] if ended else [token]))
             if not self.copies.forbids(text, ended or text.endswith("\n")):
-                break
+                return token
             logits[token] = -torch.inf
-            [token] = sample(logits[None], [sequence.request.parameters], [draw])
-        return token
+            (token,) = sample(logits[None], [sequence.request.parameters], [float(sequence.rng.random())])
+        return self.separator
 
     def _say(self, sequence: _Sequence, token: int, logprobs: Tensor | None) -> str | None:
         """Takes a token into a sequence and passes it on; the reason to finish, if it does."""

@@ -20,9 +20,7 @@ def folder(base, tmp_path):
 
 def copies_of(folder, tweets=TWEETS) -> Copies:
     (folder / RUNS_FILE).write_bytes(runs_file(tweets))
-    found = Copies.of(folder)
-    assert found
-    return found
+    return Copies.of(folder)
 
 
 def test_eight_words_in_a_row_are_forbidden_as_soon_as_the_last_is_there(folder):
@@ -39,9 +37,10 @@ def test_a_short_tweet_is_forbidden_as_a_whole_and_may_begin_another(folder):
     assert not copies.forbids("Good morning to you", ended=True) and not copies.forbids("", ended=True)
 
 
-def test_a_folder_without_the_file_forbids_nothing(folder):
-    assert Copies.of(folder) is None
-    assert Engine(folder, no_copies=True).copies is None
+def test_a_bot_without_the_file_is_refused_rather_than_left_to_copy(folder):
+    with pytest.raises(ValueError, match="needs word_runs"):
+        Engine(folder, no_copies=True)
+    assert Engine(folder).copies is None
 
 
 def said_by(engine: Engine) -> list[str]:
