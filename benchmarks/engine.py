@@ -208,6 +208,8 @@ def over_http(kind: str, folder: Path) -> Iterator[Answer]:
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
+        else:
+            raise SystemExit(f"the {kind} server did not start")
         yield answer
     finally:
         server.terminate()
