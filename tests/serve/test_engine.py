@@ -1,11 +1,18 @@
 """The engine: it says what transformers says, whatever shares its batch."""
 
+import asyncio
+import shutil
 import threading
 
 import pytest
 import torch
+from pyarrow.fs import LocalFileSystem
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from pipeline.measures.copying import runs_file
+from pipeline.settings import Serve
+from pipeline.store import Store
+from serve.endpoint import BotEndpoint, engine_options
 from serve.engine import Engine, EngineThread, Piece, Request
 from serve.schema import Parameters
 
@@ -208,3 +215,16 @@ def test_a_request_that_cannot_be_answered_fails_alone(base):
     with pytest.raises(ValueError, match="tokens"):
         too_long.result(timeout=60)
     assert fine.result(timeout=60)[0].text
+
+
+def test_the_fleet_files_settings_reach_the_engine(base, tmp_path):
+    folder = shutil.copytree(base, tmp_path / "bots" / "ada" / "0123456789ab")
+    (folder / "word_runs.npy").write_bytes(runs_file(["one two three four five six seven eight"]))
+    settings = Serve(quantize="int8", no_copies=True)
+    replica = BotEndpoint.func_or_class("ada", Store(LocalFileSystem(), str(tmp_path)), engine_options(settings))
+    asyncio.run(replica.reconfigure({"version": "0123456789ab"}))
+    assert replica.thread and not replica.problem
+    engine = replica.thread.engine
+    replica.thread.close()
+    assert engine.bytes < 0.6 * Engine(base).bytes and engine.copies is not None
+    assert Engine(base).copies is None
