@@ -8,6 +8,7 @@ A person's tweets are in the order of their keys: the hash of the id, or of the 
 the same tweets come out the same whatever their files are called, and those held out come first.
 """
 
+import base64
 import hashlib
 import json
 from collections import deque
@@ -28,8 +29,9 @@ from pipeline.filters import ROWS, TweetFilters, active, copies
 from pipeline.settings import Filters
 from pipeline.store import Store
 from pipeline.tokens import Encoder
-from pipeline.tweets import SCHEMA
+from pipeline.tweets import SCHEMA, Profile
 
+PICTURES = "work/pictures"  # by handle, as the files have them
 VERDICTS = ["reject", "profile", *ROWS]  # a chunk holds their places in this list
 _TWEET = VERDICTS.index("downloaded")  # from here on they are about tweets
 KEPT = VERDICTS.index("kept")
@@ -110,7 +112,7 @@ def finished(
     bytes a tweet.
     """
     codes, handles = _codes(chunks["handle"])
-    verdicts, names = chunks["verdict"].to_numpy(), _names(chunks)
+    verdicts, profiles = chunks["verdict"].to_numpy(), _profiles(chunks)
     wanted = np.array([handle not in without for handle in handles], bool)
     order = _once(chunks, codes)
     order = order[(verdicts[order] >= _TWEET) & wanted[codes[order]]]
@@ -127,13 +129,16 @@ def finished(
             total["downloaded"] = int(by_person[code].sum())
             if person.table.num_rows:
                 writer.write(f"work/tweets/{handle}.parquet", person.parquet())
+            told = profiles.get(handle, {})
+            if "picture" in told:
+                writer.write(f"{PICTURES}/{handle}", base64.b64decode(told["picture"]))
             rows = {row: total[row] for row in active(filters)}
-            yield Person(handle, rows, person.chars, person.training_tokens, person.digest, names.get(handle))
+            yield Person(handle, rows, person.chars, person.training_tokens, person.digest, told.get("name"))
 
 
 def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
     """One person's chunks (judged without an encoder) as counts, and up to `count` texts for each row of them."""
-    names = list(_names(tweets).values())
+    names = [told["name"] for told in _profiles(tweets).values() if "name" in told]
     tweets = tweets.filter(pc.greater_equal(tweets["verdict"], _TWEET))
     tweets = tweets.take(pa.array(_once(tweets, np.zeros(len(tweets), np.int64))))
     verdicts = [VERDICTS[verdict] for verdict in tweets["verdict"].to_pylist()]
@@ -149,11 +154,20 @@ def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
     }
 
 
-def _names(chunk: pa.Table) -> dict[str, str]:
-    """What the files say that people are called."""
-    profiles = chunk.filter(pc.equal(chunk["verdict"], VERDICTS.index("profile")))
-    notes = zip(profiles["handle"].to_pylist(), map(json.loads, profiles["text"].to_pylist()), strict=True)
-    return {handle: note["name"] for handle, note in notes if note["name"]}
+def profile_note(profile: Profile) -> str:
+    """What a file says of a person, as the note of a row."""
+    picture = base64.b64encode(profile.picture).decode() if profile.picture else None
+    told = {"name": profile.name, "picture": picture}
+    return json.dumps({key: value for key, value in told.items() if value})
+
+
+def _profiles(chunk: pa.Table) -> dict[str, dict[str, str]]:
+    """What the files say of people, together: {"name": …, "picture": …}, each where some file has it."""
+    found: dict[str, dict[str, str]] = {}
+    notes = chunk.filter(pc.equal(chunk["verdict"], VERDICTS.index("profile")))
+    for handle, note in zip(notes["handle"].to_pylist(), notes["text"].to_pylist(), strict=True):
+        found.setdefault(handle, {}).update(json.loads(note))
+    return found
 
 
 def _codes(handles: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:

@@ -207,7 +207,7 @@ def _raw(found: tweets.Batch, number: int) -> pa.Table:
     records = records.append_column(RAW.field("file"), pa.array(np.full(len(records), number, np.int32)))
     records = records.append_column(RAW.field("note"), pa.nulls(len(records), pa.string()))
     rejects = [("", one.line, reject_line(found.path, one.line, one.reason)) for one in found.rejects]
-    profiles = [(one.handle, 0, json.dumps({"name": one.name})) for one in found.profiles]
+    profiles = [(one.handle, 0, people.profile_note(one)) for one in found.profiles]
     notes = [
         {"handle": handle, "line": line, "note": note, "id": "", "text": "", "file": number}
         for handle, line, note in rejects + profiles

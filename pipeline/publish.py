@@ -14,6 +14,7 @@ from typing import Any
 from pipeline import model, picture, pool, provenance
 from pipeline.card import PROMPT, card, facts
 from pipeline.measures.copying import RUNS_FILE, runs_file
+from pipeline.people import PICTURES
 from pipeline.plan import Bot, Job, read_json
 from pipeline.prepare import read_tweets
 from pipeline.progress import Progress
@@ -66,12 +67,21 @@ class Publisher(pool.Worker):
         weights = self.store.read(f"{trained}/{model.WEIGHTS}")
         files = model.bot_files(self.base, weights, self.separator)
         files["README.md"] = card(self.job, task, metrics).encode()
-        files["predictions.png"] = picture.draw(task["handles"], PROMPT, samples, name=_name(task))
+        files["predictions.png"] = picture.draw(
+            task["handles"], PROMPT, samples, name=_name(task), picture=self._picture(task["bot"])
+        )
         files[RUNS_FILE] = runs_file(training)
         files["stats.json"] = _json(task["stats"])
         files[provenance.FILE] = self.store.read(f"{trained}/{provenance.FILE}")
         files["metrics.json"] = _json(metrics)
         return files
+
+    def _picture(self, bot: str) -> bytes | None:
+        """The person's profile picture, where a file of tweets came with one; a blend has none."""
+        try:
+            return self.store.read(f"{PICTURES}/{bot}")
+        except FileNotFoundError:
+            return None
 
 
 def _name(task: dict[str, Any]) -> str | None:

@@ -1,6 +1,5 @@
 """From raw tweets to people, without Ray: what chunks hold, how they come together, what is written."""
 
-import json
 import random
 
 import numpy as np
@@ -10,11 +9,12 @@ import pytest
 from pipeline.clean import SEPARATOR, clean, held_out
 from pipeline.filters import TweetFilters
 from pipeline.model import ASSETS, tokenizer_json
-from pipeline.people import CHUNK, RAW, Person, finished, judged, sampled
+from pipeline.people import CHUNK, RAW, Person, finished, judged, profile_note, sampled
 from pipeline.prepare import load_tweets
 from pipeline.settings import Filters
 from pipeline.store import Store, resolve
 from pipeline.tokens import Encoder
+from pipeline.tweets import Profile
 
 
 @pytest.fixture
@@ -97,14 +97,14 @@ def test_the_digest_is_of_what_is_kept_and_of_nothing_else(store, encoder):
     )
 
 
-def test_a_name_comes_from_the_profile_and_a_profile_alone_is_nobody(store, encoder):
-    profiles = [
-        {"handle": "ada", "line": 0, "text": "", "note": json.dumps({"name": "Ada L."})},
-        {"handle": "ben", "line": 0, "text": "", "note": json.dumps({"name": "Ben"})},
-    ]
+def test_name_and_picture_come_from_profiles_and_a_profile_alone_is_nobody(store, encoder):
+    told = [Profile("ada", "Ada L."), Profile("ada", None, b"a picture"), Profile("ben", "Ben", b"another")]
+    profiles = [{"handle": one.handle, "line": 0, "text": "", "note": profile_note(one)} for one in told]
     people = people_of(chunk([*tweets_by("ada", 5), *profiles], encoder), store)
     assert list(people) == ["ada"]
     assert (people["ada"].name, people["ada"].counts["downloaded"]) == ("Ada L.", 5)
+    assert store.list("work/pictures") == ["ada"]
+    assert store.read("work/pictures/ada") == b"a picture"
 
 
 def test_filters_take_from_what_is_kept_and_counts_add_up(store, encoder):
