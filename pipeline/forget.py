@@ -53,9 +53,10 @@ def forget(fleet: Fleet, handle: str) -> dict[str, Any]:
     runs = journal.about(store, handle, bots)
     entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
     store.write(FORGOTTEN, _json(known | {handle: entry}))  # first: a run that begins now leaves the person out
-    items = [*_endpoints(fleet, handle)]
-    items += [item for bot in bots for item in _repositories(store, bot)]
-    items += [*_runs(store, runs), *_models(store, bots), *_work(store, handle), *_rows(store, handle)]
+    items = [item for bot in bots for item in _repositories(store, bot)]
+    items += _models(store, bots)
+    items += _endpoints(fleet, handle)  # a pool serves what is published: that has to be gone first
+    items += [*_runs(store, runs), *_work(store, handle), *_rows(store, handle)]
     items += _measured(store, handle)
     items += [Item("W&B", name, "was synced; delete it there") for name in entry["wandb"]]
     items += [Item("source file", name, "is yours; it still holds the person") for name in _sources(fleet, handle)]
