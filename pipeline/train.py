@@ -49,6 +49,7 @@ def train(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot], N
         driver = _Driver(job, bots, progress, done, scratch)
         try:
             driver.run()
+            driver.wait()
         finally:
             driver.end()
 
@@ -78,7 +79,6 @@ class _Driver:
         begun = set(job.store.list("work/checkpoints"))
         tasks = [_task(job, bot, bot.name in begun) for bot in bots]
         self.settings = {task.kind: task.settings for task in tasks}
-        self.total = sum(task.work for task in tasks)
         self.queue: Any = (
             ray.remote(cast(Any, QueueActor))
             .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, label_selector=here())
@@ -106,11 +106,15 @@ class _Driver:
         for name, bot in self.left.items():
             bot.status, bot.reason = "failed", self.error or f"the queue lost {name}"
 
-    def end(self) -> None:
-        if self.asked:
-            request_resources(bundles=[])
+    def wait(self) -> None:
+        """Until the lanes have left: whoever comes next finds their cores free."""
         for run in self.runs:
             run.join(timeout=30)
+
+    def end(self) -> None:
+        """Without the queue lanes end by themselves."""
+        if self.asked:
+            request_resources(bundles=[])
         ray.kill(self.queue)
 
     def _hear(self, news: dict[str, Any]) -> None:
