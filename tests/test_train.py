@@ -1,10 +1,8 @@
 """Lanes: the queue's promises, then real lanes of Ray Train and DeepSpeed on toy bots."""
 
+import contextlib
 import json
-import os
-import signal
 import threading
-import time
 
 import psutil
 import pytest
@@ -213,12 +211,14 @@ class TestLanes:
         assert ben["held_out"]["loss"] == same_ben["held_out"]["loss"]
 
     def test_kills_of_queue_worker_and_controller_cost_time_but_no_bot_and_no_bit(self, make_fleet):
-        people = ("ada", "ben", "cleo")
-        calm, calm_store = report_of(make_fleet(people, name="calm"), "train.lanes=2", "train.epochs=60")
-        killed: list[str] = []
-        killer = threading.Thread(target=_kill_each, args=(["QueueActor", "RayTrainWorker", "TrainController"], killed))
+        people = ("ada", "ben")
+        calm, calm_store = report_of(make_fleet(people, name="calm"), "train.lanes=2", "train.epochs=30")
+        killed, ended = [], threading.Event()
+        titles = ["QueueActor", "RayTrainWorker", "TrainController"]
+        killer = threading.Thread(target=_kill_each, args=(titles, killed, ended))
         killer.start()
-        rough, rough_store = report_of(make_fleet(people, name="rough"), "train.lanes=2", "train.epochs=60")
+        rough, rough_store = report_of(make_fleet(people, name="rough"), "train.lanes=2", "train.epochs=30")
+        ended.set()
         killer.join()
         assert len(killed) >= 2
         for before, after in zip(calm["bots"], rough["bots"], strict=True):
@@ -227,22 +227,23 @@ class TestLanes:
             assert rough_store.read(name.format(**after)) == calm_store.read(name.format(**before))
 
 
-def _kill_each(titles: list[str], killed: list[str]) -> None:
+def _kill_each(titles: list[str], killed: list[str], ended: threading.Event) -> None:
     """kill -9 to a process of each title in turn, two seconds after a worker has begun to work."""
-    deadline = time.monotonic() + 150
-    for title in titles:
-        while time.monotonic() < deadline and title not in killed:
-            found = {name: [] for name in ("RayTrainWorker", title)}
-            for process in psutil.process_iter(["cmdline"]):
-                for name in found:
-                    if f"ray::{name}" in " ".join(process.info["cmdline"] or []):
-                        found[name].append(process)
-            if found[title] and any(worker.cpu_times().user > 4 for worker in found["RayTrainWorker"]):
-                time.sleep(2)
-                os.kill(found[title][0].pid, signal.SIGKILL)
-                killed.append(title)
-                time.sleep(1)
-            time.sleep(0.2)
+    while len(killed) < len(titles) and not ended.wait(0.2):
+        workers, victims = _processes("RayTrainWorker"), _processes(titles[len(killed)])
+        if victims and any(worker.info["cpu_times"].user > 4 for worker in workers) and not ended.wait(2):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victims[0].kill()  # SIGKILL
+                killed.append(titles[len(killed)])
+
+
+def _processes(title: str) -> list[psutil.Process]:
+    """Ray's processes of a kind, with their `cpu_times` in `info`."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cpu_times"]):
+        if f"ray::{title}" in " ".join(process.info["cmdline"] or []):
+            found.append(process)
+    return found
 
 
 def test_a_report_holds_every_bot(make_fleet, cluster):
