@@ -10,7 +10,7 @@ from pipeline.plan import Bot
 from pipeline.prepare import Person
 from pipeline.settings import Sweep, Train
 from pipeline.store import Store
-from pipeline.sweep import PAGE, Variant, combinations, page, section, spread, summary
+from pipeline.sweep import PAGE, Recipes, Variant, combinations, page, section, spread, summary
 
 
 def bot_of(name: str, tokens: int) -> Bot:
@@ -32,6 +32,13 @@ def test_the_bots_are_of_all_sizes():
     assert [bot.name for bot in spread(bots, 3)] == ["b0", "b4", "b8"]
     assert [bot.name for bot in spread(bots[:2], 3)] == ["b0", "b1"]
     assert len(spread(bots, 1)) == 1
+
+
+def test_lanes_are_told_each_variants_own_recipe():
+    recipes = Recipes(**Train(retries=3).model_dump(), of_variant={"ada@0": Train(epochs=2), "ada@1": Train(epochs=9)})
+    assert [recipes.of(name, 1000).epochs for name in ("ada@0", "ada@1")] == [2, 9]
+    assert recipes.retries == 3
+    assert Variant("ada@1", bot_of("ada", 5).people, "v", recipe=1).handles == ["ada"]
 
 
 RECIPES = [Train(epochs=epochs) for epochs in (1, 2, 4)]
