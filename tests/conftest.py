@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import secrets
 import shutil
 import socket
@@ -14,8 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-
-ROOT = Path(__file__).parent.parent
+from toys import ROOT, WORDS, tweets_of, write_csv
 
 # Before anything imports Ray, which reads some of it only once: a home of the tests' own, no hub, no W&B account,
 # nobody else's cluster, token auth, one thread as the project's workers have.
@@ -43,11 +41,6 @@ os.environ |= {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 settings.register_profile("fuzz", max_examples=10_000)  # `make fuzz`
-WORDS = {
-    "ada": ("engine", "wheel", "brass", "lever", "count", "number", "card", "loom", "weave", "pattern", "steam"),
-    "ben": ("soup", "bread", "onion", "pepper", "kettle", "spoon", "butter", "cheese", "oven", "salt", "lemon"),
-    "cleo": ("river", "barge", "moon", "sand", "cat", "palm", "gold", "reed", "snake", "crown", "market"),
-}
 
 
 @pytest.fixture(scope="session")
@@ -99,19 +92,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tweets_of(handle: str, count: int = 130) -> list[str]:
-    """Made-up tweets in the words of one of WORDS; over 6,000 characters of them."""
-    rng = random.Random(handle)
-    return [" ".join(rng.choices(WORDS[handle], k=9)).capitalize() + "." for _ in range(count)]
-
-
-def write_csv(path: Path, texts: list[str], first_id: int = 1) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [f'{first_id + i},"{text}"' for i, text in enumerate(texts)]
-    path.write_text("\n".join(["id,text", *rows]) + "\n", encoding="utf-8")
-    return path
-
-
 @pytest.fixture
 def make_fleet(tmp_path: Path, base: Path) -> Callable[..., Path]:
     """Writes a fleet file over toy tweets of these people; returns its path."""
@@ -150,8 +130,3 @@ def huggingtweets(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
 def _leave_nothing() -> Iterator[None]:
     yield
     shutil.rmtree(HOME, ignore_errors=True)
-
-
-def environment() -> dict[str, str]:
-    """The environment for a subprocess: this one's, with the project's programs first."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

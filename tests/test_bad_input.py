@@ -5,7 +5,7 @@ import os
 import socket
 
 import pytest
-from conftest import tweets_of, write_csv
+from toys import tweets_of, write_csv
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

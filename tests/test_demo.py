@@ -9,8 +9,8 @@ import time
 
 import httpx
 import psutil
-from conftest import ROOT, environment
 from ray import serve
+from toys import ROOT, environment
 
 
 def test_the_demo_serves_until_ctrl_c_and_leaves_nothing(base, cluster, tmp_path):

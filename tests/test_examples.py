@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 import typer
-from conftest import ROOT
+from toys import ROOT
 
 from pipeline import cli
 from pipeline.fleet import load

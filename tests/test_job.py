@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import ray
-from conftest import ROOT, environment
+from toys import ROOT, environment
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

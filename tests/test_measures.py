@@ -5,9 +5,9 @@ import io
 
 import numpy as np
 import pytest
-from conftest import WORDS, tweets_of
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import WORDS, tweets_of
 
 from pipeline.measures import style
 from pipeline.measures.copying import copying, longest_run, run_hashes, runs_file, words

@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from conftest import tweets_of, write_csv
+from toys import tweets_of, write_csv
 
 from pipeline import prepare, tweets
 from pipeline.clean import SEPARATOR, held_out

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import WORDS, tweets_of, write_csv
+from toys import WORDS, tweets_of, write_csv
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, environment, tweets_of, write_csv
 from safetensors.numpy import load
+from toys import ROOT, environment, tweets_of, write_csv
 
 from pipeline import fleet as fleets
 from pipeline.store import Store

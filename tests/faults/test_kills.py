@@ -20,8 +20,8 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import ROOT, WORDS, environment, tweets_of, write_csv
 from ray.cluster_utils import Cluster
+from toys import ROOT, WORDS, environment, tweets_of, write_csv
 
 from pipeline import fleet as fleets
 from pipeline.model import WEIGHTS

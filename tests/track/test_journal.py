@@ -5,7 +5,6 @@ from pathlib import Path
 
 import published
 import pytest
-from conftest import HOME
 
 from pipeline.store import Store
 from pipeline.track import journal as journals
@@ -81,7 +80,7 @@ def test_models_are_referred_to_and_nothing_is_copied(fleet):
     run = read_back(store, f"wren-{VERSION}")
     [entry] = run["makes"]["wren-model"].manifest.contents
     assert entry.ref == f"file://{store.path(f'bots/wren/{VERSION}/model.safetensors')}" and not entry.local_path
-    staging = HOME / ".local/share/wandb/artifacts/staging"
+    staging = Path.home() / ".local/share/wandb/artifacts/staging"
     assert not list(staging.rglob("*")), "W&B keeps copies that nobody deletes"
 
 
