@@ -2,15 +2,16 @@
 
 import gzip
 import json
+import random
 
 import pytest
-from toys import tweets_of, write_csv
+from toys import WORDS, tweets_of, write_csv
 
 from pipeline import prepare, tweets
 from pipeline.clean import SEPARATOR, held_out
 from pipeline.errors import UserError
 from pipeline.model import tokenizer_json
-from pipeline.settings import TweetSource
+from pipeline.settings import Filters, TweetSource
 from pipeline.store import Store, resolve
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -23,9 +24,9 @@ def store(tmp_path):
 
 @pytest.fixture
 def prepared(tmp_path, store, base):
-    def run(*patterns: str) -> prepare.Prepared:
+    def run(*patterns: str, filters: Filters | None = None) -> prepare.Prepared:
         files = tweets.find([TweetSource(path=str(tmp_path / pattern)) for pattern in patterns or ("in",)])
-        return prepare.prepare(files, store, tokenizer_json(base), holdout=0.1)
+        return prepare.prepare(files, store, tokenizer_json(base), holdout=0.1, filters=filters)
 
     return run
 
@@ -121,3 +122,49 @@ def test_files_that_give_nothing_are_named_and_the_others_are_used(tmp_path, pre
 def test_no_tweets_at_all_is_an_error_that_names_the_files(prepared):
     with pytest.raises(UserError, match=r"missing\.csv: no such file"):
         prepared("missing.csv")
+
+
+def test_people_are_the_same_however_the_chunks_fall(tmp_path, prepared, store, monkeypatch):
+    rows = [{"screen_name": name, "id": i, "text": text} for name in WORDS for i, text in enumerate(tweets_of(name))]
+    random.Random(0).shuffle(rows)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "all.jsonl").write_text("\n".join(map(json.dumps, [*rows, "no tweet"])))
+    write_csv(tmp_path / "in" / "dora.csv", tweets_of("ada"))
+    together = prepared()
+    monkeypatch.setattr(prepare, "_CHUNK_BYTES", 2_000)  # everybody is in many chunks, the reject in one
+    monkeypatch.setattr(prepare, "RULES", -1)
+    apart = prepared()
+    assert not apart.unchanged
+    assert (apart.people, apart.rejects) == (together.people, 1)
+    assert len(rejects(store)) == 1
+    assert sum(map(len, prepare.load_tweets(store, "dora"))) == 130
+
+
+def test_filters_have_rows_in_the_counts_and_make_another_digest(tmp_path, prepared):
+    write_csv(tmp_path / "in" / "ada.csv", [*tweets_of("ada"), *tweets_of("ada")[:20]])
+    before = prepared()
+    after = prepared(filters=Filters(duplicates=False, blocked_words=["engine"]))
+    counts = after.people["ada"].counts
+    engine = sum("engine" in text.lower() for text in [*tweets_of("ada"), *tweets_of("ada")[:20]])
+    assert (counts["downloaded"], counts["blocked_words"]) == (150, engine)
+    assert counts["downloaded"] == sum(counts.values()) - counts["downloaded"]
+    assert counts["duplicates"] == 20 - sum("engine" in text.lower() for text in tweets_of("ada")[:20])
+    assert after.people["ada"].digest != before.people["ada"].digest
+    assert prepared(filters=Filters(duplicates=False, blocked_words=["engine"])).unchanged
+
+
+def test_a_preview_shows_ten_of_each_and_why(tmp_path, make_fleet, huggingtweets):
+    path = make_fleet(filters={"replies": False})
+    rows = [*tweets_of("ada"), "RT @ben: soup", "hm https://t.co/x", "@ben the soup is late"]
+    write_csv(tmp_path / "tweets" / "ada.csv", rows)
+    code, out, _ = huggingtweets("prepare", path, "--preview", "@Ada", "--json")
+    seen = json.loads(out)
+    assert (code, seen["handle"]) == (0, "ada")
+    assert seen["counts"] == {"downloaded": 133, "retweets": 1, "short": 1, "replies": 1, "kept": 130}
+    assert seen["texts"]["replies"] == ["@ben the soup is late"]
+    assert len(seen["texts"]["kept"]) == 10 and set(seen["texts"]["kept"]) <= set(rows)
+    code, out, _ = huggingtweets("prepare", path, "--preview", "ada")
+    assert code == 0 and "Replies: 1 of 1\n  @ben the soup is late" in out and "Tweets kept: 10 of 130" in out
+    code, _, err = huggingtweets("prepare", path, "--preview", "nobody")
+    assert code == 1 and "no tweets of @nobody" in err
+    assert huggingtweets("prepare", path, "--preview", "no body")[0] == 2
