@@ -14,7 +14,13 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/pytest $(ARGS)
 
-.PHONY: demo test fuzz test-faults check bench bench-engine base-model lock clean
+# The readers of tweets against 10,000 odd and broken files of each format.
+fuzz: .venv/ready
+	$(BIN)/pytest tests/tweets/test_fuzz.py --hypothesis-profile fuzz $(ARGS)
+
+# kill -9 at random moments to everything a fleet runs on, and many lanes at once.
+test-faults: .venv/ready
+	$(BIN)/pytest tests/faults -o addopts=-q -s $(ARGS)
 
 check: .venv/ready
 	$(BIN)/ruff check .
