@@ -21,8 +21,11 @@ def test_there_are_four_people_or_more():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.handle)
 def test_an_account_is_as_real_exports_are(file):
-    records = list(tweets.read(file))
-    assert all(isinstance(record, tweets.Record) for record in records)
+    items = list(tweets.read(file))
+    [profile] = [item for item in items if isinstance(item, tweets.Profile)]
+    assert profile.handle == file.handle and profile.name
+    records = [item for item in items if isinstance(item, tweets.Record)]
+    assert len(records) == len(items) - 1
     verdicts = [clean(record.text, record.retweet) for record in records]
     kept = [text for verdict, text in verdicts if verdict == "kept"]
     assert len(kept) >= 150 and sum(map(len, kept)) > MIN_CHARS
