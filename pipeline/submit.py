@@ -7,9 +7,12 @@ the cluster runs the code that runs here, and reads tweets that lie on this mach
 """
 
 import asyncio
+import os
 import shlex
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +43,23 @@ def submit(fleet: Fleet, address: str, bots: list[str] | None, wait: bool, progr
         folder = Path(scratch)
         pack(fleet, folder)
         try:
-            client = JobSubmissionClient(address)
+            with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray's client takes them over the one it is given
+                client = JobSubmissionClient(address)
             job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": str(folder)})
         except Exception as error:  # the client raises whatever its HTTP library does
             raise UserError(f"--address {address}: the job was not taken: {one_line(error)}") from error
     progress.say(f"job {job}; `ray job stop {job} --address {address}` stops it")
     return {"job": job, "exit_code": _follow(client, job) if wait else None}
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """The environment without these variables, for a while."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ |= kept
 
 
 def pack(fleet: Fleet, folder: Path) -> None:
