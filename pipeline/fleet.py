@@ -16,7 +16,19 @@ from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import UsageError
 from pipeline.names import FLEET_NAME, MAX_BLEND, bot_name, handle_of
-from pipeline.settings import Evaluate, Filters, Pretrain, Publish, Section, Serve, Sweep, Train, TweetSource, Wandb
+from pipeline.settings import (
+    Adapt,
+    Evaluate,
+    Filters,
+    Pretrain,
+    Publish,
+    Section,
+    Serve,
+    Sweep,
+    Train,
+    TweetSource,
+    Wandb,
+)
 
 
 class Fleet(Section):
@@ -27,6 +39,7 @@ class Fleet(Section):
     bots: Literal["all"] | Annotated[list[str | list[str]], Field(min_length=1)] = "all"
     filters: Filters = Filters()
     train: Train = Train()
+    adapt: Adapt | None = None
     serve: Serve = Serve()
     wandb: Wandb = Wandb()
     publish: Publish = Publish()
@@ -46,6 +59,11 @@ class Fleet(Section):
     def _sources(cls, value: Any) -> Any:
         entries = value if isinstance(value, list) else [value]
         return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("adapt", mode="before")
+    @classmethod
+    def _adapt(cls, value: Any) -> Any:
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
     @field_validator("bots")
     @classmethod

@@ -2,29 +2,22 @@
 
     huggingtweets pretrain examples/base_model/mini.yaml
 
-Ray Data reads, cleans and tokenises; each worker of one Ray Train run streams its share, packs it into
-blocks and trains under DeepSpeed (data-parallel). A checkpoint every few minutes: the same command goes on
-where it was stopped. The result is a plain model folder with a card of its own.
+Ray Data reads, cleans and tokenises; base_training.py trains. The same command goes on where it was stopped. The
+result is a plain model folder with a card of its own.
 """
 
 import hashlib
 import json
-import math
 import tempfile
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
 import ray.train
-from ray.train.torch import TorchTrainer
 
-from pipeline import finetune, model, tweets
+from pipeline import base_training, model, tweets
 from pipeline.clean import SEPARATOR
 from pipeline.errors import UserError
 from pipeline.fleet import Fleet
@@ -34,13 +27,11 @@ from pipeline.settings import Pretrain
 from pipeline.store import Store, resolve
 
 _TOKENIZER_TEXTS = 500_000  # tweets are enough to learn a vocabulary from
-_LOG_STEPS = 25
-_HELD_OUT_TOKENS = 200_000  # at most, for the perplexity
 
 
 def pretrain(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     """Trains the base that `fleet.pretrain` describes on `fleet.tweets`; returns its metrics."""
-    settings, store = fleet.pretrain, Store.of(fleet)
+    settings = fleet.pretrain
     files = tweets.find(fleet.tweets)
     progress.start("read", 1, f"{len(files)} files")
     texts = kept_texts([file for file in files if file.problem is None], fleet.filters).materialize()
@@ -51,72 +42,16 @@ def pretrain(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     tokens = texts.map_batches(_encode, fn_kwargs=encode, batch_format="pyarrow").materialize()
     held_out, training = (tokens.filter(expr=f"held_out == {held}").materialize() for held in (True, False))
     counts = {True: int(held_out.sum("count") or 0), False: int(training.sum("count") or 0)}
-    steps = max(1, counts[False] * settings.epochs // (settings.block_size * settings.batch_size * settings.workers))
     progress.advance(f"{counts[False]:,} tokens to train on, {counts[True]:,} held out")
-    shown = ray.remote(_Steps).options(num_cpus=0).remote()
-    loop = {
-        "settings": settings.model_dump(),
-        "steps": steps,
-        # a Dataset each, not Ray Train's common split: there every worker waits at the end of an epoch for
-        # the others, which wait in the middle of a step for it
-        "shards": training.split(settings.workers, equal=True),
-        "held_out": held_out,
-        "shown": shown,
-    }
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config=loop,
-        scaling_config=_scaling(settings.workers),
-        run_config=ray.train.RunConfig(
-            name=f"pretrain-{_identity(settings, tokenizer, counts)}",
-            storage_path=store.path("work"),
-            storage_filesystem=store.filesystem,
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            failure_config=ray.train.FailureConfig(max_failures=3),
-        ),
+    base = _base_files(settings, tokenizer)
+    run = base_training.Run(
+        name=f"pretrain-{_identity(settings, tokenizer, counts)}",
+        separator=0,
+        **settings.model_dump(include=set(base_training.Run.__annotations__)),
     )
-    progress.start("pretrain", steps, f"{steps:,} steps on {settings.workers} workers")
-    with ThreadPoolExecutor(1) as pool:
-        fitting = pool.submit(trainer.fit)
-        while not fitting.done():
-            _show(shown, progress)
-            time.sleep(1)
-        result = fitting.result()
-    if result.checkpoint is None:
-        raise UserError(f"pretrain: the run ended without a model; see {store.path('work')}")
-    metrics = {"training_tokens": counts[False], "steps": steps} | dict(result.metrics or {})
-    with result.checkpoint.as_directory() as folder:
-        _write_base(fleet, Path(folder), tokenizer, metrics)
+    trained, metrics = base_training.fit(run, base, training, held_out, Store.of(fleet), progress)
+    _write_base(fleet, base, trained, metrics)
     return metrics
-
-
-class _Steps:
-    """What rank 0 tells the driver while it trains."""
-
-    def __init__(self) -> None:
-        self.latest: tuple[int, str] = (0, "")
-
-    def tell(self, step: int, text: str) -> None:
-        self.latest = (step, text)
-
-    def ask(self) -> tuple[int, str]:
-        return self.latest
-
-
-def _show(shown: Any, progress: Progress) -> None:
-    step, text = ray.get(shown.ask.remote())
-    if step > progress.done:
-        progress.advance(text, count=step - progress.done)
-
-
-def _scaling(workers: int) -> ray.train.ScalingConfig:
-    gpus = ray.cluster_resources().get("GPU", 0)
-    return ray.train.ScalingConfig(
-        num_workers=workers,
-        use_gpu=gpus >= 1,
-        # less than a core each, so that the tasks that feed the workers find room on a full machine
-        resources_per_worker={"CPU": 0.5} | ({"GPU": 1} if gpus >= 1 else {}),
-    )
 
 
 def _identity(settings: Pretrain, tokenizer: bytes, counts: dict[bool, int]) -> str:
@@ -158,41 +93,22 @@ def _encode(batch: pa.Table, tokenizer: bytes, share: float) -> pa.Table:
     )
 
 
-def _worker(loop: dict[str, Any]) -> None:
-    """One worker of the Ray Train run."""
-    import torch
-    from transformers import GPT2LMHeadModel
+def _base_files(settings: Pretrain, tokenizer: bytes) -> dict[str, bytes]:
+    """The base's model folder but for its weights: configuration and tokenizer."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
-    settings = Pretrain(**loop["settings"])
-    steps, rank = loop["steps"], ray.train.get_context().get_world_rank()
-    torch.manual_seed(settings.seed)  # the same start on every worker
-    network = GPT2LMHeadModel(_config(settings))
-    trainer = finetune.Trainer(
-        network,
-        precision=finetune.resolve_precision(settings.precision),
-        weight_decay=settings.weight_decay,
-        betas=(0.9, 0.95),
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(tokenizer.decode()),
+        bos_token=SEPARATOR,
+        eos_token=SEPARATOR,
+        unk_token=SEPARATOR,
+        model_max_length=settings.block_size,
     )
-    start = _restore(trainer)
-    batches = _batches(loop["shards"][rank], settings, seed=settings.seed + start)
-    saved = shown = time.monotonic()
-    losses: list[torch.Tensor] = []
-    for step in range(start, steps):
-        rate = finetune.cosine(step, steps, settings.learning_rate, settings.warmup_steps)
-        losses.append(trainer.step(next(batches), rate))
-        if rank == 0 and (step + 1) % _LOG_STEPS == 0:
-            loss, seconds = float(torch.stack(losses[-_LOG_STEPS:]).mean()), time.monotonic() - shown
-            speed = _LOG_STEPS * settings.batch_size * settings.workers * settings.block_size / seconds
-            loop["shown"].tell.remote(step + 1, f"loss {loss:.3f}, {speed:,.0f} tokens/s")
-            shown = time.monotonic()
-        due = torch.tensor(float(time.monotonic() - saved > settings.checkpoint_minutes * 60))
-        if (step + 1) % _LOG_STEPS == 0:
-            torch.distributed.broadcast(due, src=0)  # rank 0's clock decides for all
-            if due:
-                _checkpoint(trainer, step + 1, {"loss": float(losses[-1])}, rank)
-                saved = time.monotonic()
-    loss = trainer.loss(_stream(loop["held_out"])[:_HELD_OUT_TOKENS], settings.block_size)
-    _checkpoint(trainer, steps, {"held_out_loss": loss, "perplexity": math.exp(loss)}, rank)
+    with tempfile.TemporaryDirectory() as folder:
+        wrapped.save_pretrained(folder)
+        _config(settings).save_pretrained(folder)
+        return model.read_files(Path(folder))
 
 
 def _config(settings: Pretrain) -> Any:
@@ -204,6 +120,7 @@ def _config(settings: Pretrain) -> Any:
         n_embd=settings.n_embd,
         n_layer=settings.n_layer,
         n_head=settings.n_head,
+        architectures=["GPT2LMHeadModel"],
         bos_token_id=0,
         eos_token_id=0,
         resid_pdrop=0.0,  # dropout slows a small model's learning and a CPU's steps alike
@@ -212,77 +129,15 @@ def _config(settings: Pretrain) -> Any:
     )
 
 
-def _batches(shard: "ray.data.Dataset", settings: Pretrain, seed: int) -> "Iterator[Any]":
-    """A worker's share of the tokens, shuffled anew each time round, as [batch, block] without end."""
-    import torch
-
-    need = settings.batch_size * settings.block_size
-    waiting = np.zeros(0, dtype=np.int64)
-    while True:
-        for batch in shard.iter_batches(
-            batch_size=1024, local_shuffle_buffer_size=30_000, local_shuffle_seed=seed, batch_format="pyarrow"
-        ):
-            waiting = np.concatenate([waiting, _joined(batch)])
-            while len(waiting) >= need:
-                yield torch.from_numpy(waiting[:need].reshape(settings.batch_size, settings.block_size))
-                waiting = waiting[need:]
-        seed += 1
-
-
-def _stream(texts: "ray.data.Dataset") -> np.ndarray:
-    """All tokens of the texts, a separator before, between and after them; the same whatever order they come in."""
-    batches = texts.iter_batches(batch_format="pyarrow")
-    tokens = [np.asarray(ids) for batch in batches for ids in cast(Any, batch)["tokens"].to_numpy()]
-    return finetune.joined(sorted(tokens, key=lambda ids: ids.tobytes()), 0)
-
-
-def _joined(batch: pa.Table) -> np.ndarray:
-    """A batch's texts in one stream, each with the separator (token 0) after it."""
-    return finetune.joined([np.asarray(ids) for ids in batch["tokens"].to_numpy()], 0)[1:]
-
-
-def _checkpoint(trainer: finetune.Trainer, step: int, metrics: dict[str, float], rank: int) -> None:
-    """Reports rank 0's weights, optimizer state and step; a barrier for all workers."""
-    with tempfile.TemporaryDirectory() as folder:
-        trainer.save(Path(folder), step)
-        checkpoint = ray.train.Checkpoint.from_directory(folder) if rank == 0 else None
-        ray.train.report(metrics, checkpoint=checkpoint)
-
-
-def _restore(trainer: finetune.Trainer) -> int:
-    """The step to go on from: 0 without a checkpoint."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return 0
-    with checkpoint.as_directory() as folder:
-        return trainer.restore(Path(folder))
-
-
-def _write_base(fleet: Fleet, checkpoint: Path, tokenizer: bytes, metrics: dict[str, Any]) -> None:
-    """The model folder at `pretrain.out`, from the last checkpoint, with a card that says how good it is."""
-    from safetensors.torch import load_file
-    from tokenizers import Tokenizer
-    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
-
+def _write_base(fleet: Fleet, base: dict[str, bytes], trained: Any, metrics: dict[str, Any]) -> None:
+    """The model folder at `pretrain.out`, with a card that says how good it is."""
     settings = fleet.pretrain
-    network = GPT2LMHeadModel(_config(settings))
-    network.load_state_dict(load_file(checkpoint / "weights.safetensors"))
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(tokenizer.decode()),
-        bos_token=SEPARATOR,
-        eos_token=SEPARATOR,
-        unk_token=SEPARATOR,
-        model_max_length=settings.block_size,
-    )
+    files = model.bot_files(base, model.weight_bytes(trained.state_dict(), fleet.publish.dtype), separator=0)
+    if settings.train_defaults:
+        files[model.DEFAULTS] = (json.dumps(settings.train_defaults, indent=2) + "\n").encode()
     with tempfile.TemporaryDirectory() as folder:
-        wrapped.save_pretrained(folder)
-        network.config.save_pretrained(folder)
-        weights = model.weight_bytes(network.state_dict(), fleet.publish.dtype)
-        files = model.bot_files(model.read_files(Path(folder)), weights, separator=0)
-        if settings.train_defaults:
-            files[model.DEFAULTS] = (json.dumps(settings.train_defaults, indent=2) + "\n").encode()
         samples = _samples(model.write_files(files, Path(folder)))
-    facts = {"parameters": network.num_parameters(), "fleet": fleet.fleet, "settings": settings, "prompts": samples}
+    facts = {"parameters": trained.num_parameters(), "fleet": fleet.fleet, "settings": settings, "prompts": samples}
     files["README.md"] = model.render("base_card.md.j2", metrics=metrics, **facts).encode()
     filesystem, out = resolve(settings.out)
     parent, _, name = out.rpartition("/")

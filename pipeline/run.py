@@ -9,12 +9,14 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from pipeline import evaluate, prepare, report, track, tweets
+from pipeline import adapt, evaluate, model, prepare, report, track, tweets
 from pipeline.errors import UserError
 from pipeline.fleet import Fleet
 from pipeline.plan import Bot, Job, current, forgotten, open_job, plan, survey
 from pipeline.progress import Progress
 from pipeline.session import ensure
+from pipeline.settings import Adapt
+from pipeline.store import Store, resolve
 
 STEPS = ("prepare", "train", "evaluate", "publish")
 
@@ -24,6 +26,7 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
     job = open_job(fleet)
     job.store.check_writable()
     prepared = prepare_tweets(job, progress) if "prepare" in steps else _prepared(job)
+    job = adapt.adapted(job, prepared, progress, make="train" in steps)
     bots = plan(job, prepared, only)
     survey(job.store, bots)
     chosen = [bot for bot in bots if only is None or bot.name in only]
@@ -121,3 +124,17 @@ def versions(fleet: Fleet, only: list[str] | None = None) -> tuple[Job, dict[str
     if not found:
         raise UserError(f"fleet {fleet.fleet}: no bot is published yet; `huggingtweets run` makes them")
     return job, found
+
+
+def adapt_base(fleet: Fleet, progress: Progress) -> dict[str, Any]:
+    """Adapts the fleet's base to its tweets, into the folder `pretrain.out`; returns the metrics."""
+    job = open_job(fleet.model_copy(update={"adapt": fleet.adapt or Adapt()}))
+    files, metrics = adapt.adapt(job, prepare_tweets(job, progress), progress)
+    settings = job.fleet.adapt
+    card = model.render(
+        "adapted_card.md.j2", fleet=fleet.fleet, base=fleet.base_model, settings=settings, metrics=metrics
+    )
+    filesystem, out = resolve(fleet.pretrain.out)
+    parent, _, name = out.rpartition("/")
+    Store(filesystem, parent).write_folder(name, files | {"README.md": card.encode()})
+    return metrics

@@ -187,6 +187,18 @@ class Sweep(Section):
     batch_size: list[Annotated[int, Field(ge=1)]] = []
 
 
+class Adapt(Section):
+    """The base, adapted to everybody's tweets before any bot is trained (`adapt: true` takes it as it stands)."""
+
+    epochs: int = Field(1, ge=1)
+    learning_rate: float = Field(5e-4, gt=0, allow_inf_nan=False)
+    batch_size: int = Field(8, ge=1)  # blocks per step and worker
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # auto: every GPU, or every core
+    warmup_steps: int = Field(20, ge=0)
+    holdout: float = Field(0.1, gt=0, lt=1)  # share of the people that it never learns from
+    checkpoint_minutes: float = Field(5.0, gt=0)
+
+
 class Pretrain(Section):
     """The base model that `pretrain` makes: a GPT-2 and a byte-level BPE of these sizes."""
 

@@ -34,15 +34,25 @@ def fetch(
 
 
 @app.command()
-def pretrain(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Make a base model from the text of `tweets`, as the section `pretrain` says."""
+def pretrain(
+    fleet: FleetFile,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="BASE", help="adapt this base instead of starting at random")
+    ] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make a base model from the text of `tweets`, as the section `pretrain` says; `--from` adapts one to it."""
     from pipeline import pretrain as pretraining
+    from pipeline.run import adapt_base
     from pipeline.session import ensure
 
-    settings = fleets.load(fleet, set_)
+    base = [] if from_ is None else [f"base_model={from_}"]
+    settings = fleets.load(fleet, [*(set_ or []), *base])
     with session(), Progress() as progress:
         ensure()
-        metrics = pretraining.pretrain(settings, progress)
+        metrics = adapt_base(settings, progress) if from_ else pretraining.pretrain(settings, progress)
     if as_json:
         say_json(metrics)
     else:
