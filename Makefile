@@ -6,7 +6,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test fuzz test-faults check bench bench-engine base-model lock clean
+.PHONY: demo test fuzz test-faults test-cluster check bench bench-engine base-model lock clean
 
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
@@ -21,6 +21,10 @@ fuzz: .venv/ready
 # kill -9 at random moments to everything a fleet runs on, and many lanes at once.
 test-faults: .venv/ready
 	$(BIN)/pytest tests/faults -o addopts=-q -s $(ARGS)
+
+# Several hosts on this machine, in network namespaces, with S3 between them: needs root, takes an hour.
+test-cluster: .venv/ready
+	$(BIN)/pytest tests/hosts -o addopts=-q --log-cli-level=INFO $(ARGS)
 
 check: .venv/ready
 	$(BIN)/ruff check .
