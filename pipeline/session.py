@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,5 +175,6 @@ def stop_head() -> bool:
         return False
     _, alive = psutil.wait_procs(family, timeout=8)
     for one in alive:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            one.kill()
     return True
