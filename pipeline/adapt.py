@@ -26,6 +26,7 @@ from pipeline.progress import Progress
 from pipeline.session import ensure
 from pipeline.store import Store
 
+METRICS = "adapted.json"
 _PEOPLE = 64  # in a block of the data set
 
 
@@ -51,9 +52,6 @@ def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job
     return replace(job, base=files, base_hash=model.content_hash(files))
 
 
-METRICS = "adapted.json"
-
-
 def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Trains the job's base on the prepared tweets; returns the model folder's files and the metrics.
 
@@ -67,7 +65,7 @@ def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, b
         raise UserError(f"adapt: a population is needed, and this fleet has {len(prepared.people)} people")
     run = base_training.Run(
         name=f"adapt-{identity(job, prepared)}",
-        separator=separator(job),
+        separator=model.separator_id(model.load_tokenizer(job.folder)),
         block_size=job.train.block_size,
         workers=settings.workers if settings.workers != "auto" else _workers(),
         weight_decay=0.0,
@@ -98,10 +96,6 @@ def identity(job: Job, prepared: Prepared) -> str:
     shaping = job.train.model_dump(include={"block_size", "precision", "seed", "holdout"})
     made_of = [people, job.base_hash, settings, shaping, job.fleet.publish.dtype]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def separator(job: Job) -> int:
-    return model.separator_id(model.load_tokenizer(job.folder))
 
 
 def _workers() -> int:

@@ -24,7 +24,7 @@ from pipeline.fleet import Fleet
 from pipeline.prepare import kept_texts
 from pipeline.progress import Progress
 from pipeline.settings import Pretrain
-from pipeline.store import Store, resolve
+from pipeline.store import Store, write_folder_at
 
 _TOKENIZER_TEXTS = 500_000  # tweets are enough to learn a vocabulary from
 
@@ -139,9 +139,7 @@ def _write_base(fleet: Fleet, base: dict[str, bytes], trained: Any, metrics: dic
         samples = _samples(model.write_files(files, Path(folder)))
     facts = {"parameters": trained.num_parameters(), "fleet": fleet.fleet, "settings": settings, "prompts": samples}
     files["README.md"] = model.render("base_card.md.j2", metrics=metrics, **facts).encode()
-    filesystem, out = resolve(settings.out)
-    parent, _, name = out.rpartition("/")
-    Store(filesystem, parent).write_folder(name, files)
+    write_folder_at(settings.out, files)
 
 
 def _samples(folder: Path) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from pipeline.plan import Bot, Job, current, forgotten, open_job, plan, survey
 from pipeline.progress import Progress
 from pipeline.session import ensure
 from pipeline.settings import Adapt
-from pipeline.store import Store, resolve
+from pipeline.store import write_folder_at
 
 STEPS = ("prepare", "train", "evaluate", "publish")
 
@@ -134,7 +134,5 @@ def adapt_base(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     card = model.render(
         "adapted_card.md.j2", fleet=fleet.fleet, base=fleet.base_model, settings=settings, metrics=metrics
     )
-    filesystem, out = resolve(fleet.pretrain.out)
-    parent, _, name = out.rpartition("/")
-    Store(filesystem, parent).write_folder(name, files | {"README.md": card.encode()})
+    write_folder_at(fleet.pretrain.out, files | {"README.md": card.encode()})
     return metrics

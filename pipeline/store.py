@@ -163,3 +163,10 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
         return fs.FileSystem.from_uri(uri)
     except (OSError, ValueError) as error:
         raise UserError(f"{uri}: no such storage: {error}") from None
+
+
+def write_folder_at(uri: str, files: dict[str, bytes]) -> None:
+    """Writes a folder anywhere, outside a fleet's store too, as `Store.write_folder` does inside it."""
+    filesystem, path = resolve(uri)
+    parent, _, name = path.rpartition("/")
+    Store(filesystem, parent).write_folder(name, files)
