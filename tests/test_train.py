@@ -21,6 +21,7 @@ def task(bot: str, tokens: int = 1, **settings) -> Task:
 
 
 KIND = task("any").kind
+_IMPORTED = 3.0  # seconds of CPU: by then a worker has read its libraries, or is about to
 
 
 def take(queue: Queue, lane: str, kind: str = KIND) -> str | None:
@@ -212,12 +213,12 @@ class TestLanes:
 
     def test_kills_of_queue_worker_and_controller_cost_time_but_no_bot_and_no_bit(self, make_fleet):
         people = ("ada", "ben")
-        calm, calm_store = report_of(make_fleet(people, name="calm"), "train.lanes=2", "train.epochs=30")
+        calm, calm_store = report_of(make_fleet(people, name="calm"), "train.lanes=2", "train.epochs=60")
         killed, ended = [], threading.Event()
         titles = ["QueueActor", "RayTrainWorker", "TrainController"]
         killer = threading.Thread(target=_kill_each, args=(titles, killed, ended))
         killer.start()
-        rough, rough_store = report_of(make_fleet(people, name="rough"), "train.lanes=2", "train.epochs=30")
+        rough, rough_store = report_of(make_fleet(people, name="rough"), "train.lanes=2", "train.epochs=60")
         ended.set()
         killer.join()
         assert len(killed) >= 2
@@ -228,10 +229,10 @@ class TestLanes:
 
 
 def _kill_each(titles: list[str], killed: list[str], ended: threading.Event) -> None:
-    """kill -9 to a process of each title in turn, two seconds after a worker has begun to work."""
-    while len(killed) < len(titles) and not ended.wait(0.2):
+    """kill -9 to a process of each title in turn, each time as soon as a worker computes."""
+    while len(killed) < len(titles) and not ended.wait(0.1):
         workers, victims = _processes("RayTrainWorker"), _processes(titles[len(killed)])
-        if victims and any(worker.info["cpu_times"].user > 4 for worker in workers) and not ended.wait(2):
+        if victims and any(worker.info["cpu_times"].user > _IMPORTED for worker in workers):
             with contextlib.suppress(psutil.NoSuchProcess):
                 victims[0].kill()  # SIGKILL
                 killed.append(titles[len(killed)])
