@@ -1,12 +1,18 @@
-"""The clients that people have: `huggingface_hub` and `openai` talk to the gateway as to their own servers."""
+"""The clients that people have: a browser on the page, `huggingface_hub` and `openai` as with their own servers."""
 
 import json
+import os
+import re
+import shutil
 
 import openai
 import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
 
+CHROMIUM = shutil.which("chromium")
 LONG = {"max_new_tokens": 12, "seed": 3}
 
 
@@ -24,6 +30,32 @@ def hub(served, monkeypatch):
 @pytest.fixture(scope="module")
 def oai(served):
     return openai.OpenAI(base_url=f"{served[0].base_url}/v1", api_key="none needed", timeout=90, max_retries=0)
+
+
+@pytest.mark.skipif(not CHROMIUM and not os.environ.get("CI"), reason="no chromium on this machine")
+def test_on_the_page_a_sleeping_bot_wakes_and_what_it_says_is_saved_and_shared(served):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(base_url=str(served[0].base_url))
+        page.goto("/")
+        page.get_by_role("link", name="@ada").click()
+        expect(page.get_by_role("heading")).to_contain_text("@ada")
+        page.get_by_role("button", name="Go on").click()
+        expect(page.locator(".written")).to_have_count(4, timeout=90_000)
+        page.locator(".written").first.click()
+        said = words(page)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save picture").click()
+        assert Image.open(download.value.path()).size == (1200, 630)
+        page.reload()  # its address has become the link that shows it to others
+        expect(page.locator(".hint")).to_contain_text("Somebody shared this")
+        assert words(page) == said
+        browser.close()
+
+
+def words(page):
+    """Of the first continuation; what a toy says between them is not always printable."""
+    return re.findall(r"\w+", page.locator(".written label").first.inner_text())
 
 
 def test_the_hugging_face_client_gets_a_text_and_its_details(hub):
