@@ -18,7 +18,7 @@ from rich.panel import Panel
 from pipeline import fleet as fleets
 from pipeline.model import ASSETS
 from pipeline.progress import Progress
-from pipeline.report import table
+from pipeline.report import show
 from pipeline.run import STEPS, run, versions
 from pipeline.session import ensure
 
@@ -43,7 +43,7 @@ def demo(storage: Path, settings: list[str], once: bool) -> int:
             progress.advance(address, count=len(found))
             progress.start("ask", len(found), f"each bot how it goes on from “{PROMPT}”")
             answers = _ask_all(address, sorted(found), bearer(fleet.serve), progress)
-        console.print(table(report))
+        show(console, report)
         for bot, said in answers.items():
             title = f"{bot} (AI bot)  {address}/bots/{bot}"
             console.print(Panel(escape("\n".join(said)), title=title, title_align="left"))

@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from pipeline import provenance
@@ -38,7 +40,7 @@ def _row(bot: Bot) -> dict[str, Any]:
 
 
 _VERSION = re.compile(r"[0-9a-f]{12}")
-COLUMNS = ("bot", "status", "version", "tweets kept", "loss before", "loss after", "voice", "copies", "remark")
+COLUMNS = ("bot", "status", "version", "tweets kept", "loss before", "loss after", "voice", "copies")
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -48,21 +50,22 @@ def cells(row: dict[str, Any]) -> list[str]:
     before, after = (f"{measured[key]:.3f}" if key in measured else "" for key in ("base_loss", "loss"))
     voice, copies = row["metrics"].get("voice", {}).get("top1"), row["metrics"].get("copying", {}).get("long_runs")
     shares = ["" if share is None else f"{share:.0%}" for share in (voice, copies)]
-    remark = row["reason"] or row["warning"] or ""
-    return [row["bot"], row["status"], row["version"] or "", f"{kept:,}", before, after, *shares, remark]
+    return [row["bot"], row["status"], row["version"] or "", f"{kept:,}", before, after, *shares]
 
 
-def table(report: dict[str, Any], extra: dict[str, str] | None = None) -> Table:
-    """The report for a terminal; `extra`: each bot's endpoint."""
-    shown = Table(title=f"fleet {report['fleet']}", title_justify="left")
-    for column in (*COLUMNS, *(["endpoint"] if extra is not None else [])):
+def show(console: Console, report: dict[str, Any], endpoints: dict[str, str] | None = None) -> None:
+    """The report on a terminal: a table in 80 columns, then the endpoints and remarks that there are."""
+    shown = Table(title=f"fleet {report['fleet']}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in COLUMNS:
         numbers = column.startswith(("tweets", "loss", "voice", "copies"))
-        shown.add_column(
-            column, justify="right" if numbers else "left", no_wrap=column in ("bot", "version", "endpoint")
-        )
+        shown.add_column(column, justify="right" if numbers else "left", no_wrap=column in ("bot", "status", "version"))
     for row in report["bots"]:
-        shown.add_row(*cells(row), *([extra.get(row["bot"], "")] if extra is not None else []))
-    return shown
+        shown.add_row(*cells(row))
+    console.print(shown)
+    for row in report["bots"]:
+        for text in ((endpoints or {}).get(row["bot"]), row["reason"] or row["warning"]):
+            if text:
+                console.print(f"{row['bot']}: {text}", markup=False, soft_wrap=True)
 
 
 def _page(store: Store, report: dict[str, Any]) -> str:

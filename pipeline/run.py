@@ -83,6 +83,8 @@ def _train_and_evaluate(
         threading.Thread(target=importlib.import_module, args=("pipeline.train",)).start()
     if waiting or due:
         ensure()
+    if "train" in steps and there and not waiting:
+        progress.say(f"train: nothing to do, {len(there)} bots are as they were")
     with closing(evaluate.Evaluation(job, prepared.people, beside=bool(waiting))) as evaluation:
         for bot in due:
             evaluation.add(bot)

@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private import worker
 from ray._private.authentication.authentication_token_setup import (
     enable_token_auth_by_default,
     ensure_token_if_auth_enabled,
@@ -122,6 +123,8 @@ def _quiet() -> None:
 
     for name in ("ray", "ray.data", "ray.train", "ray.serve", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Ray tells of deaths on stdout, which is for results (`--json`)
+    worker.print_to_stdstream = lambda data, ignore_prefix: logging.getLogger("ray").warning("\n".join(data["lines"]))
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

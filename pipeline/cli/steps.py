@@ -140,7 +140,7 @@ def status(
     debug: DebugOption = False,
 ) -> None:
     """A table: each bot, its version, counts, loss, endpoint, last error."""
-    from pipeline.report import table
+    from pipeline.report import show
     from pipeline.status import status as status_of
 
     report, endpoints = status_of(fleets.load(fleet, set_), names_of(bots))
@@ -148,7 +148,7 @@ def status(
         rows = [row | {"endpoint": endpoints.get(row["bot"])} for row in report["bots"]]
         say_json(report | {"bots": rows})
     else:
-        Console().print(table(report, endpoints))
+        show(Console(highlight=False), report, endpoints)
 
 
 @app.command()
@@ -177,11 +177,11 @@ def _steps(
 
 def _finish(report: dict[str, Any], as_json: bool) -> None:
     """Shows the report and leaves with the exit code that it deserves."""
-    from pipeline.report import table
+    from pipeline.report import show
 
     if as_json:
         say_json(report)
     else:
-        Console(stderr=True).print(table(report))
+        show(Console(stderr=True, highlight=False), report)
     if any(row["status"] == "failed" for row in report["bots"]):
         raise typer.Exit(3)

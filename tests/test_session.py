@@ -1,0 +1,23 @@
+"""The cluster that a command uses, and what it hears of it."""
+
+import logging
+import threading
+
+import ray
+from ray._private.utils import publish_error_to_driver
+
+
+def test_what_ray_tells_of_deaths_stays_off_stdout(cluster, capfd):
+    told = threading.Event()
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: told.set() if "a worker is gone" in record.getMessage() else None
+    logger, level = logging.getLogger("ray"), logging.getLogger("ray").level
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING)
+    try:
+        publish_error_to_driver("worker_died", "a worker is gone", ray._private.worker.global_worker.gcs_client)
+        assert told.wait(20)
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+    assert "a worker is gone" not in capfd.readouterr().out
