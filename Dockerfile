@@ -13,6 +13,7 @@ ARG BASE_IMAGE=rayproject/ray:2.60.0-py311-gpu
 # (hadolint's DL3002 asks for an ordinary user at each stage's end; only the last stage becomes an image.)
 
 # The third-party packages: gigabytes that change only with the lock file, so they get a stage and a layer of their own.
+# What the package asks for, in the versions of the lock file: the tools of those who develop it stay out (700 MB).
 FROM ${BASE_IMAGE} AS dependencies
 # hadolint ignore=DL3002
 USER 0
@@ -20,10 +21,12 @@ RUN python3 -m venv /opt/venv
 # The pin of torch does not say which build: that is the index's choice. For a small image without CUDA name the index
 # with PyTorch's CPU wheels here (its 2.13.0+cpu wins over 2.13.0).
 ARG PIP_EXTRA_INDEX_URL
-COPY requirements.lock /tmp/
+COPY requirements.lock pyproject.toml /tmp/
 # The cache mount keeps wheels out of the layer, and makes the next lock file fetch only what it changes.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/venv/bin/pip install --disable-pip-version-check -r /tmp/requirements.lock
+    python3 -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+        > /tmp/requirements.txt && \
+    /opt/venv/bin/pip install --disable-pip-version-check -c /tmp/requirements.lock -r /tmp/requirements.txt
 
 # Our own package as a wheel, built with the lock's setuptools; its sources stay behind in this stage.
 FROM ${BASE_IMAGE} AS wheel

@@ -282,11 +282,11 @@ def test_the_commands_in_the_readme_are_commands_of_ours():
 
 def test_the_image_installs_the_lock_file_then_the_package_without_dependencies():
     runs = build("RUN")
-    (lock,) = [i for i, run in enumerate(runs) if "-r /tmp/requirements.lock" in run]
+    (lock,) = [i for i, run in enumerate(runs) if "-c /tmp/requirements.lock -r /tmp/requirements.txt" in run]
     (package,) = [i for i, run in enumerate(runs) if "pip install" in run and ".whl" in run]
     assert lock < package
     assert "--no-deps" in runs[package]
-    assert "requirements.lock /tmp/" in build("COPY")
+    assert "requirements.lock pyproject.toml /tmp/" in build("COPY")
 
 
 def test_hadolint_has_nothing_against_the_dockerfile():
