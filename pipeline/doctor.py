@@ -6,11 +6,16 @@ Every node tells what it has (`inspect`); what the answers mean, and what to do 
 place (`judge`).
 """
 
+import hashlib
 import importlib.metadata
+import os
 import platform
 import shutil
 import socket
 import subprocess
+import sys
+import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -20,6 +25,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import one_line
@@ -27,12 +33,16 @@ from pipeline.fleet import Fleet
 from pipeline.plan import open_job
 from pipeline.session import ensure
 from pipeline.store import Store
+from serve import keys
 
 _PACKAGES = ("huggingtweets-ray", "ray", "torch", "transformers", "deepspeed", "pyarrow", "wandb")
 _DISK = 10 * 2**30
 _MEMORY = 4 * 2**30
 _SHARED = 2**30
 _NODE_SECONDS = 120
+_SKEW = 60.0  # seconds; object stores refuse requests that are a quarter of an hour off
+_AGENT = 52365  # every node's dashboard agent, which starts jobs too
+_SEES = "import torch; print(torch.cuda.device_count())"
 
 
 @dataclass(frozen=True)
@@ -63,11 +73,16 @@ def doctor(fleet: Fleet) -> list[dict[str, Any]]:
         reports = {address: _answer(reference) for address, reference in asked.items()}
     finally:
         job.store.delete(probe)
+    gpus = {node["NodeManagerAddress"]: node["Resources"].get("GPU", 0) for node in nodes}
+    reports = {address: report | {"gpus_known": gpus[address]} for address, report in reports.items()}
     dashboard = ray._private.worker.global_worker.node.webui_url  # type: ignore[union-attr]
+    doors = {dashboard: f"http://{dashboard}/api/jobs/"} if dashboard else {}
+    doors |= {f"{address}:{_AGENT}": f"http://{address}:{_AGENT}/api/job_agent/jobs/0/logs" for address in reports}
     cluster = {
-        "gpus": ray.cluster_resources().get("GPU", 0),
+        "open": [door for door, url in doors.items() if _open(url)],
         "dashboard": dashboard,
-        "dashboard_open": _answers(dashboard),
+        "public": fleet.serve.host not in ("127.0.0.1", "localhost", "::1"),
+        "keys": bool(keys.load(fleet.serve)),
     }
     return [asdict(finding) for finding in judge(cluster, reports)]
 
@@ -82,9 +97,14 @@ def _answer(reference: Any) -> dict[str, Any]:
 
 def inspect(store: Store, probe: str) -> dict[str, Any]:
     """What one node has; runs on that node. Sizes in bytes."""
+    gpus = _gpus()
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
-        "gpus": _gpus(),
+        "code": _code(),
+        "time": time.time(),
+        "token": get_authentication_mode() == AuthenticationMode.TOKEN,
+        "gpus": gpus,
+        "gpus_seen": _gpus_seen() if gpus else "0",
         "host": socket.gethostname(),
         "host_address": _address_of_host(),
         "store": _try_store(store, probe),
@@ -99,6 +119,26 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "missing"
+
+
+def _code() -> str:
+    """A hash of our own code: two builds of one version may differ."""
+    digest = hashlib.sha256()
+    for package in ("pipeline", "serve"):
+        for path in sorted((Path(__file__).parents[1] / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _gpus_seen() -> str:
+    """How many GPUs torch can use, asked in a process of its own, for Ray hides them from a task without any."""
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    try:
+        command = [sys.executable, "-c", _SEES]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.strip()
+    except subprocess.SubprocessError as error:
+        return one_line(error)
 
 
 def _gpus() -> list[str]:
@@ -131,15 +171,15 @@ def _try_store(store: Store, probe: str) -> str:
     return ""
 
 
-def _answers(dashboard: str | None) -> bool:
-    """Whether the Jobs API answers somebody without a token."""
-    if not dashboard:
-        return False
+def _open(url: str) -> bool:
+    """Whether somebody without a token is answered there."""
     try:
-        with urllib.request.urlopen(f"http://{dashboard}/api/jobs/", timeout=5):
+        with urllib.request.urlopen(url, timeout=5):
             return True
+    except urllib.error.HTTPError as error:
+        return error.code not in (401, 403)
     except OSError:
-        return False
+        return False  # nothing listens, or not for this node
 
 
 def judge(cluster: dict[str, Any], reports: dict[str, dict[str, Any]]) -> list[Finding]:
@@ -149,11 +189,14 @@ def judge(cluster: dict[str, Any], reports: dict[str, dict[str, Any]]) -> list[F
     if not nodes:
         return findings
     findings.append(_versions(nodes))
-    findings.append(_gpu(cluster, nodes))
+    findings.append(_gpu(nodes))
     advice = "use storage that every node reaches (s3://…, gs://…), with its keys in every node's environment"
     findings.append(_each("store", nodes, lambda report: report["store"], advice))
     advice = "worker groups across nodes cannot meet there; take the 127.0.x line out of that node's /etc/hosts"
     findings.append(_each("host name", nodes, _loopback if len(nodes) > 1 else lambda report: "", advice))
+    middle = sorted(report["time"] for report in nodes.values())[len(nodes) // 2]
+    advice = "keep the time there by NTP (chrony): object stores refuse requests from another time"
+    findings.append(_each("clocks", nodes, _off(middle), advice, "warning"))
     findings += [
         _each("disk", nodes, _less("disk_free", _DISK), "free space in /tmp: Ray spills and logs there", "warning"),
         _each("memory", nodes, _less("memory_free", _MEMORY), "fewer lanes on that node, or a larger one", "warning"),
@@ -165,8 +208,20 @@ def judge(cluster: dict[str, Any], reports: dict[str, dict[str, Any]]) -> list[F
             "warning",
         ),
     ]
+    alone = all(address.startswith("127.") for address in reports)  # nobody else reaches such a cluster
+    advice = "start that node with RAY_AUTH_MODE=token: whoever reaches Ray's ports runs any code on every node"
+    findings.append(_each("token", nodes, lambda report: "" if report["token"] or alone else "asks for none", advice))
     findings.append(_dashboard(cluster))
+    findings.append(_endpoints(cluster))
     return findings
+
+
+def _off(middle: float) -> Callable[[dict[str, Any]], str]:
+    def problem(report: dict[str, Any]) -> str:
+        seconds = report["time"] - middle
+        return f"{seconds:+.0f} s from the others" if abs(seconds) > _SKEW else ""
+
+    return problem
 
 
 def _loopback(report: dict[str, Any]) -> str:
@@ -204,27 +259,58 @@ def _versions(nodes: dict[str, dict[str, Any]]) -> Finding:
             held.setdefault(report["versions"][package], []).append(address)
         if len(held) > 1 or "missing" in held:
             differing.append(f"{package} " + ", ".join(f"{version} on {where[0]}" for version, where in held.items()))
+    if len({report["code"] for report in nodes.values()}) > 1:
+        differing.append("the code of huggingtweets-ray is not the same everywhere")
     if differing:
         return Finding("versions", "error", "; ".join(differing), "start every node from one image")
     one = next(iter(nodes.values()))["versions"]
     return Finding("versions", "ok", ", ".join(f"{name} {version}" for name, version in one.items()))
 
 
-def _gpu(cluster: dict[str, Any], nodes: dict[str, dict[str, Any]]) -> Finding:
-    seen = [gpu for report in nodes.values() for gpu in report["gpus"]]
-    if not seen and not cluster["gpus"]:
+def _gpu(nodes: dict[str, dict[str, Any]]) -> Finding:
+    """GPUs by what nvidia-smi, Ray and torch know of them on each node."""
+    seen = sorted({gpu for report in nodes.values() for gpu in report["gpus"]})
+    known = sum(report["gpus_known"] for report in nodes.values())
+    if not seen and not known:
         return Finding("GPUs", "warning", "none: bots are trained on CPUs", "add GPU nodes for anything beyond mini")
-    if len(seen) > cluster["gpus"]:
-        return Finding("GPUs", "error", f"{len(seen)} there, Ray knows of {cluster['gpus']:.0f}", "pass --num-gpus")
+    unknown = _each(
+        "GPUs",
+        nodes,
+        lambda report: (
+            f"{len(report['gpus'])} there, Ray knows of {report['gpus_known']:.0f}"
+            if len(report["gpus"]) > report["gpus_known"]
+            else ""
+        ),
+        "pass --num-gpus to that node's `ray start`",
+    )
+    unseen = _each(
+        "GPUs",
+        nodes,
+        lambda report: (
+            f"{len(report['gpus'])} there, torch sees {report['gpus_seen']}"
+            if report["gpus"] and report["gpus_seen"] != str(len(report["gpus"]))
+            else ""
+        ),
+        "a torch built for CUDA, and a driver that is new enough for it (torch.version.cuda)",
+    )
+    for finding in (unknown, unseen):
+        if finding.level == "error":
+            return finding
     if len({gpu.rpartition(",")[2] for gpu in seen}) > 1:
-        return Finding("GPUs", "warning", f"several drivers: {', '.join(sorted(set(seen)))}", "use one driver")
-    return Finding("GPUs", "ok", f"{cluster['gpus']:.0f}, {', '.join(sorted(set(seen))) or 'not asked: no nvidia-smi'}")
+        return Finding("GPUs", "warning", f"several drivers: {'; '.join(seen)}", "use one driver")
+    return Finding("GPUs", "ok", f"{known:.0f}, {'; '.join(seen) or 'not asked: no nvidia-smi'}")
 
 
 def _dashboard(cluster: dict[str, Any]) -> Finding:
-    if not cluster["dashboard"]:
-        return Finding("dashboard", "ok", "off")
-    if cluster["dashboard_open"]:
+    """The dashboard and every node's agent take jobs."""
+    if cluster["open"]:
         advice = "start the cluster with RAY_AUTH_MODE=token: whoever reaches the port runs any code on every node"
-        return Finding("dashboard", "error", f"{cluster['dashboard']} answers without a token", advice)
-    return Finding("dashboard", "ok", f"{cluster['dashboard']} asks for a token")
+        return Finding("dashboard", "error", f"{', '.join(cluster['open'][:5])} answers without a token", advice)
+    return Finding("dashboard", "ok", f"{cluster['dashboard']} asks for a token" if cluster["dashboard"] else "off")
+
+
+def _endpoints(cluster: dict[str, Any]) -> Finding:
+    if cluster["public"] and not cluster["keys"]:
+        advice = "set serve.keys_file or HUGGINGTWEETS_KEYS, or keep serve.host at 127.0.0.1"
+        return Finding("endpoints", "warning", "everybody who reaches serve.host may ask the bots", advice)
+    return Finding("endpoints", "ok", "ask for a key" if cluster["keys"] else "answer this machine only")
