@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import model, picture, pool, provenance
+from pipeline import checksums, model, picture, pool, provenance
 from pipeline.card import PROMPT, card, facts
 from pipeline.measures.copying import RUNS_FILE, runs_file
 from pipeline.people import PICTURES
@@ -38,6 +38,9 @@ def publish(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot],
         else:
             done(bot)
             progress.advance(bot.name)
+
+
+_WRITTEN_ANEW = ("README.md", "metrics.json")  # by later commands, without a new version
 
 
 class Publisher(pool.Worker):
@@ -74,7 +77,8 @@ class Publisher(pool.Worker):
         files["stats.json"] = _json(task["stats"])
         files[provenance.FILE] = self.store.read(f"{trained}/{provenance.FILE}")
         files["metrics.json"] = _json(metrics)
-        return files
+        lasting = {name: data for name, data in files.items() if name not in _WRITTEN_ANEW}
+        return {checksums.FILE: checksums.of(lasting)} | files
 
     def _picture(self, bot: str) -> bytes | None:
         """The person's profile picture, where a file of tweets came with one; a blend has none."""

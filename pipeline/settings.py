@@ -150,6 +150,7 @@ class Serve(Section):
     max_queued_requests: int = Field(64, ge=1)  # for one bot, beyond those its replicas work on
     quantize: Literal["none", "int8"] = "none"  # int8: weights in 8 bits on a CPU; see docs/engine.md
     pool_memory_gb: float = Field(1.0, gt=0)  # of bots that one worker of the pool holds
+    cache_gb: float = Field(10.0, gt=0)  # of bots from an object store that a node keeps on its disk
     no_copies: bool = False  # nothing is said that stands in a training tweet, eight words in a row or a whole one
     busy_requests: float = Field(2.0, gt=0)  # auto: so many of a bot's requests under way, on average, …
     busy_seconds: float = Field(10.0, ge=0)  # … for so long, before it gets replicas of its own

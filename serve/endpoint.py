@@ -10,7 +10,7 @@ user_config: running replicas load it beside the old one and change over, and no
 import asyncio
 import functools
 import hashlib
-import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,34 +21,40 @@ from ray.serve import Application
 from pipeline.errors import one_line
 from pipeline.settings import Serve
 from pipeline.store import Store
+from serve.cache import Cache
 
 if TYPE_CHECKING:
     from serve.engine import EngineThread
 
 ENGINE_BATCH = 32  # sequences that one engine decodes together
+_AGAIN_SECONDS = 5.0  # how long a bot that did not load is not tried again
 
 
 @serve.deployment
 class BotEndpoint:
-    def __init__(self, bot: str, store: Store, options: dict[str, bool]):
+    def __init__(self, bot: str, cache: Cache, options: dict[str, bool]):
         import torch
 
         torch.set_num_threads(1)  # more make a small model slower, and a host serves many bots
-        self.bot, self.store, self.engine = bot, store, options
+        self.bot, self.cache, self.engine = bot, cache, options
         self.thread: EngineThread | None = None
         self.problem = ""
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Takes over a version of the bot; requests under way end on the one that they began with."""
-        before = self.thread
+        self.version, before = config["version"], self.thread
+        await self._load()
+        if before:
+            before.close()
+
+    async def _load(self) -> None:
+        self.tried = time.monotonic()
         try:
-            self.thread = await asyncio.to_thread(load, self.store, self.bot, config["version"], self.engine)
+            self.thread = await asyncio.to_thread(load, self.cache, self.bot, self.version, self.engine)
             self.problem = ""
         except Exception as error:
             # a replica that fails to start is started again for ever; one that says why answers at once
             self.thread, self.problem = None, one_line(error)
-        if before:
-            before.close()
 
     def check_health(self) -> None:
         if self.thread and not self.thread.is_alive():
@@ -64,6 +70,8 @@ class BotEndpoint:
         pieces: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
         """What the bot says, as `said` tells; the replica's own version answers."""
+        if not self.thread and time.monotonic() - self.tried > _AGAIN_SECONDS:
+            await self._load()  # what was wrong with the store may have passed
         if not self.thread:
             yield broken(self.bot, self.problem)
             return
@@ -71,12 +79,16 @@ class BotEndpoint:
             yield part
 
 
-def load(store: Store, bot: str, version: str, options: dict[str, bool]) -> "EngineThread":
+def load(cache: Cache, bot: str, version: str, options: dict[str, bool]) -> "EngineThread":
     """An engine with the bot's weights, at work. Raises what is wrong with its files."""
     from serve.engine import Engine, EngineThread
 
-    with tempfile.TemporaryDirectory() as scratch:
-        return EngineThread(Engine(store.fetch(f"bots/{bot}/{version}", Path(scratch)), ENGINE_BATCH, **options))
+    with cache.folder(bot, version) as folder:
+        return EngineThread(Engine(folder, ENGINE_BATCH, **options))
+
+
+def cache_of(store: Store, settings: Serve) -> Cache:
+    return Cache(store, int(settings.cache_gb * 1e9))
 
 
 def engine_options(settings: Serve) -> dict[str, bool]:
@@ -141,16 +153,16 @@ def app_name(bot: str) -> str:
 
 def application(bot: str, store: Store, version: str, settings: Serve) -> Application:
     """The application that serves a bot, scaled by its requests between min and max."""
-    options = engine_options(settings)
+    cache, options = cache_of(store, settings), engine_options(settings)
     return BotEndpoint.options(  # type: ignore[attr-defined]
-        **constant(bot, store.root, options),
+        **constant(bot, store.root, cache.budget, options),
         user_config={"version": version},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
         max_queued_requests=settings.max_queued_requests,
         graceful_shutdown_timeout_s=settings.deadline_seconds,
         autoscaling_config=scaling(settings, settings.min_replicas),
-    ).bind(bot, store, options)
+    ).bind(bot, cache, options)
 
 
 def constant(*arguments: object) -> dict[str, Any]:

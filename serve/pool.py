@@ -20,7 +20,8 @@ from ray.serve.config import RequestRouterConfig
 from pipeline.errors import one_line
 from pipeline.settings import Serve
 from pipeline.store import Store
-from serve.endpoint import ENGINE_BATCH, broken, constant, engine_options, load, said, scaling
+from serve.cache import Cache
+from serve.endpoint import ENGINE_BATCH, broken, cache_of, constant, engine_options, load, said, scaling
 from serve.residents import Residents
 
 SPREAD = 16  # requests of one bot that one worker gets before another one shares them
@@ -30,13 +31,13 @@ _SWEEP_SECONDS = 30
 
 @serve.deployment
 class PoolWorker:
-    def __init__(self, store: Store, budget: int, idle_seconds: float, options: dict[str, bool]):
+    def __init__(self, cache: Cache, budget: int, idle_seconds: float, options: dict[str, bool]):
         import torch
 
         import serve.engine  # noqa: F401  (what takes seconds is done before the first request)
 
         torch.set_num_threads(1)
-        self.residents = Residents(lambda bot, version: load(store, bot, version, options), budget, idle_seconds)
+        self.residents = Residents(lambda bot, version: load(cache, bot, version, options), budget, idle_seconds)
         self._sweeping: asyncio.Task[None] | None = None
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
@@ -83,9 +84,9 @@ def session(bot: str, ongoing: int) -> str:
 
 def application(store: Store, settings: Serve) -> Application:
     """The application that serves a fleet's pooled bots: always warm, scaled by their requests."""
-    budget, options = int(settings.pool_memory_gb * 1e9), engine_options(settings)
+    cache, budget, options = cache_of(store, settings), int(settings.pool_memory_gb * 1e9), engine_options(settings)
     return PoolWorker.options(  # type: ignore[attr-defined]
-        **constant(store.root, budget, settings.idle_seconds, options),
+        **constant(store.root, cache.budget, budget, settings.idle_seconds, options),
         user_config={},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
@@ -96,4 +97,4 @@ def application(store: Store, settings: Serve) -> Application:
             request_router_class=_ROUTER,  # type: ignore[arg-type]
             request_router_kwargs={"num_fallback_replicas": 2},
         ),
-    ).bind(store, budget, settings.idle_seconds, options)
+    ).bind(cache, budget, settings.idle_seconds, options)

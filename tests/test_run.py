@@ -104,6 +104,7 @@ def _check_folder(folder: Path, row: dict) -> None:
     assert metrics["held_out"]["loss"] < metrics["held_out"]["base_loss"]
     assert set(metrics["train"]) == {"loss", "steps", "tokens", "seconds"}
     assert (folder / "predictions.png").read_bytes().startswith(b"\x89PNG")
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=folder, check=True)
 
 
 def _check_card(folder: Path) -> None:
