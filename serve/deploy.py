@@ -37,32 +37,47 @@ def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = T
     or where another fleet serves a bot of the same name.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    allowed = keys.load(fleet.serve)
+    keys.load(fleet.serve)  # what is wrong with them is said before anything starts
     _start(fleet)
     table = served()
     for bot in versions:
         other = table.get(bot, {}).get("fleet", fleet.fleet)
         if other != fleet.fleet:
             raise UserError(f"bot {bot} is already served for fleet {other}; undeploy it there first")
-    settings = fleet.serve.model_dump(mode="json", exclude=_GATEWAYS)
+    settings = settings_of(fleet)
     wanted = {bot: {"version": version, "settings": settings} for bot, version in versions.items()}
     names = sorted(bot for bot, one in wanted.items() if table.get(bot) != one | {"fleet": fleet.fleet})
     own = names if fleet.serve.endpoint == "dedicated" else []
-    applications = {app_name(bot): endpoint.application(bot, store, versions[bot], fleet.serve) for bot in own}
+    applications = {APP: gateway.application()}  # nothing happens where it runs already
+    applications |= {app_name(bot): endpoint.application(bot, store, versions[bot], fleet.serve) for bot in own}
     if fleet.serve.endpoint != "dedicated" and names:
         applications[pool_name(fleet.fleet)] = pool.application(store, fleet.serve)
-    targets = [RunTarget(application, name, None) for name, application in applications.items()]
-    targets.append(RunTarget(gateway.application(), APP, "/"))  # nothing happens where it runs already
+    kept = declared()
+    targets = [
+        RunTarget(application, name, "/" if name == APP else None)
+        for name, application in applications.items()
+        if name not in kept
+    ]
     for start in range(0, len(targets), _BATCH):
         serve.run_many(targets[start : start + _BATCH])
-    digests = {keys.digest(key): fleet.serve.requests_per_minute for key in allowed}
-    wishes = {"keys": digests, "origins": fleet.serve.cors_origins}
-    follow = {"settings": settings, "chosen": fleet.chosen} if whole and fleet.serve.endpoint != "dedicated" else None
-    revision = _ask_registry("put", fleet.fleet, fleet.storage, {bot: wanted[bot] for bot in names}, wishes, follow)
+    follow = {"settings": settings, "chosen": fleet.chosen} if fleet.serve.endpoint != "dedicated" else None
+    new = {bot: wanted[bot] for bot in names}
+    revision = _ask_registry("put", fleet.fleet, fleet.storage, new, wishes(fleet), follow, not whole)
     _wait_until_ready(fleet, versions, revision)
     _delete_unused(fleet.fleet, versions)
     address = f"http://{fleet.serve.host}:{fleet.serve.port}"
     return {"address": address, "deployed": names, "unchanged": sorted(set(versions) - set(names))}
+
+
+def settings_of(fleet: Fleet) -> dict[str, Any]:
+    """The `serve` section as the registry keeps it with each bot."""
+    return fleet.serve.model_dump(mode="json", exclude=_GATEWAYS)
+
+
+def wishes(fleet: Fleet) -> dict[str, Any]:
+    """What the fleet wants of the gateway: digests of the keys with their rates, and origins for CORS."""
+    digests = {keys.digest(key): fleet.serve.requests_per_minute for key in keys.load(fleet.serve)}
+    return {"keys": digests, "origins": fleet.serve.cors_origins}
 
 
 def undeploy(fleet: str, only: list[str] | None = None) -> list[str]:
@@ -72,7 +87,7 @@ def undeploy(fleet: str, only: list[str] | None = None) -> list[str]:
         return []
     gone = _ask_registry("remove", fleet, only)
     _delete_unused(fleet, gone)
-    if not served():
+    if not served() and APP not in declared():
         _wait_until_gone({app_name(bot) for bot in gone} | {pool_name(fleet)})
         serve.delete(APP)
         if not _applications():
@@ -88,7 +103,7 @@ def _delete_unused(fleet: str, touched: Iterable[str]) -> None:
     if not any(one["fleet"] == fleet and kinds[bot] != "dedicated" for bot, one in bots.items()):
         unused.append(pool_name(fleet))
     for name in unused:
-        if name in running:
+        if name in running and name not in declared():
             serve.delete(name, _blocking=False)
 
 
@@ -107,6 +122,14 @@ def _ask_registry(method: str, *arguments: Any) -> Any:
 
 def _applications() -> dict[str, Any]:
     return dict(serve.status().applications)
+
+
+def declared() -> set[str]:
+    """The applications that a Serve config brought up (service.py): they are whoever wrote the config's to change."""
+    if not serve.status().proxies:
+        return set()
+    details = serve.context._get_global_client().get_serve_details()  # type: ignore[union-attr]
+    return {name for name, one in details["applications"].items() if one["source"] == "declarative"}
 
 
 def _start(fleet: Fleet) -> None:

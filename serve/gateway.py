@@ -45,7 +45,9 @@ log = logging.getLogger("ray.serve")
 @serve.deployment(
     max_ongoing_requests=1000,
     autoscaling_config=_REPLICAS,
-    ray_actor_options={"num_cpus": 0},  # it waits for bots; a node of only bots still has room for it
+    # it waits for bots, and a node full of bots still has room for it; but it stands where work is done, not on a
+    # head without cores: what is lost with the head does not take the endpoints along
+    ray_actor_options={"num_cpus": 0.001},
 )
 @serve.ingress()
 class Gateway:

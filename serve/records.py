@@ -70,7 +70,7 @@ def kept() -> list[tuple[str, Record]]:
 
 def keep(fleet: str, record: Record) -> None:
     key = _PREFIX + fleet.encode()
-    if record["bots"]:
+    if record["bots"] or record["follow"]:
         internal_kv._internal_kv_put(key, zlib.compress(json.dumps(record).encode()))
     else:
         internal_kv._internal_kv_del(key)

@@ -65,20 +65,28 @@ class Registry:
             raise RuntimeError("the registry has stopped watching")
 
     async def put(
-        self, fleet: str, storage: str, bots: dict[str, Record], gateway: Record, follow: Record | None
+        self,
+        fleet: str,
+        storage: str,
+        bots: dict[str, Record],
+        gateway: Record,
+        follow: Record | None,
+        some: bool = False,
     ) -> int:
         """Adds these bots to a fleet, or changes them: {name: {"version", "settings"}}; returns the table's revision.
 
         `gateway` is what the fleet wants of the gateway: {"keys": {digest: requests a minute or None}, "origins"}.
         `follow` says that what is published in the fleet's storage is served without being put here: {"settings",
-        "chosen": the names of its bots, or None for all}. Raises ValueError where another fleet has such a bot.
+        "chosen": the names of its bots, or None for all}; where these are only `some` of its bots, a fleet that is not
+        followed stays so. Raises ValueError where another fleet has such a bot.
         """
         async with self.lock:
             for bot in bots:
                 other = self.entries.get(bot, {}).get("fleet", fleet)
                 if other != fleet:
                     raise ValueError(f"bot {bot} is already served for fleet {other}; undeploy it there first")
-            record = self.fleets.get(fleet, {"bots": {}})
+            record = self.fleets.get(fleet, {"bots": {}, "follow": None})
+            follow = follow if record["follow"] or not some else None
             record = {"storage": storage, "bots": record["bots"] | bots, "gateway": gateway, "follow": follow}
             await asyncio.to_thread(records.keep, fleet, record)
             await self._take(fleet, record)
@@ -167,7 +175,7 @@ class Registry:
         self.changed_at |= dict.fromkeys([*gone, *new], self.revision)
         self.dedicated -= {bot for bot in [*gone, *new] if self.entries.get(bot, {}).get("endpoint") != "auto"}
         self.fleets[fleet] = record
-        if not record["bots"]:
+        if not record["bots"] and not record["follow"]:
             del self.fleets[fleet]
         self._tell()
         for bot in self.dedicated & set(new) - set(self.moving):  # its own replicas take over the new version, too

@@ -4,6 +4,7 @@ Nothing is built or applied. Where KubeRay's schemas lie beside the checkout, th
 kubectl is at hand, the variants are built with its kustomize.
 """
 
+import importlib
 import json
 import re
 import shlex
@@ -19,13 +20,16 @@ import jsonschema
 import pytest
 import typer
 import yaml
+from ray.serve import Application
+from ray.serve._private.build_app import build_app
+from ray.serve.schema import ServeDeploySchema
 
 from pipeline import cli, fleet
 
 ROOT = Path(__file__).parents[2]
 KUBERAY = ROOT / "cluster" / "kuberay"
 SCHEMAS = ROOT.parent / "shared" / "schemas"
-_PLAIN = [*KUBERAY.glob("*.yaml"), *KUBERAY.glob("base/*.yaml")]  # the variants are patches to these
+_PLAIN = [path for part in ("", "base/", "redis/", "service/") for path in KUBERAY.glob(f"{part}*.yaml")]  # no patches
 MANIFESTS = sorted(path for path in _PLAIN if path.name != "kustomization.yaml")
 VARIANTS = ("cpu", "gpu", "spot")
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
@@ -54,8 +58,9 @@ def one(kind: str) -> dict[str, Any]:
 
 
 def clusters() -> list[dict[str, Any]]:
-    """The RayCluster specs: the standing cluster's, and the one that a RayJob brings up."""
-    return [one("RayCluster")["spec"], one("RayJob")["spec"]["rayClusterSpec"]]
+    """The RayCluster specs: the standing cluster's, and those that a RayJob and a RayService bring up."""
+    brought = one("RayJob")["spec"]["rayClusterSpec"], one("RayService")["spec"]["rayClusterConfig"]
+    return [one("RayCluster")["spec"], *brought]
 
 
 def walk(node: Any) -> Iterator[dict[str, Any]]:
@@ -109,8 +114,8 @@ def build(instruction: str) -> list[str]:
     return [rest for name, rest in instructions() if name == instruction]
 
 
-def test_there_is_a_cluster_and_a_job():
-    assert one("RayCluster")["apiVersion"] == one("RayJob")["apiVersion"] == "ray.io/v1"
+def test_there_is_a_cluster_a_job_and_a_service():
+    assert {one(kind)["apiVersion"] for kind in ("RayCluster", "RayJob", "RayService")} == {"ray.io/v1"}
     assert one("ConfigMap")["apiVersion"] == "v1"
 
 
@@ -152,6 +157,63 @@ def test_a_variant_is_the_base_with_its_own_workers(variant: str):
         assert not problems(document)
 
 
+def test_the_service_is_applied_with_its_redis_and_its_fences():
+    applied = built("service")
+    kinds = [document["kind"] for document in applied]
+    assert {"RayService", "StatefulSet", "NetworkPolicy", "PodDisruptionBudget"} <= set(kinds)
+    assert {one["image"] for one in containers(applied) if "ray" in one["name"]} == {
+        f"huggingtweets-ray:{version()}-cpu"
+    }
+    for document in applied:
+        assert not problems(document)
+
+
+def test_the_service_declares_what_there_is_and_no_bots():
+    """Each import path leads to an application, each deployment that it changes is there, the config is Serve's."""
+    config = ServeDeploySchema(**service_config())
+    names = set()
+    for application in config.applications:
+        module, _, attribute = application.import_path.partition(":")
+        built = getattr(importlib.import_module(module), attribute)
+        if not isinstance(built, Application):
+            built = built(fleet.Fleet(**application.args))
+        deployments = {one.name for one in build_app(built, name=application.name).deployments}
+        assert {one.name for one in application.deployments} <= deployments
+        names.add(application.name)
+    assert names == {"gateway", "pool-politicians"}
+    service = one("RayService")["spec"]["rayClusterConfig"]
+    ports = {
+        port["name"]: port["containerPort"]
+        for port in service["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"]
+    }
+    assert (config.http_options.host, config.http_options.port) == ("0.0.0.0", ports["serve"])
+
+
+def test_the_service_outlives_its_head():
+    spec = one("RayService")["spec"]
+    assert spec["excludeHeadPodFromServeSvc"] is True
+    assert spec["rayClusterConfig"]["gcsFaultToleranceOptions"] == one("RayCluster")["spec"]["gcsFaultToleranceOptions"]
+    gateway, pool = service_config()["applications"]
+    [gateways] = gateway["deployments"]
+    [workers] = spec["rayClusterConfig"]["workerGroupSpecs"]
+    assert gateways["max_replicas_per_node"] == 1 < gateways["autoscaling_config"]["min_replicas"]
+    [pool_workers] = pool["deployments"]
+    assert (
+        pool["args"]["serve"]["min_replicas"] > pool_workers["max_replicas_per_node"]
+    )  # on two nodes, whatever happens
+    assert workers["minReplicas"] > 1
+
+
+def test_the_service_and_the_job_are_of_one_fleet():
+    (text,) = one("ConfigMap")["data"].values()
+    trained, served = yaml.safe_load(text), service_config()["applications"][1]["args"]
+    assert all(trained[key] == served[key] for key in ("fleet", "tweets", "storage"))
+
+
+def service_config() -> dict[str, Any]:
+    return yaml.safe_load(one("RayService")["spec"]["serveConfigV2"])  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("cloud", ["aws", "gcp"])
 def test_ray_up_takes_the_launchers_file(cloud: str):
     from ray.autoscaler._private.util import prepare_config, validate_config
@@ -171,12 +233,20 @@ def test_the_batch_script_is_bash_and_its_commands_are_ours():
 
 
 def test_nobody_but_the_operator_reaches_the_jobs_api():
-    policy = next(d for path in MANIFESTS for d in documents(path) if d["metadata"]["name"] == "huggingtweets-ray")
-    for rule in policy["spec"]["ingress"]:
-        if 8265 in [port["port"] for port in rule.get("ports", [])]:
-            assert [sorted(source) for source in rule["from"]] == [["namespaceSelector", "podSelector"]]
-        elif "ports" not in rule:
-            assert rule["from"] == [{"podSelector": policy["spec"]["podSelector"]}]
+    found = [d for path in MANIFESTS for d in documents(path) if d["kind"] == "NetworkPolicy"]
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in found}
+    assert set(policies) == {"huggingtweets-ray", "huggingtweets-service", "huggingtweets-redis"}
+    for policy in policies["huggingtweets-ray"], policies["huggingtweets-service"]:
+        for rule in policy["ingress"]:
+            if 8265 in [port["port"] for port in rule.get("ports", [])]:
+                assert [sorted(source) for source in rule["from"]] == [["namespaceSelector", "podSelector"]]
+            elif "ports" not in rule:
+                assert rule["from"] == [{"podSelector": policy["podSelector"]}]
+    service = one("RayService")["spec"]["rayClusterConfig"]
+    for group in service["headGroupSpec"], *service["workerGroupSpecs"]:
+        assert (
+            group["template"]["metadata"]["labels"] == policies["huggingtweets-service"]["podSelector"]["matchLabels"]
+        )
 
 
 def version() -> str:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serve_fleet import publish
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from serve_fleet import free_port, publish
 
 
 @pytest.fixture(scope="module")

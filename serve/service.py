@@ -1,0 +1,57 @@
+"""The gateway and a fleet's pool as applications of a Serve config: what a RayService brings up by itself.
+
+    serve deploy serve.yaml          # or serveConfigV2 in cluster/kuberay/rayservice.yaml
+
+    applications:
+      - {name: gateway, import_path: "serve.service:gateway", route_prefix: /}
+      - name: pool-politicians       # pool-, and the fleet's name
+        import_path: serve.service:fleet
+        route_prefix: null
+        args: {fleet: politicians, tweets: […], storage: "s3://…", serve: {endpoint: pooled}}      # its fleet file
+
+No bot is named: such a service is ready only when all of its applications are, and a PUT of its config replaces
+the whole set. Whatever is published in the fleet's storage is served, and bots that `deploy` adds stay when the config
+changes.
+"""
+
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+from pipeline.errors import UsageError
+from pipeline.fleet import Fleet
+from pipeline.store import Store
+from serve import gateway as gateways
+from serve import pool, registry
+from serve.deploy import settings_of, wishes
+
+gateway = gateways.application()
+
+
+def fleet(file: Fleet) -> Application:
+    """A fleet's pool, and what tells the registry to follow its storage. Raises UsageError where it can have none."""
+    if file.serve.endpoint == "dedicated":
+        raise UsageError("serve.endpoint: a config declares a fleet's pool, so this is `pooled` or `auto`")
+    if "://" not in file.storage:
+        raise UsageError(f"storage: {file.storage} is a folder; the nodes of a service share an object store (s3://…)")
+    store = Store.of(file)
+    told = {"settings": settings_of(file), "chosen": file.chosen}
+    return Follow.bind(pool.application(store, file.serve), file.fleet, file.storage, wishes(file), told)  # type: ignore[attr-defined]
+
+
+@serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0})
+class Follow:
+    """Tells the registry about the fleet: on a new cluster nobody else does."""
+
+    async def __init__(  # type: ignore[misc]
+        self, pool: DeploymentHandle, fleet: str, storage: str, wishes: dict[str, Any], told: dict[str, Any]
+    ):
+        # it may not be there yet: then this waits for it
+        table = serve.get_deployment_handle(registry.NAME, app_name=gateways.APP, _check_exists=False)
+        bots = {
+            bot: {"version": one["version"], "settings": told["settings"]}
+            for bot, one in (await table.bots.remote(fleet)).items()
+        }
+        await table.put.remote(fleet, storage, bots, wishes, told)
