@@ -5,8 +5,8 @@
         lab.kill(2); lab.start(2); lab.cut(3); lab.mend(3)
 
 Each host is a network namespace with an address and a name of its own, and sees empty folders where the checkout
-and the tests' files are; the packages alone are shared, read as from an image. Host 1 is the head, without cores.
-Needs root, iproute2 and util-linux.
+and the tests' files are; the packages alone are shared, read as from an image; ours too where it is `packaged`, else
+jobs bring it. Host 1 is the head, without cores. Needs root, iproute2 and util-linux.
 """
 
 import os
@@ -50,12 +50,15 @@ def _ip(*arguments: str, check: bool = True) -> str:
 
 
 class Lab:
-    def __init__(self, hosts: int, root: Path, redis: bool = False):
+    def __init__(self, hosts: int, root: Path, redis: bool = False, packaged: bool = False):
         self.hosts, self.root = hosts, root
         self.state = Path(tempfile.mkdtemp(prefix="huggingtweets-hosts-", dir="/var/tmp"))
         self.venv = self.state / "venv"
         self.redis = f"{NETWORK}.254:6379" if redis else None
         self._processes: list[subprocess.Popen[bytes]] = []
+        self.packaged = str(self.state / "image") if packaged else ""
+        for package in ("pipeline", "serve") if packaged else ():
+            shutil.copytree(root / package, self.state / "image" / package)
         (self.state / "token").write_text(secrets.token_hex(16))
         (self.state / "token").chmod(0o600)
 
@@ -104,9 +107,11 @@ class Lab:
     def environment(self) -> dict[str, str]:
         """What every process of the lab has in its environment."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "AWS_", "WANDB_"))}
+        if self.redis:  # as KubeRay has it: what is left of the cluster waits for its head
+            kept["RAY_gcs_rpc_server_reconnect_timeout_s"] = "600"
         return kept | {
             "PATH": f"{self.venv}/bin:{os.environ['PATH']}",
-            "PYTHONPATH": "",
+            "PYTHONPATH": self.packaged,
             "HOME": str(self.state),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(self.state / "token"),
