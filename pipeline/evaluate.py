@@ -20,6 +20,7 @@ from typing import Any
 from pipeline import finetune, model, pool, voices
 from pipeline.card import PROMPT, card, facts
 from pipeline.clean import MIN_CHARS
+from pipeline.continuing import learned
 from pipeline.errors import UserError, one_line
 from pipeline.measures.copying import copying
 from pipeline.measures.held_out import characters, held_out, per_tweet, token_losses
@@ -62,7 +63,7 @@ class Evaluation(threading.Thread):
         if self.feed is None:
             self.feed = pool.feed()
             self.start()
-        place = {"folder": folder, "file": file, "published": published}
+        place = {"folder": folder, "file": file, "published": published, "continued": "continued" in bot.metrics}
         self.feed.put.remote(facts(self.job, bot) | place | {"group": self.voices.of(bot.handles)})
 
     def run(self) -> None:
@@ -140,7 +141,8 @@ class Evaluator(pool.Worker):
 
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
         started = time.perf_counter()
-        people = [read_tweets(self.store, handle) for handle in task["handles"]]
+        known = learned(self.store, task["folder"]) if task["continued"] else None
+        people = [read_tweets(self.store, handle, known) for handle in task["handles"]]
         training = [text for tweets in people for text in tweets.training]
         real = [text for tweets in people for text in tweets.held_out]
         with tempfile.TemporaryDirectory() as folder:

@@ -23,9 +23,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from pipeline.model import load_state
+
 Tokens = np.ndarray  # int32 [n]
 _IGNORED = -100  # the label of a position that predicts nothing
 _EVALUATED_BLOCKS = 4  # in a batch of the held-out loss
+_OLD_SHARE = 0.25  # of its old tweets that a bot that goes on sees again in an epoch, at least
 
 
 def packed(people: list[list[Tokens]], separator: int, block_size: int, epochs: int, seed: int) -> np.ndarray:
@@ -35,11 +38,15 @@ def packed(people: list[list[Tokens]], separator: int, block_size: int, epochs: 
     until all weigh the same in tokens. The last, partial block of an epoch is dropped, unless it is all
     there is.
     """
-    heaviest = max(sum(map(len, tweets)) for tweets in people)
+    sizes = [_size(tweets) for tweets in people]
     blocks = []
     for epoch in range(epochs):
         rng = np.random.default_rng([seed, epoch])
-        tweets = [tweet for person in people for tweet in _weighing(person, heaviest, rng)]
+        tweets = [
+            tweet
+            for person, size in zip(people, sizes, strict=True)
+            for tweet in (*person, *_drawn(person, max(sizes) - size, rng))
+        ]
         stream = joined([tweets[i] for i in rng.permutation(len(tweets))], separator)
         count = len(stream) // block_size
         if count == 0:
@@ -49,16 +56,29 @@ def packed(people: list[list[Tokens]], separator: int, block_size: int, epochs: 
     return np.concatenate(blocks)
 
 
-def _weighing(tweets: list[Tokens], tokens: int, rng: np.random.Generator) -> Iterator[Tokens]:
-    """The tweets, then some of them again in a new order, until they hold `tokens` tokens."""
-    yield from tweets
-    held = sum(map(len, tweets))
-    while held < tokens:
+def mixed(new: list[Tokens], old: list[Tokens], epochs: int, seed: int) -> list[Tokens]:
+    """What a person's bot that goes on trains on, in one epoch: the new tweets `epochs` times and old ones between.
+
+    Of the old ones there are as many, in tokens, as of the new ones, and at least `_OLD_SHARE` of all of them for
+    each of the `epochs`.
+    """
+    wanted = epochs * max(_size(new), _OLD_SHARE * _size(old))
+    return new * epochs + list(_drawn(old, wanted, np.random.default_rng(seed)))
+
+
+def _drawn(tweets: list[Tokens], tokens: float, rng: np.random.Generator) -> Iterator[Tokens]:
+    """So many tokens of the tweets in a random order; where they are too few, all again in a new order."""
+    held = 0
+    while tweets and held < tokens:
         for i in rng.permutation(len(tweets)):
             if held >= tokens:
                 return
             held += len(tweets[i])
             yield tweets[i]
+
+
+def _size(tweets: list[Tokens]) -> int:
+    return sum(map(len, tweets))
 
 
 def joined(tweets: Sequence[Tokens], separator: int) -> np.ndarray:
@@ -197,7 +217,7 @@ class Trainer:
 
     def _load(self, state: dict[str, torch.Tensor]) -> None:
         with self._gathered():
-            self.engine.module.load_state_dict(state)
+            load_state(self.engine.module, state)
         if hasattr(self.engine.optimizer, "refresh_fp32_params"):
             self.engine.optimizer.refresh_fp32_params()
 

@@ -204,7 +204,7 @@ def _keys_at(location: list[Any]) -> list[str]:
         section = next((kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)), None)
         if section is None:
             return []
-    return list(section.model_fields)
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def _is_section(kind: Any) -> bool:

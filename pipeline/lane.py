@@ -20,13 +20,13 @@ import numpy as np
 import ray
 import ray.train
 
-from pipeline import finetune, model, provenance
+from pipeline import continuing, finetune, model, provenance, training_data
 from pipeline.errors import UserError, one_line
 from pipeline.measures.held_out import summary
-from pipeline.prepare import load_tweets
 from pipeline.queue import Task
 from pipeline.settings import Train
 from pipeline.store import Store
+from pipeline.training_data import BadData, Data
 
 _WAIT = 0.3  # seconds until a lane without work asks again
 _REPORT = 1.0  # seconds
@@ -46,18 +46,6 @@ class LaneConfig:
     kind: str  # of tasks they take
     dtype: str
     base_model: dict[str, str]  # its name and its content's hash
-
-
-@dataclass
-class Data:
-    """What a task trains on, ready for the device."""
-
-    blocks: np.ndarray  # int64 [n, block]
-    held_out: np.ndarray  # int64 [tokens]
-
-
-class BadData(Exception):
-    """A bot's tweets cannot be trained on: every worker of the lane finds the same."""
 
 
 class _Queue:
@@ -162,18 +150,8 @@ class Lane:
                 self.queue.report(self.name, dict(self.held))
 
     def load(self, task: Task) -> Data:
-        """A task's tweets as blocks, and one stream of what is held out. Raises BadData."""
-        try:
-            people, held = zip(*(load_tweets(self.store, handle) for handle in task.handles), strict=True)
-        except Exception as error:
-            raise BadData(f"its prepared tweets cannot be read: {one_line(error)}") from error
-        settings = task.settings
-        blocks = finetune.packed(list(people), self.separator, settings.block_size, settings.epochs, settings.seed)
-        held_out = finetune.joined([tweet for one in held for tweet in one], self.separator)
-        highest = int(max(blocks.max(), held_out.max()))
-        if highest >= self.trainer.vocabulary or min(blocks.min(), held_out.min()) < 0:
-            raise BadData(f"its prepared tweets hold token {highest}; the base model knows {self.trainer.vocabulary}")
-        return Data(blocks, held_out)
+        """What a task trains on. Raises BadData."""
+        return training_data.load(self.store, task, self.separator, self.trainer.vocabulary)
 
     def train(self, task: Task, data: "Future[Data]", free: float) -> dict[str, Any] | None:
         """Trains one bot; None where that failed, which the queue then knows. `free`: since when the lane is."""
@@ -203,6 +181,9 @@ class Lane:
         settings, trainer, started = task.settings, self.trainer, time.perf_counter()
         trainer.reset(settings.seed)
         base_loss = trainer.loss(data.held_out, settings.block_size)
+        if data.start:
+            trainer.reset(settings.seed, data.start)
+            data.told["continued"]["loss_before"] = trainer.loss(data.held_out, settings.block_size)
         checkpoints = _Checkpoints(self, task)
         log = checkpoints.restore()
 
@@ -229,8 +210,13 @@ class Lane:
         }
         if not math.isfinite(loss):
             raise finetune.Diverged(f"the held-out loss is {loss}")
+        if data.start:
+            pace = log.seconds / log.tokens
+            data.told["continued"]["seconds_to_start_over"] = round(pace * task.work, 3)
+        measured = {"held_out": summary(loss, base_loss, len(data.held_out) - 1), "train": training}
         return {
-            "metrics": {"held_out": summary(loss, base_loss, len(data.held_out) - 1), "train": training},
+            "metrics": measured | data.told,
+            "learned": data.learned,
             "losses": log.losses,
             "rates": log.rates,
             "seconds": round(time.perf_counter() - started, 3),
@@ -242,9 +228,9 @@ class Lane:
         finished = f"{task.folder}/training.json"
         try:
             made = provenance.record(
-                self.config.base_model, task.digests, task.settings, result["losses"], result["rates"]
+                self.config.base_model, task.digests, task.settings, result["losses"], result["rates"], task.last
             )
-            files = {model.WEIGHTS: model.saved(weights), provenance.FILE: made}
+            files = {model.WEIGHTS: model.saved(weights), provenance.FILE: made, continuing.FILE: result["learned"]}
             if not self.store.exists(finished):  # a lane that was thought lost has finished it
                 self.store.write_folder(task.folder, files | {"training.json": json.dumps(training).encode()})
             if task.resumes:

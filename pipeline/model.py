@@ -103,10 +103,18 @@ def load_weights(network: "torch.nn.Module", path: Path) -> None:
     """Puts a safetensors file's weights into a live model of the same shapes, in place, in its own dtype."""
     from safetensors.torch import load_file
 
-    missing, unexpected = network.load_state_dict(load_file(path), strict=False)
+    try:
+        load_state(network, load_file(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def load_state(network: "torch.nn.Module", state: "dict[str, torch.Tensor]") -> None:
+    """Puts weights into a live model, in place; of tied ones one is enough. Raises ValueError where they do not fit."""
+    missing, unexpected = network.load_state_dict(state, strict=False)
     tied = set(getattr(network, "_tied_weights_keys", None) or ())
     if unexpected or set(missing) - tied:
-        raise ValueError(f"{path}: weights of another model: {(unexpected + missing)[0]} does not fit")
+        raise ValueError(f"weights of another model: {(unexpected + missing)[0]} does not fit")
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":

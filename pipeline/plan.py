@@ -4,7 +4,8 @@
     bots = plan(job, prepared)                  # one Bot per row of the report
 
 A version is a hash of what makes the model: kept tweets, the base's content, the settings that shape the
-training, the recipe's number. Same inputs, same version, no work done again.
+training, the recipe's number; where a bot goes on from its last version, that one's name too. Same inputs, same
+version, no work done again.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from pipeline import model
+from pipeline import model, provenance
 from pipeline.clean import MIN_CHARS, WARN_CHARS
 from pipeline.errors import UsageError, UserError
 from pipeline.fleet import Fleet, explain
@@ -53,6 +54,7 @@ class Bot:
     name: str
     people: list[Person]
     version: str | None = None
+    last: str = ""  # the version to go on from (`train.continue`)
     status: Status = "prepared"
     reason: str | None = None
     log: str = ""  # its tail, where the bot failed
@@ -164,14 +166,44 @@ def _bot(job: Job, name: str, prepared: Prepared, gone: frozenset[str]) -> Bot:
     if chars < WARN_CHARS:
         bot.warning = f"only {chars:,} characters of kept text; a good bot wants {WARN_CHARS:,}"
     bot.version = version(job, bot.people)
+    if job.train.continue_:
+        _go_on(job, bot)
     return bot
 
 
-def version(job: Job, people: list[Person]) -> str:
-    """The version of a bot of these people: 12 hex digits."""
+def _go_on(job: Job, bot: Bot) -> None:
+    """Has the bot go on from the version in use where tweets were all that changed since, else start over."""
+    last = current(job.store, bot.name)
+    if last is None or last == bot.version:
+        return
+    made = read_json(job.store, f"bots/{bot.name}/{last}/{provenance.FILE}")
+    if version(job, bot.people, made.get("last_version", "")) == last:  # the version in use went on as is asked here
+        bot.version = last
+    elif made and _alike(job, bot, made):
+        bot.last, bot.version = last, version(job, bot.people, last)
+
+
+def _alike(job: Job, bot: Bot, made: dict[str, Any]) -> bool:
+    """Whether a version was made from the bot's base, by its recipe, from other tweets."""
+    recipe, tweets = shaping(made["settings"]), {person.handle: person.digest for person in bot.people}
+    return (
+        recipe == shaping(job.train.of(bot.name, bot.tokens).model_dump())
+        and made["base_model"]["hash"] == job.base_hash
+        and made["tweets"] != tweets
+    )
+
+
+def shaping(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of `train` settings those that shape the model."""
+    return {key: value for key, value in settings.items() if key in SHAPING}
+
+
+def version(job: Job, people: list[Person], last: str = "") -> str:
+    """The version of a bot of these people: 12 hex digits. `last`: the version that it goes on from."""
     settings = job.train.of(bot_name([person.handle for person in people]), sum(person.tokens for person in people))
-    shaping = settings.model_dump(include=SHAPING)
-    made_of = [[person.digest for person in people], job.base_hash, shaping, job.fleet.publish.dtype, RECIPE]
+    recipe = shaping(settings.model_dump())
+    made_of = [[person.digest for person in people], job.base_hash, recipe, job.fleet.publish.dtype, RECIPE]
+    made_of += [last] if last else []
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 
 

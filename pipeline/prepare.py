@@ -27,6 +27,7 @@ import ray
 import ray.data
 
 from pipeline import people, tweets
+from pipeline.continuing import hashes
 from pipeline.errors import UserError
 from pipeline.filters import TweetFilters, resolved
 from pipeline.people import KEPT, RAW, Person
@@ -128,11 +129,14 @@ class Tweets:
     held_out_ids: list[np.ndarray]  # int32 each
 
 
-def read_tweets(store: Store, handle: str) -> Tweets:
-    """A person's tweets as texts: what evaluating goes by."""
+def read_tweets(store: Store, handle: str, learned: np.ndarray | None = None) -> Tweets:
+    """A person's tweets as texts: what evaluating goes by. What a bot has `learned` from (continuing.py) is not held
+    out from it."""
     data = pa.BufferReader(store.read(f"work/tweets/{handle}.parquet"))
     table = pq.read_table(data, columns=["text", "tokens", "held_out"])
     out = table["held_out"]
+    if learned is not None:
+        out = pc.and_not(out, pa.array(np.isin(hashes(table["tokens"].to_numpy()), learned)))
     held_out = table.filter(out)
     training = table.filter(pc.invert(out))["text"].to_pylist()
     return Tweets(training, held_out["text"].to_pylist(), list(held_out["tokens"].to_numpy()))

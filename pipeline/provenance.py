@@ -25,10 +25,12 @@ def record(
     settings: Train,
     losses: Sequence[float],
     rates: Sequence[float],
+    last_version: str = "",
 ) -> bytes:
     """The file's content; `losses` and `rates` (learning rates) have one entry for each step.
 
     `base_model` holds the base's name and its content's hash, `digests` a hash of each person's kept tweets.
+    `last_version`: that the bot was to go on from.
     """
     content: dict[str, Any] = {
         "base_model": base_model,
@@ -39,6 +41,8 @@ def record(
         "losses": [float(f"{loss:.6g}") for loss in losses],
         "learning_rates": [float(f"{rate:.6g}") for rate in rates],
     }
+    if last_version:
+        content["last_version"] = last_version
     return json.dumps(content).encode()
 
 

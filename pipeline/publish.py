@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import checksums, model, picture, pool, provenance
+from pipeline import checksums, continuing, model, picture, pool, provenance
 from pipeline.card import PROMPT, card, facts
 from pipeline.measures.copying import RUNS_FILE, runs_file
 from pipeline.people import PICTURES
@@ -66,7 +66,8 @@ class Publisher(pool.Worker):
         trained = task["trained_folder"]
         metrics = read_json(self.store, f"{trained}/training.json")["metrics"]
         samples = metrics["samples"][PROMPT]
-        training = [text for handle in task["handles"] for text in read_tweets(self.store, handle).training]
+        known = continuing.learned(self.store, trained) if "continued" in metrics else None
+        training = [text for handle in task["handles"] for text in read_tweets(self.store, handle, known).training]
         weights = self.store.read(f"{trained}/{model.WEIGHTS}")
         files = model.bot_files(self.base, weights, self.separator)
         files["README.md"] = card(self.job, task, metrics).encode()
@@ -75,7 +76,8 @@ class Publisher(pool.Worker):
         )
         files[RUNS_FILE] = runs_file(training)
         files["stats.json"] = _json(task["stats"])
-        files[provenance.FILE] = self.store.read(f"{trained}/{provenance.FILE}")
+        for name in (provenance.FILE, continuing.FILE):
+            files[name] = self.store.read(f"{trained}/{name}")
         files["metrics.json"] = _json(metrics)
         lasting = {name: data for name, data in files.items() if name not in _WRITTEN_ANEW}
         return {checksums.FILE: checksums.of(lasting)} | files

@@ -39,6 +39,7 @@ class Task:
     tokens: int  # of an epoch
     settings: Train
     digests: dict[str, str] = field(default_factory=dict)  # of each person's tweets
+    last: str = ""  # the version to go on from
     resumes: bool = False  # there may be a checkpoint of it
     parts: int = 1  # micro-batches of a batch: more of them where memory ran out
     failures: int = 0
@@ -55,6 +56,10 @@ class Task:
     def work(self) -> int:
         """Tokens to train on, all epochs."""
         return self.tokens * self.settings.epochs
+
+    @property
+    def last_folder(self) -> str:
+        return f"bots/{self.bot}/{self.last}"
 
 
 @dataclass

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipeline import provenance
 from pipeline.plan import Bot, read_json
-from pipeline.report_page import FEW, page
+from pipeline.report_page import FEW, page, went_on
 from pipeline.store import Store
 from pipeline.voices import MAP
 
@@ -63,7 +63,7 @@ def show(console: Console, report: dict[str, Any], endpoints: dict[str, str] | N
         shown.add_row(*cells(row))
     console.print(shown)
     for row in report["bots"]:
-        for text in ((endpoints or {}).get(row["bot"]), row["reason"] or row["warning"]):
+        for text in ((endpoints or {}).get(row["bot"]), row["reason"] or row["warning"], went_on(row["metrics"])):
             if text:
                 console.print(f"{row['bot']}: {text}", markup=False, soft_wrap=True)
 

@@ -77,6 +77,11 @@ def _facts(rows: list[Row], seconds: dict[str, float]) -> list[tuple[str, str]]:
         facts.append((f"{median(voice):.0%}", f"median voice; real tweets {median(real):.0%}"))
     if copies := _values(rows, "copying", "long_runs"):
         facts.append((f"{median(copies):.0%}", "median share of samples with a copied run"))
+    if went := [row for row in rows if "continued" in row["metrics"]]:
+        before, after = _values(went, "continued", "loss_before"), _values(went, "held_out", "loss")
+        facts.append((f"{median(before):.2f} → {median(after):.2f}", f"the same of {len(went):,} bots that went on"))
+        took, over = (sum(_values(went, *of)) for of in (("train", "seconds"), ("continued", "seconds_to_start_over")))
+        facts.append((f"{took:,.0f} s", f"took their training; to start over, {over:,.0f} s"))
     if seconds:
         facts.append((f"{sum(seconds.values()):,.0f} s", "for the last command"))
     return facts
@@ -178,9 +183,8 @@ def _cells(row: Row) -> list[Cell]:
         value = metrics.get(entry, {}).get(key)
         return Cell("", "") if value is None else Cell(format(value, form), value)
 
-    status = row["status"] + (
-        f": {row['reason']}" if row["reason"] else f" ({row['warning']})" if row["warning"] else ""
-    )
+    remarks = "; ".join(filter(None, (row["warning"], went_on(metrics))))
+    status = row["status"] + (f": {row['reason']}" if row["reason"] else f" ({remarks})" if remarks else "")
     seconds = sum(row["seconds"].values()) or metrics.get("train", {}).get("seconds")
     return [
         Cell(status, row["status"]),
@@ -194,6 +198,19 @@ def _cells(row: Row) -> list[Cell]:
         number("safety", "mentions", ".0%"),
         Cell(f"{seconds:,.1f}", seconds) if seconds else Cell("", ""),
     ]
+
+
+def went_on(metrics: dict[str, Any]) -> str:
+    """What a bot gained that went on from its last version, or why it did not; "" for any other."""
+    if over := metrics.get("started_over"):
+        return f"started over: {over['reason']}"
+    if "continued" not in metrics or "held_out" not in metrics:
+        return ""
+    before, seconds = metrics["continued"]["loss_before"], metrics["continued"]["seconds_to_start_over"]
+    return (
+        f"{metrics['continued']['new_tweets']:,} new tweets: loss {before:.3f} → {metrics['held_out']['loss']:.3f}, "
+        f"in {metrics['train']['seconds']:,.1f} s, not {seconds:,.1f}"
+    )
 
 
 def _samples(row: Row) -> list[str]:

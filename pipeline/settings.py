@@ -14,7 +14,8 @@ from pipeline.names import bot_name, handle_of
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # by alias, which only a key has that Python keeps for itself (`continue`)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
 
 
 TweetField = Literal["text", "id", "handle", "created_at", "lang", "likes", "retweet", "reply", "quote"]
@@ -116,6 +117,8 @@ class Train(Section):
     zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
     seed: int = Field(0, ge=0, lt=2**32)
+    # where tweets were added, a bot goes on from its last version, some of the old tweets mixed in; else it starts over
+    continue_: bool = Field(False, alias="continue")
     retries: int = Field(1, ge=0)  # more tries for a bot that failed
     checkpoint_minutes: float = Field(5.0, gt=0)  # a bot that takes longer goes on from its last checkpoint
     gradient_checkpointing: bool = False  # less memory, a third more arithmetic

@@ -197,7 +197,8 @@ class _Driver:
 def _task(job: Job, bot: Bot, begun: bool) -> Task:
     digests = {person.handle: person.digest for person in bot.people}
     settings = job.train.of(bot.name, bot.tokens)
-    return Task(bot.name, bot.handles, bot.trained_folder, bot.version or "", bot.tokens, settings, digests, begun)
+    version, tokens = bot.version or "", bot.tokens
+    return Task(bot.name, bot.handles, bot.trained_folder, version, tokens, settings, digests, bot.last, begun)
 
 
 def told(lanes: int, left: int, failed: int, rate: float, tokens_left: float) -> str:

@@ -1,5 +1,7 @@
 """A lane in this process, without Ray: bots that break, memory that runs out, a bot that is taken up again."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 from pipeline import finetune, model
+from pipeline.continuing import learned
 from pipeline.fleet import Fleet
 from pipeline.lane import Lane, LaneConfig
 from pipeline.queue import Queue, Task
@@ -109,6 +112,67 @@ def test_the_bytes_do_not_depend_on_lane_or_order(store, make_lane):
     make_lane(Queue([task("cleo", 3), task("ada", 2)], retries=0)).run()
     make_lane(Queue([task("ben")], retries=0)).run()
     assert {bot: weights(store, bot) for bot in first} == first and len(set(first.values())) == 3
+
+
+def added_to(store: Store, handle: str, seed: int, added: int) -> None:
+    """The tweets of `prepared`, and more of them, which are not held out."""
+    prepared(store, handle, seed)
+    name = f"work/tweets/{handle}.parquet"
+    before = pq.read_table(pa.BufferReader(store.read(name)))
+    rng = np.random.default_rng([seed, added])
+    tweets = [rng.integers(1, 500, rng.integers(3, 20)).tolist() for _ in range(added)]
+    columns = {"tokens": pa.array(tweets, pa.list_(pa.int32())), "held_out": [False] * added}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.concat_tables([before, pa.table(columns)]), sink)
+    store.write(name, sink.getvalue().to_pybytes())
+
+
+def going_on(bot: str, **settings) -> Task:
+    one = task(bot, **settings)
+    one.folder, one.version, one.last = f"work/trained/{bot}/w", "w", "v"
+    return one
+
+
+def test_a_bot_goes_on_from_its_last_version_the_same_wherever_and_however_often_it_is_broken_off(store, make_lane):
+    for seed, bot in enumerate(("ada", "ben")):
+        prepared(store, bot, seed)
+    first = Queue([task("ada"), task("ben")], retries=0)
+    make_lane(first).run()
+    for bot in ("ada", "ben"):
+        store.filesystem.move(store.path(f"work/trained/{bot}"), store.path(f"bots/{bot}"))
+        added_to(store, bot, ("ada", "ben").index(bot), 10)
+    both = Queue([going_on("ada"), going_on("ben", tokens=99)], retries=0)
+    make_lane(both).run()
+    metrics = both.done["ben"]["metrics"]
+    told = metrics["continued"]
+    assert (told["from"], told["new_tweets"], told["old_tweets"]) == ("v", 10, 36)
+    assert told["loss_before"] == pytest.approx(first.done["ben"]["metrics"]["held_out"]["loss"], abs=1e-3)  # float16
+    assert metrics["train"]["tokens"] < 2 * 46 * 12 and told["seconds_to_start_over"] > 0
+    assert json.loads(store.read("work/trained/ben/w/provenance.json"))["last_version"] == "v"
+    assert len(learned(store, "work/trained/ben/w")) == 46
+
+    calm = store.read(f"work/trained/ben/w/{model.WEIGHTS}")
+    store.delete("work/trained")
+    rough = Queue([going_on("ben", checkpoint_minutes=1e-9)], retries=0)
+    killed = make_lane(rough)
+    _die_at_step(killed, 5)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    rough.leave("run-0", {"run-0/0"}, "killed")
+    make_lane(rough).run()
+    assert store.read(f"work/trained/ben/w/{model.WEIGHTS}") == calm
+
+
+def test_a_bot_whose_tweets_are_gone_starts_over(store, make_lane):
+    prepared(store, "ada", 1)
+    make_lane(Queue([task("ada")], retries=0)).run()
+    store.filesystem.move(store.path("work/trained/ada"), store.path("bots/ada"))
+    prepared(store, "ada", 2)
+    make_lane(Queue([task("ada")], retries=0)).run()
+    queue = Queue([going_on("ada")], retries=0)
+    make_lane(queue).run()
+    assert "36 of the tweets" in queue.done["ada"]["metrics"]["started_over"]["reason"]
+    assert store.read(f"work/trained/ada/w/{model.WEIGHTS}") == weights(store, "ada")
 
 
 def _die_at_step(lane: Lane, number: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
+from pipeline import provenance
 from pipeline.clean import MIN_CHARS, WARN_CHARS
 from pipeline.errors import UsageError, UserError
 from pipeline.fleet import Fleet
@@ -220,6 +221,46 @@ def test_metrics_that_cannot_be_read_are_no_metrics(make_job, content):
     if content is not None:
         store.write("metrics.json", content)
     assert read_json(store, "metrics.json") == {}
+
+
+def published(job: Job, bot: Bot, settings: Train | None = None) -> str:
+    """What stands in the store once this bot is published; its version."""
+    digests = {person.handle: person.digest for person in bot.people}
+    base = {"name": "mini", "hash": job.base_hash}
+    made = provenance.record(base, digests, settings or job.train, [], [], bot.last)
+    job.store.write_folder(bot.folder, {provenance.FILE: made, "metrics.json": b"{}"})
+    job.store.write(f"bots/{bot.name}/current", (bot.version or "").encode())
+    return bot.version or ""
+
+
+def going_on(job: Job, digest: str) -> Bot:
+    [bot] = plan(job, prepared(person("wren", digest=digest)))
+    survey(job.store, [bot])
+    return bot
+
+
+def test_with_more_tweets_a_bot_goes_on_from_its_last_version_and_that_is_done_once(make_job):
+    fresh, job = make_job(), make_job(train=Train(continue_=True))
+    first = published(job, going_on(job, "few"))
+    assert first == version(fresh, [person("wren", digest="few")])  # what is made first does not depend on it
+    assert going_on(job, "few").status == "unchanged"
+    more = going_on(job, "more")
+    assert (more.last, more.status) == (first, "prepared")
+    assert more.version not in (first, version(fresh, [person("wren", digest="more")]))
+    second = published(job, more)
+    again = going_on(job, "more")
+    assert (again.version, again.last, again.status) == (second, "", "unchanged")
+    assert going_on(job, "still more").last == second
+    assert (going_on(fresh, "more").last, going_on(fresh, "more").status) == ("", "prepared")
+
+
+@pytest.mark.parametrize("change", [{"base_hash": "another"}, {"train": Train(continue_=True, epochs=9)}])
+def test_a_bot_starts_over_where_more_than_its_tweets_has_changed(make_job, change):
+    job = make_job(train=Train(continue_=True))
+    published(job, going_on(job, "few"))
+    other = make_job(**({"train": job.train} | change))
+    assert going_on(other, "more").last == ""
+    assert going_on(other, "more").version == version(other, [person("wren", digest="more")])
 
 
 def test_a_base_brings_settings_and_the_fleet_file_wins_over_them():

@@ -35,7 +35,7 @@ def module_path(tmp_path_factory):
 
 
 def test_a_run_publishes_bots_and_a_second_run_trains_only_what_changed(make_fleet, huggingtweets, tmp_path):
-    path = make_fleet(("ada", "ben"), wandb={"mode": "offline"})
+    path = make_fleet(("ada", "ben"), wandb={"mode": "offline"}, train={"continue": True})
     write_csv(tmp_path / "tweets" / "tiny.csv", ["Far too few words of text here."])
     code, out, err = huggingtweets("run", path, "--json")
     assert code == 0, err
@@ -57,6 +57,7 @@ def test_a_run_publishes_bots_and_a_second_run_trains_only_what_changed(make_fle
     code, out, _ = huggingtweets("run", path, "--json")
     assert statuses(out) == {"ada": "unchanged", "ben": "trained", "tiny": "skipped"}
     assert folder_of(path, "ada") == before
+    _check_continued(json.loads(out)["bots"][1]["metrics"], rows["ben"])
 
     code, out, _ = huggingtweets("generate", path, "ada", "Engine", "-n", "2", "--seed", "1", "--json")
     said = [one["generated_text"] for one in json.loads(out)]
@@ -79,6 +80,14 @@ def test_a_run_publishes_bots_and_a_second_run_trains_only_what_changed(make_fle
     metrics = json.loads((folder_of(path, "ada") / "metrics.json").read_text())
     assert metrics["voice"]["people"] == 2 and metrics["voice"]["top1"] > metrics["voice"]["base_top1"]
     assert "Voice: taken for @ada, out of 2 people" in (folder_of(path, "ada") / "README.md").read_text()
+
+
+def _check_continued(metrics: dict, before: dict) -> None:
+    """One tweet more, on one worker: the last version's weights, and fewer steps than to start over takes."""
+    assert metrics["continued"]["from"] == before["version"] and metrics["continued"]["new_tweets"] == 1
+    assert metrics["continued"]["loss_before"] == pytest.approx(before["metrics"]["held_out"]["loss"], abs=0.1)
+    assert metrics["held_out"]["loss"] < metrics["held_out"]["base_loss"]
+    assert metrics["train"]["steps"] < before["metrics"]["train"]["steps"]
 
 
 def _forget_voice(folder: Path) -> None:
