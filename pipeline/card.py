@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from pipeline import model
 from pipeline.filters import ROWS
-from pipeline.plan import SHAPING, Bot, Job
+from pipeline.plan import Bot, Job, shaping
 from pipeline.track import lineage
 
 PROMPT = "My dream is"  # the original's; what cards and pictures show
@@ -30,8 +30,17 @@ def facts(job: Job, bot: Bot) -> dict[str, Any]:
         "version": bot.version,
         "stats": bot.stats,
         "warning": bot.warning,
+        "settings": _settings(job, bot),
         "wandb": lineage.links(job.fleet.wandb, bot.name, bot.version or ""),
     }
+
+
+def _settings(job: Job, bot: Bot) -> dict[str, Any]:
+    """What shaped this bot's training."""
+    settings = shaping(job.train.of(bot.name, bot.tokens).model_dump())
+    if lora := settings.get("lora"):
+        settings["lora"] = ", ".join(f"{key} {value}" for key, value in lora.items() if value)
+    return settings
 
 
 def card(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> str:
@@ -46,7 +55,6 @@ def card(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> str:
         base_model=_base_name(job),
         counts=rows(tweets),
         tweets=tweets,
-        settings={key: value for key, value in job.train.model_dump().items() if key in SHAPING},
         metrics=metrics,
         prompt=PROMPT,
         serve=job.fleet.serve,

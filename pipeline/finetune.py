@@ -24,6 +24,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.model import load_state
+from pipeline.settings import Lora
+from pipeline.trainable import Adapters, freeze
 
 Tokens = np.ndarray  # int32 [n]
 _IGNORED = -100  # the label of a position that predicts nothing
@@ -173,19 +175,26 @@ class Trainer:
         betas: tuple[float, float] = (0.9, 0.999),
         gradient_checkpointing: bool = False,
         compile: bool = False,
+        freeze_layers: int = 0,
+        lora: Lora | None = None,
     ):
+        """Raises UserError where the model has no such layers to freeze or to put LoRA beside."""
         deepspeed = _deepspeed()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.base = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self.workers, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
         self.zero_stage = zero_stage
         self.vocabulary: int = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        self.adapters = Adapters(model, lora) if lora else None
+        if freeze_layers:
+            freeze(model, freeze_layers)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         if compile:
             torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
             model.compile(dynamic=False)
-        optimizer = torch.optim.AdamW(model.parameters(), betas=betas, weight_decay=weight_decay, fused=True)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, betas=betas, weight_decay=weight_decay, fused=True)
         config: dict[str, Any] = {
             "train_micro_batch_size_per_gpu": 1,  # DeepSpeed wants one; the batches say their own size
             "gradient_clipping": 1.0,
@@ -208,7 +217,8 @@ class Trainer:
 
     def reset(self, seed: int, state: dict[str, torch.Tensor] | None = None) -> None:
         """Back to the base (or to `state`) in place: weights, optimizer, step counts and random numbers."""
-        self._load(state or self.base)
+        state = state or self.base
+        self._load(self.adapters.begun(state, seed) if self.adapters else state)
         self.optimizer.state.clear()
         self.engine.zero_grad()
         self.engine.global_steps = self.engine.micro_steps = self.engine.global_samples = 0
@@ -254,15 +264,17 @@ class Trainer:
             return stream_loss(partial(next_token_loss, self.engine), stream, block_size, self.device)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The weights as they are now, whole on every worker; valid until the next step."""
+        """The weights as they are now, LoRA's merged in, whole on every worker; valid until the next step."""
         with self._gathered():
             state = self.engine.module.state_dict()
+            state = self.adapters.merged(state) if self.adapters else state
             return {k: v.detach().clone() for k, v in state.items()} if self.zero_stage == 3 else state
 
     def save(self, folder: Path, step: int) -> None:
         """Leaves in `folder` what `restore` needs, as safetensors: the weights, written by worker 0, and each
         worker's part of AdamW's moments, its random numbers' state and the step."""
-        weights = {name: tensor.detach().clone() for name, tensor in self.state().items()}
+        with self._gathered():
+            weights = {name: tensor.detach().clone() for name, tensor in self.engine.module.state_dict().items()}
         if self.rank == 0:
             save_file(weights, folder / "weights.safetensors")
         own = {"step": torch.tensor(step), "random": torch.get_rng_state()}
@@ -297,7 +309,7 @@ class Trainer:
         for parts in ("fp32_partitioned_groups_flat", "single_partition_of_fp32_groups"):
             if hasattr(self.engine.optimizer, parts):
                 return list(getattr(self.engine.optimizer, parts))
-        return list(self.engine.module.parameters())
+        return [parameter for parameter in self.engine.module.parameters() if parameter.requires_grad]
 
     def _gathered(self) -> Any:
         """Under ZeRO 3 each worker holds a part of each weight: bring them together, write back changes."""

@@ -94,6 +94,8 @@ class Lane:
             ),
             gradient_checkpointing=settings.gradient_checkpointing,
             compile=settings.compile,
+            freeze_layers=settings.freeze_layers,
+            lora=settings.lora,
         )
         self.held: dict[str, float] = {}  # bots in training or being written, with the tokens trained so far
         self.telling = threading.Lock()  # the queue must not hear of a bot in hand after it came back

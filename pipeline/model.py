@@ -151,6 +151,11 @@ def positions(config: dict[str, Any]) -> int | None:
     return config.get("n_positions") or config.get("max_position_embeddings")
 
 
+def blocks(config: dict[str, Any]) -> int | None:
+    """How many blocks a model's config.json says it has, or None where it does not say."""
+    return config.get("n_layer") or config.get("num_hidden_layers")
+
+
 def snapshot(state: "dict[str, torch.Tensor]", dtype: str) -> "dict[str, torch.Tensor]":
     """A copy of a state dict, floating-point weights in `dtype`; of tied weights one."""
     import torch

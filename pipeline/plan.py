@@ -28,6 +28,7 @@ from pipeline.store import Store
 FORGOTTEN = "forgotten.json"
 RECIPE = 1  # raise it when training would give another model from the same inputs
 SHAPING = {"epochs", "learning_rate", "batch_size", "block_size", "holdout", "precision", "seed"}
+OPTIONS = {"freeze_layers", "lora"}  # they shape it too, where they are set
 
 Status = Literal["prepared", "trained", "unchanged", "skipped", "failed"]
 
@@ -94,13 +95,15 @@ def open_job(fleet: Fleet) -> Job:
 def recipe(fleet: Fleet, base: dict[str, bytes]) -> Train:
     """The training settings: the base model's defaults, the fleet file's over them.
 
-    A block is never longer than the base's positions; asking for more is a UsageError.
+    A block is never longer than the base's positions; asking for more, or to freeze more blocks than it has, is a
+    UsageError.
     """
     asked = {name: getattr(fleet.train, name) for name in fleet.train.model_fields_set}
     try:
         defaults = json.loads(base.get(model.DEFAULTS, b"{}"))
         settings = Train(**(defaults | asked))
-        longest = model.positions(json.loads(base["config.json"]))
+        config = json.loads(base["config.json"])
+        longest, blocks = model.positions(config), model.blocks(config)
     except ValidationError as error:
         raise UserError(f"base_model {fleet.base_model}: its {model.DEFAULTS}: {explain(error)}") from None
     except (ValueError, TypeError) as error:
@@ -109,6 +112,9 @@ def recipe(fleet: Fleet, base: dict[str, bytes]) -> Train:
         if "block_size" in asked:
             raise UsageError(f"train.block_size: {settings.block_size} exceeds the base model's {longest} positions")
         settings = settings.model_copy(update={"block_size": longest})
+    most = max([settings.freeze_layers, *(one.freeze_layers or 0 for one in settings.overrides)])
+    if blocks and most > blocks:
+        raise UsageError(f"train.freeze_layers: {most} exceeds the base model's {blocks} blocks")
     return settings
 
 
@@ -195,7 +201,7 @@ def _alike(job: Job, bot: Bot, made: dict[str, Any]) -> bool:
 
 def shaping(settings: dict[str, Any]) -> dict[str, Any]:
     """Of `train` settings those that shape the model."""
-    return {key: value for key, value in settings.items() if key in SHAPING}
+    return {key: value for key, value in settings.items() if key in SHAPING or (key in OPTIONS and value)}
 
 
 def version(job: Job, people: list[Person], last: str = "") -> str:

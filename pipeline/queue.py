@@ -26,6 +26,7 @@ from pipeline.store import Store
 _DEATHS = 4  # of its worker that a bot is forgiven beyond the retries: machines die more often than bots kill
 _RETURN_SECONDS = 5.0  # for the lanes to tell a queue that died what they have
 _LANE_SETTINGS = {"workers_per_bot", "gpus_per_worker", "zero_stage", "precision", "gradient_checkpointing", "compile"}
+_LANE_SETTINGS |= {"freeze_layers", "lora"}  # what trains is what DeepSpeed is set up for
 
 
 @dataclass

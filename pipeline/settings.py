@@ -61,6 +61,15 @@ class Filters(Section):
     mentions: str | None = None  # what each mention in a kept tweet becomes, such as "@user"; "" takes them out
 
 
+class Lora(Section):
+    """Small matrices beside the base's weights are trained in their place; in the published model they are added in."""
+
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(16.0, gt=0)  # they count alpha / rank times
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: Annotated[list[str], Field(min_length=1)] | None = None  # such as [c_attn]; null: all linear layers
+
+
 class Override(Section):
     """Settings of `train` for some bots only: for those named, or those with so much to train on."""
 
@@ -75,6 +84,8 @@ class Override(Section):
     precision: Literal["auto", "fp32", "bf16"] | None = None
     gradient_checkpointing: bool | None = None
     compile: bool | None = None
+    freeze_layers: int | None = Field(None, ge=0)
+    lora: Lora | None = None
     seed: int | None = Field(None, ge=0, lt=2**32)
 
     @model_validator(mode="after")
@@ -100,7 +111,7 @@ class Override(Section):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"bots", "min_tokens"}, exclude_none=True)
+        return {name: value for name, value in self if value is not None and name not in ("bots", "min_tokens")}
 
 
 class Train(Section):
@@ -117,6 +128,10 @@ class Train(Section):
     zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
     seed: int = Field(0, ge=0, lt=2**32)
+    freeze_layers: int = Field(
+        0, ge=0
+    )  # above 0: the embeddings and so many of the base's first blocks stay as they are
+    lora: Lora | None = None  # {} takes it as it stands; it wants a higher learning rate, such as ten times
     # where tweets were added, a bot goes on from its last version, some of the old tweets mixed in; else it starts over
     continue_: bool = Field(False, alias="continue")
     retries: int = Field(1, ge=0)  # more tries for a bot that failed

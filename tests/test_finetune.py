@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline import finetune
-from pipeline.model import load_model
+from pipeline.errors import UserError
+from pipeline.model import load_model, load_state
+from pipeline.settings import Lora
 
 SEPARATOR = 0
+PARTIAL: dict[str, Any] = {"freeze_layers": 1, "lora": Lora(rank=4, dropout=0.1)}
+TWO_WORKERS: list[tuple[int, dict[str, Any]]] = [*((stage, {}) for stage in range(4)), (0, PARTIAL), (3, PARTIAL)]
 
 
 def tweets(seed: int, count: int = 30) -> list[np.ndarray]:
@@ -20,9 +25,13 @@ def tweets(seed: int, count: int = 30) -> list[np.ndarray]:
     return [rng.integers(1, 500, rng.integers(3, 20)).astype(np.int32) for _ in range(count)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _process_group():
+    finetune.single_process_group()
+
+
 @pytest.fixture(scope="module")
 def trainer(base):
-    finetune.single_process_group()
     return finetune.Trainer(load_model(base))
 
 
@@ -114,6 +123,66 @@ def test_the_loop_equals_a_bare_pytorch_loop(base, trainer):
     assert ours == pytest.approx(bare, abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def partial(base):
+    """A trainer that leaves embeddings and the first block alone, and trains LoRA's matrices in the second one."""
+    return finetune.Trainer(load_model(base), **PARTIAL)
+
+
+def test_freezing_leaves_embeddings_and_the_first_blocks_alone(base):
+    trainer = finetune.Trainer(load_model(base), freeze_layers=1)
+    after, before = trained(trainer, seed=7), load_model(base).state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    first = {name for name in before if name.startswith(("transformer.wte", "transformer.wpe", "transformer.h.0"))}
+    assert same == first | {"lm_head.weight"}  # which is the embeddings'
+    optimized = sum(state["exp_avg"].numel() for state in trainer.optimizer.state.values())
+    assert optimized == sum(before[name].numel() for name in set(before) - same)
+
+
+def test_lora_is_added_into_plain_weights_and_its_state_alone_is_kept(base, partial):
+    after, before = trained(partial, seed=7), load_model(base).state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert set(after) == set(before)
+    linear = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    assert changed == {f"transformer.h.1.{layer}.weight" for layer in linear}
+    for state in partial.optimizer.state.values():
+        assert 4 in state["exp_avg"].shape  # the rank
+    plain = load_model(base)
+    load_state(plain, after)
+    held_out = finetune.joined(tweets(9), SEPARATOR)
+    said = finetune.stream_loss(lambda block: finetune.next_token_loss(plain, block), held_out, 64, partial.device)
+    assert said == pytest.approx(partial.loss(held_out, 64), abs=1e-5)
+
+
+def test_with_lora_too_a_bot_does_not_depend_on_those_before_it_and_may_start_from_a_version_of_its_own(
+    base, partial, tmp_path
+):
+    for seed in (1, 2):
+        trained(partial, seed=seed, rate=1e-2)
+    version = trained(partial, seed=7)
+    third = everything(partial, tmp_path)
+    fresh = finetune.Trainer(load_model(base), **PARTIAL)
+    trained(fresh, seed=7)
+    alone = everything(fresh, tmp_path)
+    assert set(alone) == set(third) and all(torch.equal(third[name], alone[name]) for name in alone)
+    held_out = finetune.joined(tweets(9), SEPARATOR)
+    ended = fresh.loss(held_out, 64)
+    partial.reset(1, version)
+    assert partial.loss(held_out, 64) == pytest.approx(ended, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        ({"freeze_layers": 3}, "not so many blocks"),
+        ({"lora": Lora(targets=["no_such"])}, "train.lora.targets: .*no_such"),
+    ],
+)
+def test_layers_that_the_base_does_not_have_are_named(base, options, reason):
+    with pytest.raises(UserError, match=reason):
+        finetune.Trainer(load_model(base), **options)
+
+
 def test_a_batch_in_parts_gives_the_losses_of_the_whole_batch(trainer):
     """What a lane does when memory runs out: smaller micro-batches, the same effective batch."""
     blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
@@ -166,14 +235,16 @@ def test_a_loss_that_is_no_number_is_an_error_and_the_next_bot_is_fine(trainer):
 
 
 def test_two_workers_equal_one_with_twice_the_batch_at_every_zero_stage(base, trainer, tmp_path):
-    """Real processes, ZeRO 0 to 3; after another bot and after a checkpoint the bits are the same."""
+    """Real processes, ZeRO 0 to 3, and with LoRA; after another bot and after a checkpoint the bits are the same."""
     trainer.reset(seed=0)
     alone = finetune.train(trainer, finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 2, 1e-3).losses
     torch.multiprocessing.spawn(two_workers, (str(base), str(tmp_path)), nprocs=2)
-    for stage in range(4):
-        first, after_another, resumed = json.loads((tmp_path / f"stage-{stage}.json").read_text())
-        assert first == pytest.approx(alone, abs=1e-4)
+    for case, (_, options) in enumerate(TWO_WORKERS):
+        first, after_another, resumed = json.loads((tmp_path / f"case-{case}.json").read_text())
+        assert options or first == pytest.approx(alone, abs=1e-4)
         assert after_another == first and resumed == first[2:]
+    with_lora = [json.loads((tmp_path / f"case-{case}.json").read_text())[0] for case in (4, 5)]
+    assert with_lora[0] == pytest.approx(with_lora[1], abs=1e-4) and with_lora[0] != pytest.approx(alone, abs=1e-4)
 
 
 def two_workers(rank: int, base: str, folder: str) -> None:
@@ -183,9 +254,9 @@ def two_workers(rank: int, base: str, folder: str) -> None:
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
     other = finetune.packed([tweets(8)], SEPARATOR, 64, 1, seed=0)
-    for stage in range(4):
-        trainer = finetune.Trainer(load_model(Path(base)), zero_stage=stage)
-        saved = Path(folder, f"checkpoint-{stage}")
+    for case, (stage, options) in enumerate(TWO_WORKERS):
+        trainer = finetune.Trainer(load_model(Path(base)), zero_stage=stage, **options)
+        saved = Path(folder, f"checkpoint-{case}")
         saved.mkdir(exist_ok=True)
 
         def save(log: finetune.Log, trainer: finetune.Trainer = trainer, saved: Path = saved) -> None:
@@ -204,7 +275,7 @@ def two_workers(rank: int, base: str, folder: str) -> None:
         behind = finetune.Log(rates=[0.0, 0.0])
         resumed = finetune.train(trainer, blocks, 1, 1e-3, log=behind).losses
         if rank == 0:
-            Path(folder, f"stage-{stage}.json").write_text(json.dumps([first, after_another, resumed]))
+            Path(folder, f"case-{case}.json").write_text(json.dumps([first, after_another, resumed]))
     torch.distributed.destroy_process_group()
 
 
