@@ -55,13 +55,13 @@ class Bot:
     name: str
     people: list[Person]
     version: str | None = None
-    last: str = ""  # the version to go on from (`train.continue`)
     status: Status = "prepared"
     reason: str | None = None
     log: str = ""  # its tail, where the bot failed
     warning: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    last: str = ""  # the version to go on from (`train.continue`)
 
     @property
     def handles(self) -> list[str]:

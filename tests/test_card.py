@@ -10,6 +10,7 @@ from pipeline import fleet as fleets
 from pipeline.card import PROMPT, card, data, facts, rows
 from pipeline.plan import Bot, open_job
 from pipeline.prepare import Person
+from pipeline.settings import Train
 
 COUNTS = {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
 LOSSES = {"loss": 3.1, "loss_interval": [3.0, 3.2], "base_loss": 4.5, "base_loss_interval": [4.3, 4.7]}
@@ -110,3 +111,14 @@ def test_little_text_is_said(job):
     bot = bot_of("nasa")
     bot.warning = "only 8,897 characters"
     assert "> It learned from little text (only 8,897 characters)" in card_of(job, bot)
+
+
+def test_what_of_the_model_was_trained_and_what_it_went_on_from_is_said(job):
+    settings = Train(overrides=[{"bots": ["nasa"], "freeze_layers": 1, "lora": {"rank": 4}}])
+    job = dataclasses.replace(job, train=settings)
+    told = {"from": "ba9876543210", "new_tweets": 120, "old_tweets": 2000, "loss_before": 3.25}
+    text = card_of(job, bot_of("nasa"), METRICS | {"continued": told})
+    assert "| lora | rank 4, alpha 16.0 |" in text and "| freeze layers | 1 |" in text and "(LoRA)" in text
+    assert "went on from the one before, `ba9876543210`, with 120 new tweets" in text and "3.250" in text
+    other = card_of(job, bot_of("wren"))
+    assert "lora" not in other.lower() and "freeze" not in other and "went on" not in other

@@ -114,6 +114,12 @@ def test_the_bytes_do_not_depend_on_lane_or_order(store, make_lane):
     assert {bot: weights(store, bot) for bot in first} == first and len(set(first.values())) == 3
 
 
+def published(store: Store, bot: str) -> None:
+    trained = f"work/trained/{bot}/v"
+    store.write_folder(f"bots/{bot}/v", {name: store.read(f"{trained}/{name}") for name in store.list(trained)})
+    store.delete(f"work/trained/{bot}")
+
+
 def added_to(store: Store, handle: str, seed: int, added: int) -> None:
     """The tweets of `prepared`, and more of them, which are not held out."""
     prepared(store, handle, seed)
@@ -139,7 +145,7 @@ def test_a_bot_goes_on_from_its_last_version_the_same_wherever_and_however_often
     first = Queue([task("ada"), task("ben")], retries=0)
     make_lane(first).run()
     for bot in ("ada", "ben"):
-        store.filesystem.move(store.path(f"work/trained/{bot}"), store.path(f"bots/{bot}"))
+        published(store, bot)
         added_to(store, bot, ("ada", "ben").index(bot), 10)
     both = Queue([going_on("ada"), going_on("ben", tokens=99)], retries=0)
     make_lane(both).run()
@@ -166,7 +172,7 @@ def test_a_bot_goes_on_from_its_last_version_the_same_wherever_and_however_often
 def test_a_bot_whose_tweets_are_gone_starts_over(store, make_lane):
     prepared(store, "ada", 1)
     make_lane(Queue([task("ada")], retries=0)).run()
-    store.filesystem.move(store.path("work/trained/ada"), store.path("bots/ada"))
+    published(store, "ada")
     prepared(store, "ada", 2)
     make_lane(Queue([task("ada")], retries=0)).run()
     queue = Queue([going_on("ada")], retries=0)

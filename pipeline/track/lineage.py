@@ -121,8 +121,10 @@ def preprocess(source: Source, handle: str, digest: str, holdout: float, counts:
 
 
 def train(source: Source, made: Published) -> Run:
-    """A bot's training: base and data sets in, model out; settings, loss curve, metrics, samples."""
+    """A bot's training: base and data sets in (and the last version, where it went on from that), model out;
+    settings, loss curve, metrics, samples."""
     provenance, counts = made.provenance, made.stats.get("tweets", {})
+    last = provenance.get("last_version", "")
     settings, base = provenance["settings"], provenance["base_model"]
     about = {"fleet": source.fleet, "bot": made.bot, "version": made.version, "handles": made.bot.split("-")}
     rest = {key: provenance[key] for key in ("libraries", "finished")} | {"tweets": counts}
@@ -137,7 +139,8 @@ def train(source: Source, made: Published) -> Run:
         + [
             _dataset(source, handle, digest, settings["holdout"], counts.get(handle, {}))
             for handle, digest in provenance["tweets"].items()
-        ],
+        ]
+        + ([_model(source, Published(made.bot, last, {}, {}, {}))] if "continued" in made.metrics else []),
         makes=[_model(source, made)],
         history=_curve(provenance["losses"], provenance["learning_rates"]),
         tables={"samples": (["prompt", "text"], said)} if said else {},

@@ -1,5 +1,7 @@
 """What W&B is told, as plain data: ids by content, lineage, curves and tables."""
 
+from dataclasses import replace
+
 import published
 import pytest
 from pyarrow import fs
@@ -35,6 +37,20 @@ def test_what_preprocessing_makes_is_what_training_uses(source):
 def test_a_blend_uses_the_data_sets_of_all_its_people(source):
     made = [artifact for handle in ("owl", "wren") for artifact in preprocess_run(source, handle).makes]
     assert train_run(source, "owl-wren").uses[1:] == made
+
+
+def test_a_bot_that_went_on_used_its_last_version(source):
+    made = read_published(source.store, "wren", "0123456789ab")
+    later = replace(
+        made,
+        version="ba9876543210",
+        provenance=made.provenance | {"last_version": made.version},
+        metrics=made.metrics | {"continued": {"from": made.version}},
+    )
+    [before], after = lineage.train(source, made).makes, lineage.train(source, later)
+    used = after.uses[-1]
+    assert (used.name, used.digest, used.references) == (before.name, before.digest, before.references)
+    assert after.makes[0].digest != before.digest
 
 
 def test_a_run_says_what_made_the_bot(source):
