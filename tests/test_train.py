@@ -201,7 +201,8 @@ class TestLanes:
             assert held_out["loss"] < held_out["base_loss"]
 
     def test_lanes_of_two_workers_and_of_one_in_one_fleet_give_what_twice_the_batch_gives(self, make_fleet):
-        overrides = "train.overrides=[{bots: [ada], %s}, {min_tokens: 1, learning_rate: 2e-3}]"
+        part = "freeze_layers: 1, lora: {rank: 4}"
+        overrides = f"train.overrides=[{{bots: [ada], %s, {part}}}, {{min_tokens: 1, learning_rate: 2e-3}}]"
         two, _ = report_of(make_fleet(("ada", "ben"), name="two"), overrides % "workers_per_bot: 2")
         one, _ = report_of(make_fleet(("ada", "ben"), name="one"), overrides % "batch_size: 2")
         assert {row["status"] for row in two["bots"]} == {"trained"}
