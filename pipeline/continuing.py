@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.store import Store
 
 FILE = "learned.npy"  # in a bot's folder
+RATE = 0.25  # times the recipe's learning rate: at the whole of it a bot loses more of what it knows than it gains
 Tokens = np.ndarray  # int32 [n]
 
 

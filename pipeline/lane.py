@@ -197,7 +197,7 @@ class Lane:
             trainer,
             data.blocks,
             settings.batch_size,
-            settings.learning_rate,
+            data.learning_rate,
             parts=task.parts,
             log=log,
             on_step=on_step,

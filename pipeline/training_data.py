@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import finetune, model
-from pipeline.continuing import Part, StartsOver, learned, learned_file, parted
+from pipeline.continuing import RATE, Part, StartsOver, learned, learned_file, parted
 from pipeline.errors import one_line
 from pipeline.prepare import load_tweets
 from pipeline.queue import Task
@@ -26,6 +26,7 @@ class Data:
     blocks: np.ndarray  # int64 [n, block]
     held_out: np.ndarray  # int64 [tokens]
     learned: bytes  # the file that says which tweets these are
+    learning_rate: float  # at its peak
     start: dict[str, Any] | None = None  # weights to start from in place of the base's
     told: dict[str, Any] = field(default_factory=dict)  # for the metrics: how the bot goes on, or why not
 
@@ -41,13 +42,15 @@ def load(store: Store, task: Task, separator: int, vocabulary: int) -> Data:
         people = [load_tweets(store, handle) for handle in task.handles]
     except Exception as error:
         raise BadData(f"its prepared tweets cannot be read: {one_line(error)}") from error
-    start, told, training, epochs = None, {}, [person[0] for person in people], settings.epochs
+    start, told, training = None, {}, [person[0] for person in people]
+    epochs, rate = settings.epochs, settings.learning_rate
     if task.last:
         try:
             parts = parted(people, learned(store, task.last_folder))
             start, told = _start(store, task), {"continued": _told(task, parts)}
             people = [(part.old + part.new, part.held_out) for part in parts]
-            training, epochs = [finetune.mixed(part.new, part.old, epochs, settings.seed) for part in parts], 1
+            training = [finetune.mixed(part.new, part.old, epochs, settings.seed) for part in parts]
+            epochs, rate = 1, rate * RATE
         except StartsOver as reason:
             told = {"started_over": {"from": task.last, "reason": str(reason)}}
     blocks = finetune.packed(training, separator, settings.block_size, epochs, settings.seed)
@@ -55,7 +58,7 @@ def load(store: Store, task: Task, separator: int, vocabulary: int) -> Data:
     highest = int(max(blocks.max(), held_out.max()))
     if highest >= vocabulary or min(blocks.min(), held_out.min()) < 0:
         raise BadData(f"its prepared tweets hold token {highest}; the base model knows {vocabulary}")
-    return Data(blocks, held_out, learned_file([tweet for own, _ in people for tweet in own]), start, told)
+    return Data(blocks, held_out, learned_file([tweet for own, _ in people for tweet in own]), rate, start, told)
 
 
 def _start(store: Store, task: Task) -> dict[str, Any]:
