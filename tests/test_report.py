@@ -172,8 +172,10 @@ def test_what_a_bot_gained_that_went_on_is_told_in_loss_and_in_time(store):
     told = {"from": "v1", "loss_before": 3.2, "new_tweets": 120, "old_tweets": 2000, "seconds_to_start_over": 60.0}
     bot.metrics = METRICS | {"continued": told, "train": {"seconds": 15.0}}
     written = report.write(store, "birds", [bot], {})
-    assert report.cells(written["bots"][0])[-1] == "120 new tweets: loss 3.200 → 3.123, in 15.0 s, not 60.0"
-    page = store.read("report.html").decode("utf-8")
-    assert "120 new tweets: loss 3.200 → 3.123" in page and "to start over, 60 s" in page
+    said = "120 new tweets: loss 3.200 → 3.123, in 15.0 s, not 60.0"
+    screen, page = io.StringIO(), store.read("report.html").decode("utf-8")
+    report.show(Console(file=screen, width=80), written)
+    assert f"wren: {said}" in screen.getvalue() and said in page and "to start over, 60 s" in page
     bot.metrics = METRICS | {"started_over": {"from": "v1", "reason": "3 of the tweets are gone"}}
-    assert report.cells(report.write(store, "birds", [bot], {})["bots"][0])[-1].endswith("3 of the tweets are gone")
+    report.show(Console(file=screen, width=80), report.write(store, "birds", [bot], {}))
+    assert "wren: started over: 3 of the tweets are gone" in screen.getvalue()
