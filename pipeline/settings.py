@@ -179,6 +179,11 @@ class Serve(Section):
             raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
         return self
 
+    @property
+    def engine(self) -> dict[str, bool]:
+        """What the engine of a bot is told, wherever it answers (serve.engine.Engine)."""
+        return {"int8": self.quantize == "int8", "no_copies": self.no_copies}
+
 
 class Wandb(Section):
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"

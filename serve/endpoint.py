@@ -91,11 +91,6 @@ def cache_of(store: Store, settings: Serve) -> Cache:
     return Cache(store, int(settings.cache_gb * 1e9))
 
 
-def engine_options(settings: Serve) -> dict[str, bool]:
-    """What the fleet file says about engines."""
-    return {"int8": settings.quantize == "int8", "no_copies": settings.no_copies}
-
-
 def broken(bot: str, problem: str) -> dict[str, Any]:
     return {"error": [503, "bot_unavailable", f"the model of {bot} does not load: {problem}", 30]}
 
@@ -153,7 +148,7 @@ def app_name(bot: str) -> str:
 
 def application(bot: str, store: Store, version: str, settings: Serve) -> Application:
     """The application that serves a bot, scaled by its requests between min and max."""
-    cache, options = cache_of(store, settings), engine_options(settings)
+    cache, options = cache_of(store, settings), settings.engine
     return BotEndpoint.options(  # type: ignore[attr-defined]
         **constant(bot, store.root, cache.budget, options),
         user_config={"version": version},

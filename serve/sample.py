@@ -13,7 +13,7 @@ from serve import schema
 
 
 def sample(fleet: Fleet, bot: str, prompt: str, n: int, seed: int | None) -> list[str]:
-    """`n` continuations of the prompt by the bot's version in use."""
+    """`n` continuations of the prompt by the bot's version in use, as `serve` has its engine say them."""
     bot = named(bot)
     try:
         asked = schema.TextGeneration(inputs=prompt, parameters=schema.Parameters(num_return_sequences=n, seed=seed))
@@ -28,8 +28,11 @@ def sample(fleet: Fleet, bot: str, prompt: str, n: int, seed: int | None) -> lis
     from serve.engine import Engine, Request
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        engine = Engine(store.fetch(f"bots/{bot}/{version}", Path(folder)))
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            engine = Engine(store.fetch(f"bots/{bot}/{version}", Path(scratch)), **fleet.serve.engine)
+    except ValueError as error:
+        raise UserError(f"bot {bot}: {error}") from None
     try:
         choices = engine.generate([Request(asked.inputs, asked.parameters)])[0]
     except ValueError as error:

@@ -1,7 +1,10 @@
 """A person is taken out: everything of theirs goes, nothing of the others', and they do not come back."""
 
 import json
+import socket
+import time
 
+import httpx
 import published
 import pytest
 from fake_hub import Hub
@@ -106,6 +109,27 @@ def test_repositories_go_and_one_that_cannot_is_tried_again(fleet, store, monkey
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_endpoints_go_and_the_others_stay(cluster, tmp_path):
+    from serve.deploy import deploy, served, undeploy
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    fleet = published.fleet_of(tmp_path, BOTS, serve={"port": port})
+    address = deploy(fleet, Store.of(fleet), dict.fromkeys(BOTS, VERSION))["address"]
+    try:
+        removed = forget(fleet, "wren")["removed"]
+        assert [item["name"] for item in removed if item["kind"] == "endpoint"] == ["owl-wren", "wren"]
+        assert set(served()) == {"owl", "stork"}
+        end = time.monotonic() + 30
+        while httpx.get(f"{address}/bots/wren").status_code != 404:
+            assert time.monotonic() < end, "still served"
+            time.sleep(0.1)
+        assert [bot["name"] for bot in httpx.get(f"{address}/bots").json()["bots"]] == ["owl", "stork"]
+    finally:
+        undeploy(fleet.fleet)
 
 
 def test_somebody_whom_nobody_knows_is_kept_out_too(fleet, store, huggingtweets, tmp_path):

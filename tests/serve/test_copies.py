@@ -1,13 +1,19 @@
 """serve.no_copies: what a bot may not say, and that the engine says something else."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from serve_fleet import publish
 
+from pipeline.errors import UserError
+from pipeline.fleet import load
 from pipeline.measures.copying import RUNS_FILE, copying, runs_file
+from pipeline.store import Store
 from serve.copies import Copies
 from serve.engine import Engine, Request
+from serve.sample import sample
 from serve.schema import Parameters
 
 TWEETS = ["The quick brown fox jumps over the lazy dog.", "Good morning!"]
@@ -62,3 +68,15 @@ def test_the_engine_says_what_it_says_but_for_the_copies(folder):
 
 def test_runs_are_found_by_halving(folder):
     assert (np.diff(copies_of(folder).runs.astype(object)) > 0).all()
+
+
+def test_generate_keeps_to_it_as_endpoints_do(base, make_fleet):
+    free, bound = (load(make_fleet(), [f"serve.no_copies={value}"]) for value in ("false", "true"))
+    storage = Path(Store.of(free).root)
+    version = publish(storage, base, "ada")
+    with pytest.raises(UserError, match=r"bot ada: serve\.no_copies needs word_runs"):
+        sample(bound, "ada", "Engine", 4, seed=3)
+    said = sample(free, "ada", "Engine", 4, seed=3)
+    (storage / "bots" / "ada" / version / RUNS_FILE).write_bytes(runs_file(said))
+    assert sample(free, "ada", "Engine", 4, seed=3) == said
+    assert copying(sample(bound, "ada", "Engine", 4, seed=3), said, [])["exact"] == 0.0

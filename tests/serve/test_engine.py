@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from pipeline.measures.copying import runs_file
 from pipeline.settings import Serve
 from pipeline.store import Store
-from serve.endpoint import BotEndpoint, engine_options
+from serve.endpoint import BotEndpoint
 from serve.engine import Engine, EngineThread, Piece, Request
 from serve.schema import Parameters
 
@@ -221,7 +221,7 @@ def test_the_fleet_files_settings_reach_the_engine(base, tmp_path):
     folder = shutil.copytree(base, tmp_path / "bots" / "ada" / "0123456789ab")
     (folder / "word_runs.npy").write_bytes(runs_file(["one two three four five six seven eight"]))
     settings = Serve(quantize="int8", no_copies=True)
-    replica = BotEndpoint.func_or_class("ada", Store(LocalFileSystem(), str(tmp_path)), engine_options(settings))
+    replica = BotEndpoint.func_or_class("ada", Store(LocalFileSystem(), str(tmp_path)), settings.engine)
     asyncio.run(replica.reconfigure({"version": "0123456789ab"}))
     assert replica.thread and not replica.problem
     engine = replica.thread.engine
