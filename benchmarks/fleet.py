@@ -153,7 +153,7 @@ def bare_loop(network: torch.nn.Module, blocks: np.ndarray, rate: float) -> floa
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0, fused=True)
     started = time.perf_counter()
     for step, block in enumerate(torch.from_numpy(blocks)):
-        optimizer.param_groups[0]["lr"] = finetune.cosine(step, len(blocks), rate)
+        optimizer.param_groups[0]["lr"] = finetune.scheduled(step, len(blocks), rate)
         optimizer.zero_grad()
         finetune.next_token_loss(network, block[None]).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -159,7 +159,7 @@ def _worker(loop: dict[str, Any]) -> None:
     saved = shown = time.monotonic()
     losses: list[torch.Tensor] = []
     for step in range(start, steps):
-        rate = finetune.cosine(step, steps, settings.learning_rate, settings.warmup_steps)
+        rate = finetune.scheduled(step, steps, settings.learning_rate, warmup=settings.warmup_steps)
         losses.append(trainer.step(next(batches), rate))
         if rank == 0 and (step + 1) % _LOG_STEPS == 0:
             loss, seconds = float(torch.stack(losses[-_LOG_STEPS:]).mean()), time.monotonic() - shown

@@ -7,7 +7,8 @@
         loss = trainer.loss(held_out)
 
 The recipe is the original huggingtweets': tweets shuffled anew each epoch, each between separators, cut
-into blocks; AdamW without weight decay, gradient norm clipped at 1, a cosine to zero without warm-up.
+into blocks; AdamW without weight decay, gradient norm clipped at 1, a cosine to zero without warm-up (unless
+`train.schedule` and `train.warmup_ratio` say otherwise).
 """
 
 import math
@@ -93,11 +94,13 @@ def joined(tweets: Sequence[Tokens], separator: int) -> np.ndarray:
     return stream
 
 
-def cosine(step: int, steps: int, peak: float, warmup: int = 0) -> float:
-    """The learning rate of a step: linear warm-up, then a half cosine from `peak` to zero."""
+def scheduled(step: int, steps: int, peak: float, schedule: str = "cosine", warmup: int = 0) -> float:
+    """The learning rate of a step: a linear warm-up to `peak`, then half a cosine or a line to zero, or constant."""
     if step < warmup:
         return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    passed = (step - warmup) / max(1, steps - warmup)
+    falls = {"cosine": 0.5 * (1 + math.cos(math.pi * passed)), "linear": 1 - passed, "constant": 1.0}
+    return peak * falls[schedule]
 
 
 def resolve_precision(precision: str) -> str:
@@ -357,23 +360,26 @@ def train(
     batch_size: int,
     learning_rate: float,
     *,
+    schedule: str = "cosine",
+    warmup_ratio: float = 0.0,
     parts: int = 1,
     log: Log | None = None,
     on_step: Callable[[Log], None] = lambda log: None,
 ) -> Log:
     """Trains on blocks, int64 [n, block], in order: each step takes `batch_size` of them on each worker.
 
-    The last step is filled up from the front, so that every worker has its share of every step. `parts`: see
-    `Trainer.step`. `log`: of the steps that a restored trainer has behind it. Raises Diverged when the loss is no
-    longer a number.
+    The last step is filled up from the front, so that every worker has its share of every step. The rate warms up
+    over `warmup_ratio` of the steps, then goes as `scheduled` tells. `parts`: see `Trainer.step`. `log`: of the steps
+    that a restored trainer has behind it. Raises Diverged when the loss is no longer a number.
     """
     log = log or Log()
     started = time.perf_counter() - log.seconds
     per_step = batch_size * trainer.workers
     steps = math.ceil(len(blocks) / per_step)
+    warmup = math.ceil(steps * warmup_ratio)
     order = np.resize(np.arange(len(blocks)), (steps, trainer.workers, batch_size))[:, trainer.rank]
     for step in range(len(log.rates), steps):
-        rate = cosine(step, steps, learning_rate)
+        rate = scheduled(step, steps, learning_rate, schedule, warmup)
         log.fresh.append(trainer.step(torch.from_numpy(blocks[order[step]]), rate, parts))
         log.rates.append(rate)
         log.tokens += per_step * blocks.shape[1]

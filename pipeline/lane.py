@@ -198,6 +198,8 @@ class Lane:
             data.blocks,
             settings.batch_size,
             data.learning_rate,
+            schedule=settings.schedule,
+            warmup_ratio=settings.warmup_ratio,
             parts=task.parts,
             log=log,
             on_step=on_step,

@@ -28,7 +28,7 @@ from pipeline.store import Store
 FORGOTTEN = "forgotten.json"
 RECIPE = 1  # raise it when training would give another model from the same inputs
 SHAPING = {"epochs", "learning_rate", "batch_size", "block_size", "holdout", "precision", "seed"}
-OPTIONS = {"freeze_layers", "lora"}  # they shape it too, where they are set
+OPTIONS = {"freeze_layers", "lora", "schedule", "warmup_ratio"}  # they shape it too, where they are not the default
 
 Status = Literal["prepared", "trained", "unchanged", "skipped", "failed"]
 
@@ -201,7 +201,8 @@ def _alike(job: Job, bot: Bot, made: dict[str, Any]) -> bool:
 
 def shaping(settings: dict[str, Any]) -> dict[str, Any]:
     """Of `train` settings those that shape the model."""
-    return {key: value for key, value in settings.items() if key in SHAPING or (key in OPTIONS and value)}
+    options = {key for key in OPTIONS if settings.get(key) not in (None, Train.model_fields[key].default)}
+    return {key: value for key, value in settings.items() if key in SHAPING | options}
 
 
 def version(job: Job, people: list[Person], last: str = "") -> str:

@@ -18,6 +18,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
 
 
+Schedule = Literal["cosine", "linear", "constant"]
 TweetField = Literal["text", "id", "handle", "created_at", "lang", "likes", "retweet", "reply", "quote"]
 
 
@@ -77,6 +78,8 @@ class Override(Section):
     min_tokens: int | None = Field(None, ge=1)  # of an epoch
     epochs: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    schedule: Schedule | None = None
+    warmup_ratio: float | None = Field(None, ge=0, lt=1)
     batch_size: int | None = Field(None, ge=1)
     workers_per_bot: int | None = Field(None, ge=1)
     gpus_per_worker: float | None = Field(None, gt=0)
@@ -119,6 +122,8 @@ class Train(Section):
 
     epochs: int = Field(4, ge=1)
     learning_rate: float = Field(1.372e-4, gt=0, allow_inf_nan=False)
+    schedule: Schedule = "cosine"  # of the rate: half a cosine or a line down to zero, or constant
+    warmup_ratio: float = Field(0.0, ge=0, lt=1)  # share of the steps in which the rate rises to where it begins
     batch_size: int = Field(1, ge=1)  # blocks per step and worker
     block_size: int = Field(1024, ge=8)  # tokens
     holdout: float = Field(0.1, gt=0, lt=1)  # share of the kept tweets that training never sees
@@ -209,6 +214,8 @@ class Sweep(Section):
     epochs: list[Annotated[int, Field(ge=1)]] = [2, 4, 8]
     learning_rate: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
     batch_size: list[Annotated[int, Field(ge=1)]] = []
+    schedule: list[Schedule] = []
+    warmup_ratio: list[Annotated[float, Field(ge=0, lt=1)]] = []
 
 
 class Adapt(Section):

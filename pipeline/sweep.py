@@ -164,15 +164,16 @@ def section(result: dict[str, Any]) -> str:
 def page(result: dict[str, Any]) -> str:
     """sweep.html: the losses and copies of all recipes, and the table."""
     rows, names = result["recipes"], list(result["train"])
+    across = next((name for name in names if name != "schedule"), "")  # the first that is a number
 
     def plot(title: str, key: str, y: str, text: str) -> Plot:
         marks = [
-            Mark(row["settings"][names[0]], row[key], _others(row["settings"]))
+            Mark(row["settings"][across], row[key], _others(row["settings"], across))
             for row in rows
-            if names and row[key] is not None
+            if across and row[key] is not None
         ]
-        log = bool(marks) and max(one.x for one in marks) > 20 * min(one.x for one in marks)
-        return Plot(title, text, scatter(marks, names[0].replace("_", " ") if names else "", y, joined=True, log_x=log))
+        log = bool(marks) and max(one.x for one in marks) > 20 * min(one.x for one in marks) > 0
+        return Plot(title, text, scatter(marks, across.replace("_", " "), y, joined=True, log_x=log))
 
     plots = [
         plot("Held-out loss", "loss", "nats per token", "Lower is better; it rises again where a bot learns by heart."),
@@ -190,6 +191,7 @@ def page(result: dict[str, Any]) -> str:
     )
 
 
-def _others(settings: dict[str, Any]) -> str:
-    """The settings but the first, as a line's name."""
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in list(settings.items())[1:]) or "recipe"
+def _others(settings: dict[str, Any], across: str) -> str:
+    """The settings but one, as a line's name."""
+    others = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if name != across]
+    return ", ".join(others) or "recipe"

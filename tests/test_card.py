@@ -10,7 +10,7 @@ from pipeline import fleet as fleets
 from pipeline.card import PROMPT, card, data, facts, rows
 from pipeline.plan import Bot, open_job
 from pipeline.prepare import Person
-from pipeline.settings import Train
+from pipeline.settings import Override, Train
 
 COUNTS = {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
 LOSSES = {"loss": 3.1, "loss_interval": [3.0, 3.2], "base_loss": 4.5, "base_loss_interval": [4.3, 4.7]}
@@ -81,6 +81,16 @@ def test_it_tells_how_good_the_bot_is_and_how_it_was_made(job):
     assert "| Safety: mentions somebody | | 25 % | |" in text and "block list" not in text
     assert "| epochs | 2 |" in text and "| steps | 12 |" in text
     assert "/bots/nasa" in text and "huggingtweets forget" in text
+
+
+def test_it_tells_the_recipe_that_this_very_bot_was_made_by(job):
+    assert "rate falls along a cosine to zero." in card_of(job, bot_of("nasa"))
+    override = Override(bots=["nasa"], schedule="linear", warmup_ratio=0.1, epochs=3)
+    job = dataclasses.replace(job, train=job.train.model_copy(update={"overrides": [override]}))
+    text = card_of(job, bot_of("nasa"))
+    assert "rate falls along a line to zero, after it has risen for the first 10 % of the steps." in text
+    assert "| epochs | 3 |" in text and "| schedule | linear |" in text
+    assert "| epochs | 2 |" in card_of(job, bot_of("wren"))
 
 
 def test_what_a_bot_says_is_shown_as_text(job):

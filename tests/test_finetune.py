@@ -69,10 +69,25 @@ def test_in_a_blend_everybody_weighs_the_same():
 
 
 def test_the_rate_falls_along_a_cosine_from_the_peak_to_zero():
-    rates = [finetune.cosine(step, 100, 2.0) for step in range(101)]
+    rates = [finetune.scheduled(step, 100, 2.0) for step in range(101)]
     assert rates[0] == 2.0 and rates[50] == pytest.approx(1.0) and rates[100] == pytest.approx(0.0)
     assert rates == sorted(rates, reverse=True)
-    assert [finetune.cosine(step, 100, 1.0, warmup=4) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert [finetune.scheduled(step, 100, 1.0, warmup=4) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_rate_can_fall_along_a_line_or_stay_after_a_warm_up():
+    def rates(schedule):
+        return [finetune.scheduled(step, 10, 2.0, schedule, warmup=2) for step in range(11)]
+
+    assert rates("linear") == [1.0, 2.0, *[2.0 - 0.25 * step for step in range(9)]]
+    assert rates("constant") == [1.0, *[2.0] * 10]
+
+
+def test_a_training_takes_the_rates_that_it_is_told(trainer):
+    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
+    trainer.reset(seed=0)
+    log = finetune.train(trainer, blocks, 1, 1e-3, schedule="linear", warmup_ratio=0.15)
+    assert log.rates == [finetune.scheduled(step, 10, 1e-3, "linear", 2) for step in range(10)]
 
 
 def everything(trainer: finetune.Trainer, folder: Path) -> dict[str, torch.Tensor]:
@@ -113,7 +128,7 @@ def test_the_loop_equals_a_bare_pytorch_loop(base, trainer):
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0)
     bare = []
     for step, block in enumerate(torch.from_numpy(blocks)):
-        optimizer.param_groups[0]["lr"] = finetune.cosine(step, len(blocks), 1e-3)
+        optimizer.param_groups[0]["lr"] = finetune.scheduled(step, len(blocks), 1e-3)
         optimizer.zero_grad()
         loss = network(input_ids=block[None], labels=block[None]).loss
         loss.backward()

@@ -137,6 +137,8 @@ def test_the_same_inputs_give_the_same_version(make_job):
             for setting in (
                 {"epochs": 5},
                 {"learning_rate": 1e-3},
+                {"schedule": "linear"},
+                {"warmup_ratio": 0.1},
                 {"batch_size": 2},
                 {"block_size": 512},
                 {"holdout": 0.2},
@@ -148,6 +150,12 @@ def test_the_same_inputs_give_the_same_version(make_job):
 )
 def test_what_shapes_the_model_makes_a_new_version(make_job, change):
     assert version(make_job(**change), [person("wren")]) != version(make_job(), [person("wren")])
+
+
+def test_a_setting_that_came_later_makes_a_new_version_only_where_it_is_used(make_job):
+    of_before = version(make_job(), [person("wren")])
+    assert of_before == "834084010e36"  # as it was before there were schedules
+    assert version(make_job(train=Train(schedule="cosine", warmup_ratio=0.0)), [person("wren")]) == of_before
 
 
 def test_other_tweets_make_a_new_version(make_job):

@@ -25,6 +25,10 @@ def test_every_combination_is_tried_and_what_has_no_values_stays():
     ]  # fmt: skip
     assert {one.batch_size for one in tried} == {2}
     assert combinations(Sweep(epochs=[]), recipe) == [recipe]
+    tried = combinations(Sweep(epochs=[2], schedule=["cosine", "linear"], warmup_ratio=[0.0, 0.1]), recipe)
+    assert [(one.schedule, one.warmup_ratio) for one in tried] == [
+        ("cosine", 0.0), ("cosine", 0.1), ("linear", 0.0), ("linear", 0.1),
+    ]  # fmt: skip
 
 
 def test_the_bots_are_of_all_sizes():
@@ -68,6 +72,21 @@ def test_the_page_has_plots_the_table_and_the_section():
     shown = page(result())
     assert shown.count("<svg") == 2  # nothing is known of copies
     assert "epochs: 2" in shown and "4.020" in shown
+
+
+def test_schedules_are_lines_of_the_plots_and_alone_make_none():
+    def page_of(epochs):
+        recipes = [Train(epochs=one, schedule=schedule) for schedule in ("linear", "cosine") for one in epochs]
+        numbers = range(len(recipes))
+        variants = [Variant(f"ada@{number}", [], f"v{number}", recipe=number) for number in numbers]
+        known = {f"v{number}": {"loss": 4.0 + number, "voice": 0.5, "copies": 0.0} for number in numbers}
+        return page(summary("toys", recipes, variants, known))
+
+    shown = page_of([1, 2])
+    assert shown.count("<svg") == 3 and "schedule linear: epochs 2" in shown
+    assert "schedule: linear" in shown  # to paste
+    shown = page_of([2])
+    assert "<svg" not in shown and "<td>cosine</td>" in shown
 
 
 @pytest.mark.usefixtures("cluster")
