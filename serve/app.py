@@ -85,9 +85,10 @@ def build(bots: Bots) -> FastAPI:
         parameters = asked.parameters.seeded() if asked.parameters.details or asked.stream else asked.parameters
         details = asked.stream or parameters.details
         parts = _told(request, bot, bots.say(bot, asked.inputs, parameters, pieces=details))
+        key = bots.signing_key(bot)  # now: when it has answered, the bot may be gone
 
         def signature(said: str) -> str:  # with it, the page draws a picture of what was said
-            return sign(bots.signing_key(bot), bot, asked.inputs, said)
+            return sign(key, bot, asked.inputs, said)
 
         if not asked.stream:
             answer = await _collected(parts)

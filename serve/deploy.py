@@ -23,6 +23,7 @@ from serve import endpoint, gateway, keys, pool, registry
 from serve.endpoint import app_name
 from serve.gateway import APP
 from serve.pool import pool_name
+from serve.web.signature import stored_key
 
 _READY_SECONDS = 120
 _BATCH = 100  # applications in one call to Serve
@@ -62,7 +63,7 @@ def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = T
         serve.run_many(targets[start : start + _BATCH])
     follow = {"settings": settings, "chosen": fleet.chosen} if fleet.serve.endpoint != "dedicated" else None
     new = {bot: wanted[bot] for bot in names}
-    revision = _ask_registry("put", fleet.fleet, fleet.storage, new, wishes(fleet), follow, not whole)
+    revision = _ask_registry("put", fleet.fleet, fleet.storage, new, wishes(fleet, store), follow, not whole)
     _wait_until_ready(fleet, versions, revision)
     _delete_unused(fleet.fleet, versions)
     address = f"http://{fleet.serve.host}:{fleet.serve.port}"
@@ -74,10 +75,10 @@ def settings_of(fleet: Fleet) -> dict[str, Any]:
     return fleet.serve.model_dump(mode="json", exclude=_GATEWAYS)
 
 
-def wishes(fleet: Fleet) -> dict[str, Any]:
-    """What the fleet wants of the gateway: digests of the keys with their rates, and origins for CORS."""
+def wishes(fleet: Fleet, store: Store) -> dict[str, Any]:
+    """What the fleet wants of the gateway: digests of the keys with their rates, origins for CORS, what it signs by."""
     digests = {keys.digest(key): fleet.serve.requests_per_minute for key in keys.load(fleet.serve)}
-    return {"keys": digests, "origins": fleet.serve.cors_origins}
+    return {"keys": digests, "origins": fleet.serve.cors_origins, "signing_key": stored_key(store)}
 
 
 def undeploy(fleet: str, only: list[str] | None = None) -> list[str]:

@@ -10,6 +10,7 @@ routes are in app.py. It calls a bot through the handle of its application, and 
 import asyncio
 import contextlib
 import logging
+import math
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -80,17 +81,19 @@ class Gateway:
 
     async def _follow_once(self) -> None:
         told = {"busy": self.traffic.report(), "metrics": self.metrics.report()}
-        news = await self.registry.changes.remote(self._id, self.epoch, self.revision, told)
-        self.epoch, self.revision = news["epoch"], news["revision"]
-        self.secret = news["secret"]
-        self.guard.allow(news["keys"], news["origins"], news["gateways"])
-        if news["whole"]:
-            self._learn(dict(news["bots"]))
-        elif news["bots"]:
-            self._learn({bot: entry for bot, entry in (self.table | news["bots"]).items() if entry})
+        self._learn(await self.registry.changes.remote(self._id, self.epoch, self.revision, told))
 
-    def _learn(self, table: dict[str, dict[str, Any]]) -> None:
-        self.table, self.sorted = table, sorted(table)
+    def _learn(self, news: dict[str, Any]) -> None:
+        """Takes in what the registry says; what it said before something that is known already is old."""
+        if news["epoch"] == self.epoch and news["revision"] < self.revision:
+            return
+        self.epoch, self.revision = news["epoch"], news["revision"]
+        self.signing_keys = news["signing_keys"]
+        self.guard.allow(news["keys"], news["origins"], news["gateways"])
+        if news["whole"] or news["bots"]:
+            table = ({} if news["whole"] else self.table) | news["bots"]
+            self.table = {bot: entry for bot, entry in table.items() if entry}
+            self.sorted = sorted(self.table)
 
     async def says(self, bots: list[str]) -> tuple[int, dict[str, str]]:
         """The revision of the table this gateway knows, and the version of each of these bots in it."""
@@ -109,17 +112,16 @@ class Gateway:
         return {"name": name} | {key: entry[key] for key in shown} | {"links": {"self": f"/bots/{name}"}}
 
     def signing_key(self, bot: str) -> bytes:
-        """The key of the signatures under what a bot says."""
-        return self.secret
+        """The key of the signatures under what a bot says: its fleet's."""
+        return self.signing_keys[self.table[bot]["fleet"]]
 
     async def known(self, name: str) -> str:
         """The bot of this name. Raises ApiError 404; asks the registry first, which may know it already."""
         bot = name.lower()
         if is_bot_name(bot) and bot not in self.table:
             with contextlib.suppress(Exception):
-                entry = await asyncio.wait_for(self.registry.find.remote(bot), RETRY_SECONDS)
-                if entry:
-                    self._learn(self.table | {bot: entry})
+                news = self.registry.news.remote(self.epoch, self.revision)
+                self._learn(await asyncio.wait_for(news, RETRY_SECONDS))
         if bot not in self.table:
             raise ApiError(404, "not_found", "no such bot is served here; GET /bots lists them")
         return bot
@@ -129,7 +131,8 @@ class Gateway:
     ) -> AsyncIterator[dict[str, Any]]:
         """What a bot says, within its deadline, counted; whoever hangs up stops the generation."""
         entry, label = self.table[bot], self.metrics.bot(bot)
-        if self.traffic.ongoing(bot) >= entry["max_replicas"] * 2 * ENGINE_BATCH + entry["max_queued_requests"]:
+        room = entry["max_replicas"] * 2 * ENGINE_BATCH + entry["max_queued_requests"]
+        if self.traffic.ongoing(bot) >= math.ceil(room / self.guard.gateways):
             self.metrics.requests.labels(label, 503).inc()
             raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS)
         clock = asyncio.get_running_loop().time

@@ -19,10 +19,11 @@ from pipeline.plan import current, read_json
 from pipeline.store import Store, resolve
 
 _PREFIX = b"huggingtweets:fleet:"
-_SECRET = b"huggingtweets:signing-key"
+_SIGNING_KEY = b"huggingtweets:signing-key"
 _READERS = 16  # threads that read the files of bots in an object store
 
-# {"storage", "bots": {name: {"version", "settings"}}, "gateway": {"keys", "origins"}, "follow": None or {…}}
+# {"storage", "bots": {name: {"version", "settings"}}, "gateway": {"keys", "origins", "signing_key"},
+#  "follow": None or {"settings", "chosen"}}
 Record = dict[str, Any]
 Entry = dict[str, Any]  # what a gateway knows of a bot
 
@@ -52,10 +53,10 @@ def storage(fleet: str, uri: str) -> Store:
     return Store(filesystem, f"{root}/{fleet}")
 
 
-def secret() -> bytes:
-    """The key of signatures, which all gateways share, as long as the cluster lives."""
-    internal_kv._internal_kv_put(_SECRET, secrets.token_bytes(32), overwrite=False)
-    return internal_kv._internal_kv_get(_SECRET)
+def signing_key() -> bytes:
+    """The key of signatures for fleets whose stores hold none; it lives as long as the cluster."""
+    internal_kv._internal_kv_put(_SIGNING_KEY, secrets.token_bytes(32), overwrite=False)
+    return internal_kv._internal_kv_get(_SIGNING_KEY)
 
 
 def kept() -> list[tuple[str, Record]]:

@@ -14,6 +14,7 @@ import logging
 import time
 import uuid
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from ray import serve
@@ -50,7 +51,7 @@ class Registry:
         self.mover, self.sums = Mover(), Sums()
         self.dedicated: set[str] = set()  # of the bots of auto fleets, those with replicas of their own
         self.moving: dict[str, asyncio.Task[None]] = {}
-        self.secret = await asyncio.to_thread(records.secret)
+        self.signing_key = await asyncio.to_thread(records.signing_key)
         self.lock = asyncio.Lock()  # one change at a time
         for fleet, record in await asyncio.to_thread(records.kept):
             await self._take(fleet, record)
@@ -75,7 +76,8 @@ class Registry:
     ) -> int:
         """Adds these bots to a fleet, or changes them: {name: {"version", "settings"}}; returns the table's revision.
 
-        `gateway` is what the fleet wants of the gateway: {"keys": {digest: requests a minute or None}, "origins"}.
+        `gateway` is what the fleet wants of the gateway: {"keys": {digest: requests a minute or None}, "origins",
+        "signing_key": in hex, or None for the cluster's}.
         `follow` says that what is published in the fleet's storage is served without being put here: {"settings",
         "chosen": the names of its bots, or None for all}; where these are only `some` of its bots, a fleet that is not
         followed stays so. Raises ValueError where another fleet has such a bot.
@@ -113,9 +115,6 @@ class Registry:
             for bot, one in record["bots"].items()
         }
 
-    async def find(self, bot: str) -> Entry | None:
-        return self.entries.get(bot)
-
     async def metrics(self) -> str:
         """The metrics of all gateways, in Prometheus' text format."""
         return self.sums.text(
@@ -127,20 +126,32 @@ class Registry:
         )
 
     async def changes(self, gateway: str, epoch: str, since: int, told: dict[str, Any]) -> dict[str, Any]:
-        """What is new since a revision: {"bots": {name: entry, or None where it is gone}, …}; waits a while for it.
-
-        `epoch` is the life of this process that the revision is of; for another one, all is new (`whole`). In turn
-        the gateway tells how busy its bots are and what it counted: {"busy", "metrics"}.
-        """
+        """The news since a revision; waits a while for some. In turn the gateway tells how busy its bots are and what
+        it counted: {"busy", "metrics"}."""
         self._hear(gateway, told["busy"], told["metrics"])
-        whole = epoch != self.epoch
-        if not whole and since == self.revision:
-            try:
+        if (epoch, since) == (self.epoch, self.revision):
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), _POLL_SECONDS)
-            except TimeoutError:
-                return self._news({})
-        names = self.entries if whole else [bot for bot, at in self.changed_at.items() if at > since]
-        return self._news({bot: self.entries.get(bot) for bot in names}) | {"whole": whole}
+        return await self.news(epoch, since)
+
+    async def news(self, epoch: str, since: int) -> dict[str, Any]:
+        """What is new since a revision: {"bots": {name: entry, or None where it is gone}, …}, and what holds for all.
+
+        `epoch` is the life of this process that the revision is of; for another one, all is new (`whole`).
+        """
+        whole = epoch != self.epoch
+        changed = (bot for bot, at in self.changed_at.items() if at > since) if since < self.revision else ()
+        wishes = [record["gateway"] for record in self.fleets.values()]
+        return {
+            "epoch": self.epoch,
+            "revision": self.revision,
+            "whole": whole,
+            "bots": {bot: self.entries.get(bot) for bot in (self.entries if whole else changed)},
+            "keys": {key: rate for wish in wishes for key, rate in wish["keys"].items()},
+            "origins": sorted({origin for wish in wishes for origin in wish["origins"]}),
+            "gateways": len(self.gateways),
+            "signing_keys": {fleet: self._signing_key(record["gateway"]) for fleet, record in self.fleets.items()},
+        }
 
     def _hear(self, gateway: str, busy: dict[str, float], metrics: Report) -> None:
         now = time.monotonic()
@@ -149,18 +160,9 @@ class Registry:
         self.sums.take(gateway, metrics)
         self.sums.keep(set(self.gateways))
 
-    def _news(self, bots: dict[str, Entry | None]) -> dict[str, Any]:
-        wishes = [record["gateway"] for record in self.fleets.values()]
-        return {
-            "epoch": self.epoch,
-            "revision": self.revision,
-            "whole": False,
-            "bots": bots,
-            "keys": {key: rate for wish in wishes for key, rate in wish["keys"].items()},
-            "origins": sorted({origin for wish in wishes for origin in wish["origins"]}),
-            "gateways": len(self.gateways),
-            "secret": self.secret,
-        }
+    def _signing_key(self, wish: Record) -> bytes:
+        key = wish.get("signing_key")
+        return bytes.fromhex(key) if key else self.signing_key
 
     async def _take(self, fleet: str, record: Record) -> None:
         """Makes a fleet's record the one in use: reads what is new, forgets what is gone, tells the gateways."""

@@ -38,7 +38,7 @@ def fleet(file: Fleet) -> Application:
         raise UsageError(f"storage: {file.storage} is a folder; the nodes of a service share an object store (s3://…)")
     store = Store.of(file)
     told = {"settings": settings_of(file), "chosen": file.chosen}
-    return Follow.bind(pool.application(store, file.serve), file.fleet, file.storage, wishes(file), told)  # type: ignore[attr-defined]
+    return Follow.bind(pool.application(store, file.serve), file.fleet, file.storage, wishes(file, store), told)  # type: ignore[attr-defined]
 
 
 @serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0})

@@ -12,6 +12,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
+from pipeline.store import Store
+from serve.web.signature import sign, stored_key
+
 CHROMIUM = shutil.which("chromium")
 LONG = {"max_new_tokens": 12, "seed": 3}
 
@@ -51,6 +54,14 @@ def test_on_the_page_a_sleeping_bot_wakes_and_what_it_says_is_saved_and_shared(s
         expect(page.locator(".hint")).to_contain_text("Somebody shared this")
         assert words(page) == said
         browser.close()
+
+
+def test_answers_are_signed_with_the_key_that_the_fleets_store_keeps(served):
+    client, fleet, *_ = served
+    body = {"inputs": "Engine", "parameters": {"max_new_tokens": 8, "return_full_text": False}}
+    answer = client.post("/bots/ada", json=body)
+    key = bytes.fromhex(stored_key(Store.of(fleet)))
+    assert answer.headers["x-signature"] == sign(key, "ada", "Engine", answer.json()[0]["generated_text"])
 
 
 def words(page):

@@ -1,10 +1,12 @@
 """Real HTTP against real Serve: a fleet is deployed, answers, is updated and leaves nothing behind."""
 
 import json
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 from serve_fleet import publish
 
@@ -58,6 +60,27 @@ def test_a_sleeping_bot_wakes_and_answers_in_the_hugging_face_form(served):
     assert [one["generated_text"] for one in client.post("/bots/ada", json=body).json()] == [
         text.removeprefix("Engine") for text in texts
     ]
+
+
+def test_a_stream_goes_on_where_it_was_when_its_replica_is_killed(served):
+    client = served[0]
+    body = {"model": "ada", "prompt": ["Engine"] * 4, "n": 4, "max_tokens": 110, "min_tokens": 110, "seed": 4}
+    whole = [choice["text"] for choice in client.post("/v1/completions", json=body).json()["choices"]]
+    doomed = [one for one in psutil.process_iter(["cmdline"]) if is_replica(one)]
+    assert doomed
+    said = [""] * 16
+    with client.stream("POST", "/v1/completions", json=body | {"stream": True}) as reply:
+        for line in reply.iter_lines():
+            while doomed:  # as soon as the first words are there
+                doomed.pop().send_signal(signal.SIGKILL)
+            if line and line != "data: [DONE]":
+                for choice in json.loads(line.removeprefix("data: "))["choices"]:
+                    said[choice["index"]] += choice["text"]
+    assert said == whole
+
+
+def is_replica(process: psutil.Process) -> bool:
+    return any("ServeReplica:bot-ada" in part for part in process.info["cmdline"] or ())
 
 
 def test_concurrent_requests_do_not_change_each_other(served):

@@ -4,13 +4,12 @@ import json
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-import ray
 import schemathesis
+from access_log import lines_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -106,14 +105,11 @@ def test_a_reply_carries_the_requests_id_and_the_log_a_line_with_it(served):
 
 
 def logged(request_id: str) -> dict:
-    """The access log's line of a request, from Ray's log files."""
-    folder = Path(ray._private.worker._global_node.get_logs_dir_path())
+    """The access log's line of a request."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
-        for path in folder.glob("worker-*.out"):
-            for line in path.read_text(errors="replace").splitlines():
-                if f'"request_id": "{request_id}"' in line:
-                    return json.loads(line)
+        for _, line in lines_of(request_id):
+            return line
         time.sleep(0.3)
     raise AssertionError("no line in the access log")
 
