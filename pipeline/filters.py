@@ -8,7 +8,7 @@ A tweet is counted once, under the first of retweets, short, and the filters in 
 """
 
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -121,23 +121,27 @@ class TweetFilters:
         own = pl.when(own.is_in([*_UNDETERMINED, ""])).then(None).otherwise(own)
         tweets = tweets.with_columns(_lang=own)
         open_ = (tweets["verdict"] == "kept") & tweets["_lang"].is_null()
-        found = [self._language(text) for text in tweets["text"].filter(open_)]
+        asked = frozenset(self.filters.languages or [])
+        found = [language_of(text, asked) for text in tweets["text"].filter(open_)]
         tweets = tweets.with_columns(_lang=_put(tweets["_lang"], open_, pl.Series(found, dtype=pl.String)))
         other = (pl.col("verdict") == "kept") & ~pl.col("_lang").is_in(self.filters.languages or []).fill_null(True)
         return tweets.with_columns(verdict=pl.when(other).then(pl.lit("languages")).otherwise("verdict")).drop("_lang")
 
-    def _language(self, text: str) -> str | None:
-        words = " ".join(word for word in text.split() if word[0] not in "@#")
-        language = self._detector.detect_language_of(words)
-        return language.iso_code_639_1.name.lower() if language else None
 
-    @cached_property
-    def _detector(self) -> Any:
-        from lingua import LanguageDetectorBuilder
+def language_of(text: str, others: frozenset[str] = frozenset()) -> str | None:
+    """The ISO 639-1 code of the language that a text is in, if that is sure; `others`: beside the common ones."""
+    words = " ".join(word for word in text.split() if word[0] not in "@#")
+    language = _detector(others).detect_language_of(words)
+    return language.iso_code_639_1.name.lower() if language else None
 
-        known = _known_languages()
-        languages = {known[code] for code in [*_COMMON.split(), *(self.filters.languages or [])] if code in known}
-        return LanguageDetectorBuilder.from_languages(*languages).with_minimum_relative_distance(0.1).build()
+
+@cache
+def _detector(others: frozenset[str]) -> Any:
+    from lingua import LanguageDetectorBuilder
+
+    known = _known_languages()
+    languages = {known[code] for code in {*_COMMON.split(), *others} if code in known}
+    return LanguageDetectorBuilder.from_languages(*languages).with_minimum_relative_distance(0.1).build()
 
 
 def copies(texts: list[str], filters: Filters) -> list[str]:
