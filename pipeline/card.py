@@ -9,7 +9,7 @@ assets/card.md.j2. A new template needs no new training: `publish` writes the ca
 import re
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from pipeline import model
 from pipeline.filters import ROWS
@@ -31,6 +31,8 @@ def facts(job: Job, bot: Bot) -> dict[str, Any]:
         "stats": bot.stats,
         "warning": bot.warning,
         "settings": _settings(job, bot),
+        "languages": [],  # codes of ISO 639-1
+        "pictures": [],  # files beside the card
         "wandb": lineage.links(job.fleet.wandb, bot.name, bot.version or ""),
     }
 
@@ -79,9 +81,9 @@ def rows(tweets: dict[str, dict[str, int]]) -> dict[str, str]:
 
 def data(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
     """The card's metadata: what the Hugging Face hub shows, finds and compares a model by."""
-    base = _base_name(job)
+    base, languages = _base_name(job), facts["languages"]
     return ModelCardData(
-        language="en",
+        language=languages[0] if len(languages) == 1 else languages or None,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["huggingtweets", "ai-cyborg" if len(facts["handles"]) > 1 else "ai-bot"],
@@ -91,6 +93,12 @@ def data(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> ModelCardD
         thumbnail="predictions.png",
         widget=[{"text": PROMPT}],
     )
+
+
+def languages_of(card: str) -> list[str]:
+    """The languages that a card's metadata tells."""
+    told = ModelCard(card, ignore_metadata_errors=True).data.get("language")
+    return [told] if isinstance(told, str) else told or []
 
 
 def _results(metrics: dict[str, Any], dataset: str) -> Any:

@@ -21,13 +21,19 @@ import pyarrow.compute as pc
 from pipeline import hub, tweets
 from pipeline.errors import UserError, one_line
 from pipeline.fleet import Fleet
+from pipeline.people import PICTURES
 from pipeline.plan import FORGOTTEN, read_json
 from pipeline.prepare import INDEX, REJECTS
 from pipeline.session import join, session
 from pipeline.store import Store
 from pipeline.track import journal, lineage
 
-_KEPT = ("people.json", "tweets", "trained")  # of work/; whatever else is there is made anew from the tweets
+_KEPT = (
+    "people.json",
+    "tweets",
+    "pictures",
+    "trained",
+)  # of work/; whatever else is there is made anew from the tweets
 _READERS = 8
 _VERSION = re.compile(r"[0-9a-f]{12}")
 
@@ -120,10 +126,10 @@ def _models(store: Store, bots: list[str]) -> Iterator[Item]:
 
 def _work(store: Store, handle: str) -> Iterator[Item]:
     """The person's prepared tweets, their entry in the index, and what was learned from everybody's tweets."""
-    path = f"work/tweets/{handle}.parquet"
-    if store.exists(path):
-        store.delete(path)
-        yield Item("tweets", path)
+    for kind, path in (("tweets", f"work/tweets/{handle}.parquet"), ("picture", f"{PICTURES}/{handle}")):
+        if store.exists(path):
+            store.delete(path)
+            yield Item(kind, path)
     index = read_json(store, INDEX)
     if handle in index.get("people", {}) or handle in index.get("owners", {}).values():
         index["people"].pop(handle, None)

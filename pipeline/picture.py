@@ -42,7 +42,7 @@ def draw(
     said = [_text(sample.removeprefix(prompt)[:_SAID_CHARS]) for sample in samples[:_SHOWN]]
     asked = _text(prompt[-_PROMPT_CHARS:]).strip()
     joined = asked + said[0].rstrip() if len(said) == 1 else asked
-    face = _face(picture) if picture else None
+    face = square(picture) if picture else None
     html = _template().render(
         ink=ink("-".join(handles)),
         faces=[{"initial": _initial(name or handle), "ink": ink(handle)} for handle in handles[:_FACES]],
@@ -98,16 +98,16 @@ def _note(handles: list[str]) -> str:
     return f"Written by a language model that learned from {len(handles)} people’s tweets, not by them."
 
 
-def _face(picture: bytes) -> bytes | None:
-    """A profile picture as a square PNG, or None where it is not one."""
+def square(picture: bytes) -> bytes | None:
+    """A profile picture as a small square PNG, or None where it is not one."""
     try:
         with Image.open(io.BytesIO(picture)) as image:
             image.draft("RGB", (_FACE, _FACE))
-            square = ImageOps.fit(image.convert("RGB"), (_FACE, _FACE))
+            fitted = ImageOps.fit(image.convert("RGB"), (_FACE, _FACE))
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
     buffer = io.BytesIO()
-    square.save(buffer, "PNG")
+    fitted.save(buffer, "PNG")
     return buffer.getvalue()
 
 

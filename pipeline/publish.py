@@ -8,16 +8,21 @@
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline import checksums, continuing, model, picture, pool, provenance
-from pipeline.card import PROMPT, card, facts
+from pipeline import checksums, continuing, model, pool, provenance
+from pipeline.card import PROMPT, card, facts, languages_of
+from pipeline.filters import language_of
 from pipeline.measures.copying import RUNS_FILE, runs_file
 from pipeline.people import PICTURES
+from pipeline.picture import draw, square
 from pipeline.plan import Bot, Job, read_json
 from pipeline.prepare import read_tweets
 from pipeline.progress import Progress
+
+_SAMPLE, _SAMPLE_CHARS = 50, 2000  # tweets, and characters of them, that tell somebody's language: some 3 ms
 
 
 def publish(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot], None]) -> None:
@@ -55,25 +60,40 @@ class Publisher(pool.Worker):
         if not self.store.exists(f"{folder}/metrics.json"):  # the last file that is written
             self.store.write_folder(folder, self._files(task))
         else:
-            new = card(self.job, task, read_json(self.store, f"{folder}/metrics.json")).encode()
-            if new != self.store.read(f"{folder}/README.md"):
-                self.store.write(f"{folder}/README.md", new)
+            self._renew(task)
         self.store.write(f"bots/{bot}/current", task["version"].encode())
         self.store.delete(f"work/trained/{bot}")
         return {}
+
+    def _renew(self, task: dict[str, Any]) -> None:
+        """A published bot's card anew, with the languages that it tells and the pictures that lie beside it."""
+        folder = task["folder"]
+        old = self.store.read(f"{folder}/README.md").decode()
+        pictures = sorted(set(self.store.list(folder)) & {profile(handle) for handle in task["handles"]})
+        facts = task | {"languages": languages_of(old), "pictures": pictures}
+        new = card(self.job, facts, read_json(self.store, f"{folder}/metrics.json"))
+        if new != old:
+            self.store.write(f"{folder}/README.md", new.encode())
 
     def _files(self, task: dict[str, Any]) -> dict[str, bytes]:
         trained = task["trained_folder"]
         metrics = read_json(self.store, f"{trained}/training.json")["metrics"]
         samples = metrics["samples"][PROMPT]
         known = continuing.learned(self.store, trained) if "continued" in metrics else None
-        training = [text for handle in task["handles"] for text in read_tweets(self.store, handle, known).training]
+        tweets = {handle: read_tweets(self.store, handle, known).training for handle in task["handles"]}
+        training = [text for texts in tweets.values() for text in texts]
+        pictures = self._pictures(task["handles"])
+        faces = {profile(handle): face for handle, picture in pictures.items() if (face := square(picture))}
+        languages = sorted({code for texts in tweets.values() if (code := language_of(_sample(texts)))})
         weights = self.store.read(f"{trained}/{model.WEIGHTS}")
         files = model.bot_files(self.base, weights, self.separator)
-        files["README.md"] = card(self.job, task, metrics).encode()
-        files["predictions.png"] = picture.draw(
-            task["handles"], PROMPT, samples, name=_name(task), picture=self._picture(task["bot"])
+        files["README.md"] = card(
+            self.job, task | {"languages": languages, "pictures": sorted(faces)}, metrics
+        ).encode()
+        files["predictions.png"] = draw(
+            task["handles"], PROMPT, samples, name=_name(task), picture=pictures.get(task["bot"])
         )
+        files |= faces
         files[RUNS_FILE] = runs_file(training)
         files["stats.json"] = _json(task["stats"])
         for name in (provenance.FILE, continuing.FILE):
@@ -82,12 +102,23 @@ class Publisher(pool.Worker):
         lasting = {name: data for name, data in files.items() if name not in _WRITTEN_ANEW}
         return {checksums.FILE: checksums.of(lasting)} | files
 
-    def _picture(self, bot: str) -> bytes | None:
-        """The person's profile picture, where a file of tweets came with one; a blend has none."""
-        try:
-            return self.store.read(f"{PICTURES}/{bot}")
-        except FileNotFoundError:
-            return None
+    def _pictures(self, handles: list[str]) -> dict[str, bytes]:
+        """The profile pictures of those people whose tweets came with one."""
+        found = {}
+        for handle in handles:
+            with suppress(FileNotFoundError):
+                found[handle] = self.store.read(f"{PICTURES}/{handle}")
+        return found
+
+
+def profile(handle: str) -> str:
+    """The file in a model folder that holds a person's picture."""
+    return f"profile-{handle}.png"
+
+
+def _sample(texts: list[str]) -> str:
+    """Enough of somebody's tweets to tell their language by."""
+    return " ".join(texts[:_SAMPLE])[:_SAMPLE_CHARS]
 
 
 def _name(task: dict[str, Any]) -> str | None:

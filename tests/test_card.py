@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from pipeline import fleet as fleets
-from pipeline.card import PROMPT, card, data, facts, rows
+from pipeline.card import PROMPT, card, data, facts, languages_of, rows
 from pipeline.plan import Bot, open_job
 from pipeline.prepare import Person
 from pipeline.settings import Override, Train
@@ -45,11 +45,22 @@ def card_of(job, bot: Bot, metrics: dict = METRICS) -> str:
 
 def test_the_head_is_card_data_that_the_hub_reads(job):
     read = ModelCard(card_of(job, bot_of("nasa"))).data
-    assert (read.language, read.library_name, read.pipeline_tag) == ("en", "transformers", "text-generation")
+    assert (read.language, read.library_name, read.pipeline_tag) == (None, "transformers", "text-generation")
     assert read.widget == [{"text": "My dream is"}] and read.thumbnail == "predictions.png"
     assert {"huggingtweets", "ai-bot"} <= set(read.tags) and read.base_model == job.folder.name
     results = {result.metric_type: result.metric_value for result in read.eval_results}
     assert results == {"perplexity": 22.2, "accuracy": 0.7}
+
+
+def test_languages_and_pictures_stand_in_it_where_they_are_known(job):
+    known = facts(job, bot_of("billnye", "nasa")) | {"languages": ["en", "fr"], "pictures": ["profile-nasa.png"]}
+    text = card(job, known, METRICS)
+    assert ModelCard(text).data.language == languages_of(text) == ["en", "fr"]
+    assert languages_of(card(job, known | {"languages": ["ja"]}, METRICS)) == ["ja"]
+    assert languages_of(card_of(job, bot_of("nasa"))) == []
+    assert "AI CYBORG\n\n![Profile picture](profile-nasa.png)\n\n![What this bot says](predictions.png)\n" in text
+    without = card_of(job, bot_of("nasa"))
+    assert "Profile picture" not in without and "AI BOT\n\n![What" in without and "language:" not in without
 
 
 def test_a_hub_id_is_named_as_the_base_and_a_path_by_its_folder_alone(job):

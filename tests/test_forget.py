@@ -41,6 +41,8 @@ def files(store: Store) -> dict[str, bytes]:
 def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
     store.write(f"work/trained/wren/{VERSION}/model.safetensors", b"w")
     store.write("work/voices/all.npz", b"learned from everybody")
+    for handle in ("owl", "wren"):
+        store.write(f"work/pictures/{handle}", b"a face")
     rejects = ['{"file": "/x/wren.csv", "line": 2}\n', '{"file": "/x/wrench.csv", "line": 1}\n']
     store.write("rejects.jsonl", "".join(rejects).encode())
     store.write("report.html", b"<td>wren</td>")
@@ -65,7 +67,16 @@ def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
     data = {f"tweets.{handle}.{published.digest(handle)[:12]}" for handle in ("owl", "stork")}
     assert ids == data | {f"owl-{VERSION}", f"stork-{VERSION}"}
     kinds = {item["kind"] for item in result["removed"]}
-    assert {"bot", "tweets", "W&B offline run", "rows", "index entry", "learned from all", "mention"} == kinds
+    assert {
+        "bot",
+        "tweets",
+        "W&B offline run",
+        "rows",
+        "index entry",
+        "learned from all",
+        "mention",
+        "picture",
+    } == kinds
 
 
 def test_what_others_hold_is_named(fleet, store, tmp_path):
