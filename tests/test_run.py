@@ -1,5 +1,6 @@
 """The whole path on toy bots: what a run leaves, what a second run does, what survives a kill -9."""
 
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load
 from toys import ROOT, environment, tweets_of, write_csv
 
@@ -37,6 +39,7 @@ def module_path(tmp_path_factory):
 def test_a_run_publishes_bots_and_a_second_run_trains_only_what_changed(make_fleet, huggingtweets, tmp_path):
     path = make_fleet(("ada", "ben"), wandb={"mode": "offline"}, train={"continue": True})
     write_csv(tmp_path / "tweets" / "tiny.csv", ["Far too few words of text here."])
+    Store.of(fleets.load(path)).write("work/pictures/ada", _picture())  # as if it had come with the tweets
     code, out, err = huggingtweets("run", path, "--json")
     assert code == 0, err
     assert statuses(out) == {"ada": "trained", "ben": "trained", "tiny": "skipped"}
@@ -121,6 +124,14 @@ def _check_card(folder: Path) -> None:
     for line in ("| Tweets downloaded | 130 |", "| Retweets | 0 |", "| Short tweets | 0 |", "| Tweets kept | 130 |"):
         assert line in card
     assert "AI BOT" in card and "@ada" in card
+    assert "![Profile picture](profile-ada.png)" in card and "![What this bot says](predictions.png)" in card
+    assert Image.open(folder / "profile-ada.png").size == (176, 176)
+
+
+def _picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (300, 200), "teal").save(file, "JPEG")
+    return file.getvalue()
 
 
 def _check_pipeline(folder: Path) -> None:
