@@ -6,7 +6,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test fuzz test-faults test-cluster check bench bench-engine base-model lock clean
+.PHONY: demo test fuzz test-faults test-cluster check bench bench-engine bench-endpoints base-model lock clean
 
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
@@ -36,6 +36,10 @@ bench: .venv/ready
 
 bench-engine: .venv/ready
 	$(BIN)/python benchmarks/engine.py $(ARGS)
+
+# On a Serve of its own: 1,000 bots in a pool, 100 with replicas of their own, 10 minutes of traffic.
+bench-endpoints: .venv/ready
+	$(BIN)/python benchmarks/endpoints.py $(ARGS)
 
 # The bundled base model, made again: hours on a small machine; it goes on where it was stopped.
 base-model: .venv/ready

@@ -1,7 +1,7 @@
 """Endpoints on a running Serve: how long deploying takes, how soon a sleeping bot answers, what HTTP costs, memory.
 
-    python benchmarks/endpoints.py                    # 1,000 pooled bots, 100 dedicated, 10 minutes of traffic
-    python benchmarks/endpoints.py --bots 50 --dedicated 5 --minutes 0.5
+    make bench-endpoints                              # 1,000 pooled bots, 100 dedicated, 10 minutes of traffic
+    make bench-endpoints ARGS="--bots 50 --dedicated 5 --minutes 0.5"
 
 All bots are the bundled mini under names of their own. Memory is the proportional share (PSS) of every process of
 the cluster. The traffic is locust's (benchmarks/load.py).
