@@ -89,14 +89,15 @@ def test_two_gateways_share_a_keys_rate(served, two_gateways, make_served, monke
 
 def test_a_hot_bot_is_answered_by_several_workers_and_where_they_are_full_asked_to_come_back(served):
     client = served[0]
-    expected = client.post("/bots/ben", json=ASK).json()
+    long = {"inputs": "Engine", "parameters": {"max_new_tokens": 110, "min_new_tokens": 110, "seed": 5}}
+    expected = client.post("/bots/ben", json=long).json()
     loads = counted(client, "huggingtweets_pool_loads_total")
 
     async def crowd() -> list[httpx.Response]:
         async with httpx.AsyncClient(
             base_url=client.base_url, headers=client.headers, limits=NO_LIMITS, timeout=90
         ) as many:
-            return await asyncio.gather(*(many.post("/bots/ben", json=ASK) for _ in range(160)))
+            return await asyncio.gather(*(many.post("/bots/ben", json=long) for _ in range(160)))
 
     answers = asyncio.run(crowd())
     refused = [answer for answer in answers if answer.status_code != 200]
