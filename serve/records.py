@@ -20,6 +20,7 @@ from pipeline.store import Store, resolve
 
 _PREFIX = b"huggingtweets:fleet:"
 _SIGNING_KEY = b"huggingtweets:signing-key"
+_REPORT = "report.json"  # no bot's name
 _READERS = 16  # threads that read the files of bots in an object store
 
 # {"storage", "bots": {name: {"version", "settings"}}, "gateway": {"keys", "origins", "signing_key"},
@@ -29,23 +30,39 @@ Entry = dict[str, Any]  # what a gateway knows of a bot
 
 
 def published(store: Store, seen: dict[str, Any], chosen: list[str] | None) -> dict[str, str]:
-    """The version in use of each bot whose folder is new or has changed since `seen`, which is brought up to date.
+    """The version in use of each bot that is new or has changed since `seen`, which is brought up to date.
 
-    `current` is replaced last, which changes the time of its folder; an object store's folders have no times, so
-    there only new bots are found, and new versions come with `deploy`.
+    On a disk, replacing `current` changes the time of a bot's folder. In an object store folders have no times; there
+    the report tells, which every command writes at its end.
     """
+    told = {} if store.local else _reported(store, seen)
     selector = fs.FileSelector(store.path("bots"), allow_not_found=True)
     found: dict[str, str] = {}
     for info in store.filesystem.get_file_info(selector):
         bot = info.base_name
         if not is_bot_name(bot) or (chosen is not None and bot not in chosen):
             continue
-        if bot not in seen or seen[bot] != info.mtime_ns:
+        sign = info.mtime_ns if store.local else told.get(bot)
+        if bot not in seen or seen[bot] != sign:
             version = current(store, bot)
             if version:
-                seen[bot] = info.mtime_ns
+                seen[bot] = sign
                 found[bot] = version
     return found
+
+
+def _reported(store: Store, seen: dict[str, Any]) -> dict[str, Any]:
+    """What the report says of each bot; `seen` keeps it under the file's name, to be read when it has changed.
+
+    It is read once more at the next look: an object store's times are in seconds, and it may be written twice in one.
+    """
+    [info] = store.filesystem.get_file_info([store.path(_REPORT)])
+    written, settled, told = seen.get(_REPORT, (None, True, {}))
+    if info.mtime_ns != written or not settled:
+        rows = read_json(store, _REPORT).get("bots", [])
+        told = {row["bot"]: (row["version"], row["status"] in ("trained", "unchanged")) for row in rows}
+        seen[_REPORT] = info.mtime_ns, info.mtime_ns == written, told
+    return told
 
 
 def storage(fleet: str, uri: str) -> Store:
