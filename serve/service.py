@@ -14,7 +14,7 @@ the whole set. Whatever is published in the fleet's storage is served, and bots 
 changes.
 """
 
-from typing import Any
+import asyncio
 
 from ray import serve
 from ray.serve import Application
@@ -37,21 +37,21 @@ def fleet(file: Fleet) -> Application:
     if "://" not in file.storage:
         raise UsageError(f"storage: {file.storage} is a folder; the nodes of a service share an object store (s3://…)")
     store = Store.of(file)
-    told = {"settings": settings_of(file), "chosen": file.chosen}
-    return Follow.bind(pool.application(store, file.serve), file.fleet, file.storage, wishes(file, store), told)  # type: ignore[attr-defined]
+    return Follow.bind(pool.application(store, file.serve), file, store)  # type: ignore[attr-defined]
 
 
 @serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0})
 class Follow:
     """Tells the registry about the fleet: on a new cluster nobody else does."""
 
-    async def __init__(  # type: ignore[misc]
-        self, pool: DeploymentHandle, fleet: str, storage: str, wishes: dict[str, Any], told: dict[str, Any]
-    ):
+    async def __init__(self, pool: DeploymentHandle, fleet: Fleet, store: Store):  # type: ignore[misc]
+        settings = settings_of(fleet)
+        wanted = await asyncio.to_thread(wishes, fleet, store)
         # it may not be there yet: then this waits for it
         table = serve.get_deployment_handle(registry.NAME, app_name=gateways.APP, _check_exists=False)
         bots = {
-            bot: {"version": one["version"], "settings": told["settings"]}
-            for bot, one in (await table.bots.remote(fleet)).items()
+            bot: {"version": one["version"], "settings": settings}
+            for bot, one in (await table.bots.remote(fleet.fleet)).items()
         }
-        await table.put.remote(fleet, storage, bots, wishes, told)
+        follow = {"settings": settings, "chosen": fleet.chosen}
+        await table.put.remote(fleet.fleet, fleet.storage, bots, wanted, follow)
