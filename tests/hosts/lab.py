@@ -147,6 +147,8 @@ class Lab:
             "--object-store-memory=200000000",
             f"--temp-dir={self.state}/ray{host}",
         ]
+        # a head that was killed leaves it, and Ray takes it for one that runs
+        (self.state / f"ray{host}" / "ray_current_cluster").unlink(missing_ok=True)
         self._spawn(self._enter(host, command), self.name(host), environment)
 
     def _switch(self, command: Sequence[str], log: str) -> None:
