@@ -98,9 +98,10 @@ class Evaluation(threading.Thread):
             else:
                 bot.metrics |= row["result"]["metrics"]
                 bot.seconds["evaluate"] = row["result"]["seconds"]
-            progress.advance(_told(bot))
+            progress.advance(_told(bot), bot=bot)
         for bot in left.values():
             bot.status, bot.reason = "failed", f"not evaluated: {self.error or 'the pool of workers ended'}"
+            progress.advance(bot=bot)
         self.join()
 
 
@@ -124,6 +125,8 @@ def _block_list(path: str | None) -> frozenset[str] | None:
 
 class Evaluator(pool.Worker):
     """Holds the base model, and the serving engine; measures one bot after another."""
+
+    did = "measured"
 
     def setup(self) -> None:
         import torch

@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline import hub, tweets
+from pipeline import hub, tweets, watch
 from pipeline.errors import UserError, one_line
 from pipeline.fleet import Fleet
 from pipeline.people import PICTURES
@@ -28,12 +28,8 @@ from pipeline.session import join, session
 from pipeline.store import Store
 from pipeline.track import journal, lineage
 
-_KEPT = (
-    "people.json",
-    "tweets",
-    "pictures",
-    "trained",
-)  # of work/; whatever else is there is made anew from the tweets
+# of work/; whatever else is there is made anew from the tweets
+_KEPT = ("people.json", "tweets", "pictures", "trained", "progress.json")
 _READERS = 8
 _VERSION = re.compile(r"[0-9a-f]{12}")
 
@@ -154,6 +150,9 @@ def _rows(store: Store, handle: str) -> Iterator[Item]:
         store.write("report.json", _json(report | {"bots": kept}))
         store.delete("report.html")  # the next command writes it anew
         yield Item("rows", "report.json")
+    if _names(handle, json.dumps(read_json(store, watch.FILE))):
+        store.delete(watch.FILE)
+        yield Item("rows", watch.FILE)
     if store.exists(REJECTS):
         lines = store.read(REJECTS).decode().splitlines(keepends=True)
         others = [line for line in lines if not _names(handle, line)]

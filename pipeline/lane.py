@@ -20,7 +20,7 @@ import numpy as np
 import ray
 import ray.train
 
-from pipeline import continuing, finetune, model, provenance, training_data
+from pipeline import continuing, finetune, logs, metrics, model, provenance, training_data
 from pipeline.errors import UserError, one_line
 from pipeline.measures.held_out import summary
 from pipeline.queue import Task
@@ -97,6 +97,7 @@ class Lane:
             freeze_layers=settings.freeze_layers,
             lora=settings.lora,
         )
+        self.trained = 0.0  # tokens, of all bots
         self.held: dict[str, float] = {}  # bots in training or being written, with the tokens trained so far
         self.telling = threading.Lock()  # the queue must not hear of a bot in hand after it came back
 
@@ -137,6 +138,9 @@ class Lane:
         if written:
             written.result()
 
+    def _log(self, task: Task) -> Any:
+        return logs.log(fleet=self.store.fleet, bot=task.bot, version=task.version, lane=self.name, rank=self.rank)
+
     def _from_rank_0(self, ask: Any) -> Any:
         """What rank 0 is told, told to all workers of the lane."""
         import torch
@@ -147,9 +151,15 @@ class Lane:
         return box[0]
 
     def _report(self, ended: threading.Event) -> None:
-        while not ended.wait(_REPORT):
-            with self.telling:
-                self.queue.report(self.name, dict(self.held))
+        counted, over = 0.0, False
+        while not over:
+            over = ended.wait(_REPORT)
+            if not over:
+                with self.telling:
+                    self.queue.report(self.name, dict(self.held))
+            trained = self.trained
+            metrics.record("lane_tokens_total", trained - counted, fleet=self.store.fleet, lane=self.name)
+            counted = trained
 
     def load(self, task: Task) -> Data:
         """What a task trains on. Raises BadData."""
@@ -160,7 +170,9 @@ class Lane:
         try:
             loaded = data.result()
             handover = time.perf_counter() - free
-            return self._train(task, loaded) | {"handover": round(handover, 3)}
+            result = self._train(task, loaded) | {"handover": round(handover, 3)}
+            self._log(task).info("trained in %.1f s, after %.3f s for the change", result["seconds"], handover)
+            return result
         except Exception as error:
             self._failed(task, error)
             if self.trainer.workers > 1 and not isinstance(error, finetune.Diverged | BadData):
@@ -171,6 +183,7 @@ class Lane:
     def _failed(self, task: Task, error: Exception) -> None:
         if self.rank != 0:
             return
+        self._log(task).warning("failed: %s", one_line(error))
         with self.telling:
             self.held.pop(task.bot, None)
             if finetune.out_of_memory(error) and 2 * task.parts <= task.settings.batch_size:
@@ -188,8 +201,10 @@ class Lane:
             data.told["continued"]["loss_before"] = trainer.loss(data.held_out, settings.block_size)
         checkpoints = _Checkpoints(self, task)
         log = checkpoints.restore()
+        self.held[task.bot] = log.tokens if log else 0
 
         def on_step(log: finetune.Log) -> None:
+            self.trained += log.tokens - self.held[task.bot]
             self.held[task.bot] = log.tokens
             checkpoints.after_step(log)
 
@@ -240,7 +255,9 @@ class Lane:
             if task.resumes:
                 self.store.delete(f"work/checkpoints/{task.bot}")
             self.queue.finish(self.name, task.bot, training)
+            self._log(task).info("its model is in the store")
         except Exception as error:
+            self._log(task).warning("its model cannot be written: %s", one_line(error))
             with self.telling:
                 self.queue.fail(self.name, task.bot, f"its model cannot be written: {one_line(error)}")
         self.held.pop(task.bot, None)

@@ -18,6 +18,7 @@ from typing import Any, cast
 import ray
 import ray.data
 
+from pipeline import logs
 from pipeline.errors import one_line
 from pipeline.plan import Job
 
@@ -26,6 +27,9 @@ _POLL = 0.3  # seconds
 
 class Worker:
     """An actor of the pool; subclasses say what to set up and what to do for a task."""
+
+    did = "worked"  # for the log
+    on_gpu = True  # where there is one
 
     def __init__(self, job: Job, base: Any, extra: dict[str, Any]):
         self.job, self.store, self.settings, self.extra = job, job.store, job.train, extra
@@ -40,13 +44,16 @@ class Worker:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         rows: dict[str, list[str]] = {"bot": [], "result": [], "error": []}
         for text in batch["task"]:
-            task = json.loads(text)
+            task, began = json.loads(text), time.perf_counter()
             result: dict[str, Any] = {}
             error = ""
+            log = logs.log(fleet=self.job.fleet.fleet, bot=task["bot"], version=task.get("version"))
             try:
                 result = self.work(task)
+                log.info("%s in %.1f s", self.did, time.perf_counter() - began)
             except Exception as problem:
                 error = one_line(problem)
+                log.warning("not %s: %s", self.did, error)
             rows["bot"].append(task["bot"])
             rows["result"].append(json.dumps(result))
             rows["error"].append(error)
@@ -80,13 +87,14 @@ def feed() -> Any:
 def each(worker: type[Worker], job: Job, tasks: Any, *, beside: bool = False, **extra: Any) -> Iterator[dict[str, Any]]:
     """Runs every task on a pool of actors; rows come as they are done, in any order.
 
-    `tasks`: a list or a `feed()`. The pool is as large as the cluster and takes its GPUs; `beside` other work
-    it is half as large, on cores alone, and claims none: lanes that start again must find theirs free.
+    `tasks`: a list or a `feed()`. The pool is as large as the cluster, a worker on each GPU, or on each core where
+    there is none or the work wants none; `beside` other work it is half as large, on cores alone, and claims none:
+    lanes that start again must find theirs free.
     """
     if tasks == []:
         return
     resources = ray.cluster_resources()
-    gpus = 0 if beside else int(resources.get("GPU", 0))
+    gpus = int(resources.get("GPU", 0)) if worker.on_gpu and not beside else 0
     size = max(1, gpus or int(resources.get("CPU", 1)) // (2 if beside else 1))
     source: ray.data.Dataset
     if isinstance(tasks, list):

@@ -39,10 +39,10 @@ def publish(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot],
         bot = by_name[row["bot"]]
         if row["error"]:
             bot.status, bot.reason = "failed", f"not published: {row['error']}"
-            progress.advance(f"{bot.name} {bot.reason}")
+            progress.advance(f"{bot.name} {bot.reason}", bot=bot)
         else:
             done(bot)
-            progress.advance(bot.name)
+            progress.advance(bot.name, bot=bot)
 
 
 _WRITTEN_ANEW = ("README.md", "metrics.json")  # by later commands, without a new version
@@ -50,6 +50,9 @@ _WRITTEN_ANEW = ("README.md", "metrics.json")  # by later commands, without a ne
 
 class Publisher(pool.Worker):
     """Makes model folders; a bot that has its folder already gets a new card."""
+
+    did = "published"
+    on_gpu = False
 
     def setup(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

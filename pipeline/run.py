@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from pipeline import adapt, evaluate, model, prepare, report, track, tweets
+from pipeline import adapt, evaluate, model, prepare, report, track, tweets, watch
 from pipeline.errors import UserError
 from pipeline.fleet import Fleet
 from pipeline.plan import Bot, Job, current, forgotten, open_job, plan, survey
@@ -25,6 +25,11 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
     """Runs these steps for the fleet's bots (or `only` some of them); writes and returns the report."""
     job = open_job(fleet)
     job.store.check_writable()
+    with watch.shared(job.store, progress):
+        return _run(job, steps, progress, only)
+
+
+def _run(job: Job, steps: list[str], progress: Progress, only: list[str] | None) -> dict[str, Any]:
     prepared = prepare_tweets(job, progress) if "prepare" in steps else _prepared(job)
     job = adapt.adapted(job, prepared, progress, make="train" in steps)
     bots = plan(job, prepared, only)
@@ -37,7 +42,7 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
             _publish(job, chosen, progress, tracking, anew=steps == ["publish"])
     finally:
         progress.end()
-        written = report.write(job.store, fleet.fleet, bots, progress.seconds)
+        written = report.write(job.store, job.fleet.fleet, bots, progress.seconds)
     if "publish" in steps:
         for line in tracking.finish(written["bots"]):
             progress.say(line)

@@ -31,6 +31,7 @@ from ray._private.authentication.authentication_token_setup import (
 from ray._private.services import find_bootstrap_address
 from ray.experimental import internal_kv
 
+from pipeline import logs
 from pipeline.errors import UserError, one_line
 
 _HEAD_KEY = b"huggingtweets:head"
@@ -123,6 +124,8 @@ def _quiet() -> None:
 
     for name in ("ray", "ray.data", "ray.train", "ray.serve", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    if logs.as_json():
+        logging.getLogger().setLevel(logging.WARNING)  # Ray raises everybody's to INFO
     # Ray tells of deaths on stdout, which is for results (`--json`)
     worker.print_to_stdstream = lambda data, ignore_prefix: logging.getLogger("ray").warning("\n".join(data["lines"]))
     context = DataContext.get_current()

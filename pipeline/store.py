@@ -34,6 +34,10 @@ class Store:
         filesystem, root = resolve(fleet.storage)
         return cls(filesystem, f"{root}/{fleet.fleet}")
 
+    @property
+    def fleet(self) -> str:
+        return self.root.rpartition("/")[2]
+
     def path(self, name: str) -> str:
         return f"{self.root}/{name}"
 

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from rich.table import Table
 
+from pipeline import watch
 from pipeline.errors import UserError
 from pipeline.evaluate import Evaluation
 from pipeline.fleet import Fleet
@@ -60,7 +61,12 @@ def sweep(fleet: Fleet, progress: Progress, only: list[str] | None = None) -> di
     Raises UserError where no bot can be trained.
     """
     job = open_job(fleet)
-    prepared = prepare_tweets(job, progress)
+    with watch.shared(job.store, progress):
+        return _sweep(job, progress, only)
+
+
+def _sweep(job: Job, progress: Progress, only: list[str] | None) -> dict[str, Any]:
+    fleet, prepared = job.fleet, prepare_tweets(job, progress)
     recipes = combinations(fleet.sweep, job.train)
     usable = [bot for bot in plan(job, prepared, only) if bot.status == "prepared"]
     bots = [bot for bot in usable if bot.name in only] if only else spread(usable, fleet.sweep.bots)

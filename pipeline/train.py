@@ -105,6 +105,7 @@ class _Driver:
             time.sleep(_POLL)
         for name, bot in self.left.items():
             bot.status, bot.reason = "failed", self.error or f"the queue lost {name}"
+            self.progress.advance(bot=bot)
 
     def wait(self) -> None:
         """Until the lanes have left: whoever comes next finds their cores free."""
@@ -126,7 +127,8 @@ class _Driver:
                 bot.status, bot.metrics = "trained", result["metrics"]
                 bot.seconds |= {"train": result["seconds"], "handover": result.get("handover", 0.0)}
                 held_out = bot.metrics["held_out"]
-                self.progress.advance(f"{name}: held-out loss {held_out['base_loss']:.2f} → {held_out['loss']:.2f}")
+                text = f"{name}: held-out loss {held_out['base_loss']:.2f} → {held_out['loss']:.2f}"
+                self.progress.advance(text, bot=bot)
                 self.fruitless = 0
                 self.done(bot)
         for name, failure in news["failed"].items():
@@ -135,7 +137,7 @@ class _Driver:
 
     def _fail(self, bot: Bot, failure: Failure) -> None:
         bot.status, bot.reason, bot.log = "failed", failure.reason, failure.log
-        self.progress.advance(f"{bot.name} failed: {failure.reason}")
+        self.progress.advance(f"{bot.name} failed: {failure.reason}", bot=bot)
 
     def _bury(self) -> None:
         """Takes leave of runs that ended or lost their node; such as end early, time after time, end the training."""
@@ -191,7 +193,13 @@ class _Driver:
     def _tell(self, news: dict[str, Any]) -> None:
         lanes = sum(run.lanes for run in self.runs if run.name in news["entered"])
         rate = self.pace.at(time.monotonic(), news["trained"])
-        self.progress.note(told(lanes, len(self.left), len(news["failed"]), rate, news["left"]))
+        self.progress.note(
+            told(lanes, len(self.left), len(news["failed"]), rate, news["left"]),
+            lanes=lanes,
+            queue_length=sum(news["waiting"].values()),
+            tokens_left=news["left"],
+            tokens_per_second=rate,
+        )
 
 
 def _task(job: Job, bot: Bot, begun: bool) -> Task:

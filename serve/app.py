@@ -200,7 +200,8 @@ async def _read(request: Request, model: type[M]) -> M:
 async def _told(request: Request, bot: str, parts: AsyncIterator[Part]) -> AsyncIterator[Part]:
     """The parts of an answer, told to the access log as they pass."""
     told, began = request.scope["told"], time.perf_counter()
-    told["bot"] = bot
+    about = request.app.state.bots.about(bot)
+    told |= {"fleet": about["fleet"], "bot": bot, "version": about["version"]}
     async with aclosing(parts) as open_parts:  # type: ignore[type-var]
         async for part in open_parts:
             if "pieces" in part:

@@ -10,7 +10,6 @@ and refused when it comes wrong again. A store on a disk is read where it is.
 
 import fcntl
 import hashlib
-import logging
 import os
 import shutil
 import stat
@@ -20,13 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import checksums
+from pipeline import checksums, logs
 from pipeline.store import Store
 
 _FETCHES = 2  # of a file that is not what was published
 _NOT_SERVED = {"README.md", "predictions.png", "stats.json", "metrics.json", "provenance.json"}
-log = logging.getLogger("ray.serve")
-
 Stamp = tuple[tuple[str, int, int], ...]  # name, size and time of change of each file
 
 
@@ -75,7 +72,9 @@ class Cache:
         for name, digest in listed.items():
             path = entry / name
             if name not in _NOT_SERVED and not (path.exists() and _digest(path) == digest):
-                log.warning("%s is not what was published: fetched again", path)
+                bot, version, _ = entry.name.split(".")
+                about = logs.log(fleet=self.store.fleet, bot=bot, version=version)
+                about.warning("%s is not what was published: fetched again", path)
                 return False
         self._checked[entry] = _stamp(entry)
         return True
@@ -108,7 +107,9 @@ class Cache:
             found = hashlib.sha256(data).hexdigest()
             if digest in (None, found):
                 return data
-            log.warning("%s/%s is not what was published", source, name)
+            _, bot, version = source.split("/")
+            about = logs.log(fleet=self.store.fleet, bot=bot, version=version)
+            about.warning("%s is not what was published", name)
         raise ValueError(
             f"{self.store.path(source)}/{name} is not what was published (sha256 {found[:12]}…, not {digest[:12]}…)"  # type: ignore[index]
         )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 from ray.serve import Application
 
+from pipeline import logs
 from pipeline.errors import one_line
 from pipeline.settings import Serve
 from pipeline.store import Store
@@ -39,6 +40,7 @@ class BotEndpoint:
         self.bot, self.cache, self.engine = bot, cache, options
         self.thread: EngineThread | None = None
         self.problem = ""
+        self.ready = 0.0  # since when
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Takes over a version of the bot; requests under way end on the one that they began with."""
@@ -51,7 +53,7 @@ class BotEndpoint:
         self.tried = time.monotonic()
         try:
             self.thread = await asyncio.to_thread(load, self.cache, self.bot, self.version, self.engine)
-            self.problem = ""
+            self.problem, self.ready = "", self.ready or time.monotonic()
         except Exception as error:
             # a replica that fails to start is started again for ever; one that says why answers at once
             self.thread, self.problem = None, one_line(error)
@@ -76,6 +78,8 @@ class BotEndpoint:
             yield broken(self.bot, self.problem)
             return
         async for part in said(self.thread, prompt, parameters, logprobs, pieces):
+            if "choices" in part:
+                part["replica_seconds"] = time.monotonic() - self.ready
             yield part
 
 
@@ -83,8 +87,15 @@ def load(cache: Cache, bot: str, version: str, options: dict[str, bool]) -> "Eng
     """An engine with the bot's weights, at work. Raises what is wrong with its files."""
     from serve.engine import Engine, EngineThread
 
-    with cache.folder(bot, version) as folder:
-        return EngineThread(Engine(folder, ENGINE_BATCH, **options))
+    log, began = logs.log(fleet=cache.store.fleet, bot=bot, version=version), time.monotonic()
+    try:
+        with cache.folder(bot, version) as folder:
+            thread = EngineThread(Engine(folder, ENGINE_BATCH, **options))
+    except Exception as error:
+        log.error("does not load: %s", one_line(error))
+        raise
+    log.info("loaded in %.2f s", time.monotonic() - began)
+    return thread
 
 
 def cache_of(store: Store, settings: Serve) -> Cache:

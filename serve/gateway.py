@@ -9,7 +9,6 @@ routes are in app.py. It calls a bot through the handle of its application, and 
 
 import asyncio
 import contextlib
-import logging
 import math
 import uuid
 from collections import Counter
@@ -24,6 +23,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from pipeline import logs
 from pipeline.names import is_bot_name
 from serve.app import build
 from serve.endpoint import ENGINE_BATCH, app_name, constant
@@ -40,7 +40,6 @@ RETRY_SECONDS = 2
 _TRIES = 8  # for a request whose replica is lost: some ten seconds, until Serve has noticed
 _LOST = (RayActorError, RequestCancelledError, AioRpcError)
 _REPLICAS = {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 100}
-log = logging.getLogger("ray.serve")
 
 
 @serve.deployment(
@@ -76,7 +75,7 @@ class Gateway:
             try:
                 await self._follow_once()
             except Exception:  # the registry is gone for a moment: go on with what is known
-                log.warning("the registry does not answer", exc_info=True)
+                logs.log().warning("the registry does not answer", exc_info=True)
                 await asyncio.sleep(1)
 
     async def _follow_once(self) -> None:
@@ -148,7 +147,7 @@ class Gateway:
                         self.metrics.first.labels(entry["where"]).observe(first)
                     if "choices" in part:
                         status = 200
-                        self._count(label, part)
+                        self._count(label, part, clock() - began)
                     yield part
         except ApiError as error:
             status = error.code
@@ -159,11 +158,15 @@ class Gateway:
             self.metrics.requests.labels(label, status).inc()
             self.metrics.seconds.labels(entry["where"]).observe(clock() - began)
 
-    def _count(self, label: str, answer: dict[str, Any]) -> None:
+    def _count(self, label: str, answer: dict[str, Any], seconds: float) -> None:
+        """Takes an answer in that came `seconds` after it was asked for."""
         self.metrics.tokens.labels(label).inc(sum(choice["tokens"] for choice in answer["choices"]))
         self.metrics.batch.observe(answer["batch"])
         if "pool" in answer:
             self.metrics.pooled(answer["pool"])
+        waited = seconds - answer.get("replica_seconds", seconds)
+        if waited > 0:  # the replica became ready after the request had come
+            self.metrics.starts.observe(waited)
 
     async def _answer(
         self, bot: str, end: float, prompt: str, parameters: Parameters, logprobs: int | None, pieces: bool

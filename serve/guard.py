@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline import logs
 from serve import keys
 from serve.app import error_reply
 from serve.schema import ApiError
@@ -30,7 +31,7 @@ _OPEN = (("GET", "/health"), ("POST", "/key"))  # need no key
 MAX_ONGOING = 500  # requests of one gateway; more gateways are started well before
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SHOWN = 200  # characters of a path that a log line holds at most
-log = logging.getLogger("ray.serve")
+_TOLD = ("fleet", "bot", "version", "tokens", "first_token_seconds")  # of a request for text
 
 
 class Guard:
@@ -77,7 +78,8 @@ class Guard:
         try:
             await self.cors(scope, receive, answer)
         except Exception:
-            log.exception("unexpected error in request %s", scope["request_id"])
+            about = {name: told[name] for name in ("fleet", "bot", "version") if name in told}
+            logs.log(**about, request_id=scope["request_id"]).exception("unexpected error")
             if not status:
                 error = ApiError(500, "internal_error", "an unexpected error; see the log under this request's id")
                 await error_reply(error)(scope, receive, answer)
@@ -95,7 +97,7 @@ class Guard:
                         "status": status or 499,  # 499: the client was gone before an answer began
                         "seconds": round(time.perf_counter() - began, 4),
                     }
-                    | {name: told[name] for name in ("bot", "tokens", "first_token_seconds") if name in told}
+                    | {name: told[name] for name in _TOLD if name in told}
                 )
             )
 

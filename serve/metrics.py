@@ -39,6 +39,9 @@ class Metrics:
             Histogram, "time_to_first_token_seconds", "To a stream's first token", ("endpoint",), buckets=_SECONDS
         )
         self.seconds = make(Histogram, "request_seconds", "To a request's end", ("endpoint",), buckets=_SECONDS)
+        self.starts = make(
+            Histogram, "cold_start_seconds", "From a request until the replica that it woke was ready", buckets=_SECONDS
+        )
         self.batch = make(Histogram, "batch_size", "Sequences decoded together, at a request's end", buckets=_SIZES)
         self.loads = make(Counter, "pool_loads", "Bots loaded into a pool worker's memory")
         self.load_seconds = make(Histogram, "pool_load_seconds", "To load a bot", buckets=_SECONDS)

@@ -10,7 +10,6 @@ process is gone.
 """
 
 import asyncio
-import logging
 import time
 import uuid
 from collections.abc import Coroutine
@@ -20,6 +19,7 @@ from typing import Any
 from ray import serve
 from ray.serve.api import RunTarget
 
+from pipeline import logs
 from pipeline.settings import Serve
 from pipeline.store import Store
 from serve import endpoint, records
@@ -33,7 +33,6 @@ _GONE_SECONDS = 10.0  # without a question, until a gateway counts as gone
 _WATCH_SECONDS = 2.0  # between looks at what is newly published on a disk; an object store is asked more rarely
 _REMOTE_SECONDS = 30.0
 _FOLLOW_SECONDS = 3.0  # until every gateway has surely heard of a move
-log = logging.getLogger("ray.serve")
 
 
 @serve.deployment(
@@ -210,7 +209,7 @@ class Registry:
                 }
                 moves = self.mover.moves(bots, self.dedicated)
             except Exception:
-                log.exception("cannot tell which bots to move")
+                logs.log().exception("cannot tell which bots to move")
                 continue
             for bot in moves.out:
                 self.moving[bot] = asyncio.create_task(self._moved(bot, self._move_out(bot)))
@@ -221,7 +220,8 @@ class Registry:
         try:
             await move
         except Exception:  # it is answered from where it was
-            log.exception("bot %s was not moved", bot)
+            entry = self.entries.get(bot, {})
+            logs.log(fleet=entry.get("fleet"), bot=bot, version=entry.get("version")).exception("was not moved")
         finally:
             del self.moving[bot]
 
@@ -262,7 +262,7 @@ class Registry:
                 try:
                     await self._look(fleet, record, store, seen.setdefault(fleet, {}))
                 except Exception:  # the store is gone for a moment
-                    log.warning("fleet %s: cannot look for new bots", fleet, exc_info=True)
+                    logs.log(fleet=fleet).warning("cannot look for new bots", exc_info=True)
 
     async def _look(self, fleet: str, record: Record, store: Store, seen: dict[str, Any]) -> None:
         chosen = record["follow"]["chosen"]

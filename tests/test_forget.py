@@ -46,6 +46,7 @@ def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
     rejects = ['{"file": "/x/wren.csv", "line": 2}\n', '{"file": "/x/wrench.csv", "line": 1}\n']
     store.write("rejects.jsonl", "".join(rejects).encode())
     store.write("report.html", b"<td>wren</td>")
+    store.write("work/progress.json", b'{"failed": {"owl-wren": "no luck"}, "ended": true}')
     for bot in BOTS:
         Journal.of(fleet).write_bot(bot, VERSION)
     Journal.of(fleet).write_fleet(published.report(store, BOTS))
@@ -58,7 +59,7 @@ def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
     assert list(json.loads(after["work/people.json"])["people"]) == ["owl", "stork"]
     assert [row["bot"] for row in json.loads(after["report.json"])["bots"]] == ["owl", "stork"]
     assert after["rejects.jsonl"].decode() == rejects[1]
-    shared = ("work/people.json", "work/voices", "report", "rejects", "wandb/", "forgotten")
+    shared = ("work/people.json", "work/progress.json", "work/voices", "report", "rejects", "wandb/", "forgotten")
     others = {path: data for path, data in before.items() if not path.startswith(shared) and "wren" not in path}
     others = {path: data for path, data in others.items() if not path.endswith("metrics.json")}
     assert others.items() <= after.items()

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 
+from pipeline import logs
 from pipeline.cli import data, operate, serving, steps  # noqa: F401  (their commands register themselves)
 from pipeline.cli.options import app
 from pipeline.errors import UserError, one_line
@@ -18,7 +19,8 @@ from pipeline.errors import UserError, one_line
 def main() -> None:
     """The console script: one clear line per error, the traceback behind --debug."""
     debug = "--debug" in sys.argv
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    if not logs.as_json():  # else Ray says it, as JSON
+        logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     # Ray's processes may say something on stdout at any time; with --json only the answer belongs there
     elsewhere = contextlib.redirect_stdout(sys.stderr) if "--json" in sys.argv else contextlib.nullcontext()
     try:
@@ -36,5 +38,8 @@ def main() -> None:
 def _fail(error: Exception, code: int, debug: bool) -> None:
     if debug:
         raise error
-    print(f"error: {one_line(error)}", file=sys.stderr)
+    if logs.as_json():
+        logs.log().error(one_line(error))
+    else:
+        print(f"error: {one_line(error)}", file=sys.stderr)
     sys.exit(code)

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from pipeline import fleet as fleets
+from pipeline import logs
 from pipeline.cli.options import BotsOption, DebugOption, FleetFile, JsonOption, SetOption, app, names_of, say_json
 from pipeline.errors import UsageError
 from pipeline.fleet import Fleet
@@ -134,6 +135,7 @@ def sweep(
 @app.command()
 def status(
     fleet: FleetFile,
+    watch: Annotated[bool, typer.Option("--watch", help="show a run under way until it ends, then the table")] = False,
     bots: BotsOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -143,12 +145,24 @@ def status(
     from pipeline.report import show
     from pipeline.status import status as status_of
 
-    report, endpoints = status_of(fleets.load(fleet, set_), names_of(bots))
+    settings = fleets.load(fleet, set_)
+    if watch:
+        _watch(settings, as_json)
+    report, endpoints = status_of(settings, names_of(bots))
     if as_json:
         rows = [row | {"endpoint": endpoints.get(row["bot"])} for row in report["bots"]]
         say_json(report | {"bots": rows})
     else:
         show(Console(highlight=False), report, endpoints)
+
+
+def _watch(settings: Fleet, as_json: bool) -> None:
+    """Shows a command that works on the fleet; with --json, each of its records on a line of stdout."""
+    from pipeline.store import Store
+    from pipeline.watch import follow
+
+    with Progress() as progress:
+        follow(Store.of(settings), progress, *([say_json] if as_json else []))
 
 
 @app.command()
@@ -181,7 +195,7 @@ def _finish(report: dict[str, Any], as_json: bool) -> None:
 
     if as_json:
         say_json(report)
-    else:
+    elif not logs.as_json():
         show(Console(stderr=True, highlight=False), report)
     if any(row["status"] == "failed" for row in report["bots"]):
         raise typer.Exit(3)

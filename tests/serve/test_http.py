@@ -60,6 +60,10 @@ def test_a_sleeping_bot_wakes_and_answers_in_the_hugging_face_form(served):
     assert [one["generated_text"] for one in client.post("/bots/ada", json=body).json()] == [
         text.removeprefix("Engine") for text in texts
     ]
+    end = time.monotonic() + 10  # the gateway tells the registry every second
+    while "huggingtweets_cold_start_seconds_count 1.0" not in client.get("/metrics").text:
+        assert time.monotonic() < end, "the first of these requests waited for a replica, the others did not"
+        time.sleep(0.2)
 
 
 def test_a_stream_goes_on_where_it_was_when_its_replica_is_killed(served):

@@ -121,6 +121,8 @@ def test_a_client_that_hangs_up_stops_the_generation(served):
         next(reply.iter_lines())
     line = logged("gone-1")
     assert line["status"] == 200
+    entry = client.get("/bots/ada").json()
+    assert (line["fleet"], line["bot"], line["version"]) == (entry["fleet"], "ada", entry["version"])
     end = time.monotonic() + 20
     while 'huggingtweets_requests_total{bot="ada",status="499"} 1.0' not in client.get("/metrics").text:
         assert time.monotonic() < end

@@ -1,0 +1,268 @@
+"""How long a fleet takes, what binds, and what it costs: a simulation of the pipeline, from measured costs.
+
+    python benchmarks/plan.py                                        # 100,000 bots of GPT-2 on 64 H100s
+    python benchmarks/plan.py --users 5000 --nodes 2 --set base.epochs=2 --set machine.lanes_per_device=8
+    python benchmarks/plan.py --calibrate here.yaml                  # measures a small fleet on this machine
+    python benchmarks/plan.py --check here.yaml                      # predicts another one, runs it, and compares
+
+The rules are the pipeline's: one queue, largest bot first; a lane holds one model that is not written yet, at most;
+bots are measured beside training by half of the cores, the rest after it, and published in the end by all cores.
+Assumed: nothing fails; preparing and publishing divide evenly; the store serves writes and reads first come, first
+served, each way at its full rate; lanes that share a GPU hide each other's launches (the step is the longer of its
+launches and of everybody's arithmetic), on a CPU launches and arithmetic add up; busy processes share the cores evenly.
+Kept tweets per person are log-normal and end at 3,200, what X gives out: median 2,250, sigma 0.26 fit ten accounts that
+were downloaded to that limit (2,316 kept on average); for people who write less, say so by --median.
+"""
+
+import argparse
+import heapq
+import math
+import random
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+COSTS = Path(__file__).with_name("costs.yaml")
+MOST_TWEETS = 3200
+TOKENS_PER_TWEET = 26  # GPT-2's, 94 characters on average, the separator included
+HOLDOUT = 0.1
+_WRITES = 2  # of a model: by its lane, and when it is published; each time it is read once, too
+
+
+@dataclass(frozen=True)
+class Bot:
+    tweets: int  # kept
+    tokens: int  # of an epoch
+    held_out: int  # tokens
+
+
+@dataclass(frozen=True)
+class Costs:
+    """An entry of costs.yaml."""
+
+    machine: dict[str, float]
+    store: dict[str, float]
+    base: dict[str, float]
+    costs: dict[str, float]
+
+    def lane_seconds(self, bot: Bot) -> float:
+        """Of a lane, for one bot: its steps, the held-out losses before and after, the change to the next."""
+        cost, base = self.costs, self.base
+        size = base["block_size"] * base["batch_size"]
+        steps = bot.tokens * base["epochs"] // size
+        arithmetic = size * cost["token"] * max(1.0, self.machine["lanes_per_device"])
+        launch = cost["launch"]
+        step = max(launch, arithmetic) if self.machine["devices_per_node"] else launch + arithmetic
+        blocks = math.ceil(bot.held_out / base["block_size"])
+        held_out = 2 * (bot.held_out * cost["held_out_token"] + blocks * launch / 3)
+        return steps * step + held_out + cost["bot"]
+
+
+@dataclass
+class Plan:
+    bots: int
+    nodes: int
+    lanes: int
+    phases: dict[str, float] = field(default_factory=dict)  # seconds, one after another
+    alone: dict[str, float] = field(default_factory=dict)  # seconds that each resource would take by itself
+    busy: float = 0.0  # share of the lanes' time that is training
+    bytes_stored: float = 0.0
+    bytes_moved: float = 0.0
+    usd: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.phases.values())
+
+    @property
+    def binds(self) -> str:
+        """What takes longest by itself: more of anything else would not help."""
+        return max(self.alone, key=lambda name: self.alone[name])
+
+
+def sizes(users: int, median: float, sigma: float, seed: int = 0) -> list[Bot]:
+    """People with log-normal numbers of kept tweets, 3,200 at most."""
+    chance = random.Random(seed)
+    counts = (min(MOST_TWEETS, max(1, round(chance.lognormvariate(math.log(median), sigma)))) for _ in range(users))
+    return [of_tweets(count) for count in counts]
+
+
+def of_tweets(count: int, tokens_per_tweet: float = TOKENS_PER_TWEET) -> Bot:
+    held_out = max(1, round(count * HOLDOUT))
+    return Bot(count, round((count - held_out) * tokens_per_tweet), round(held_out * tokens_per_tweet))
+
+
+def plan(bots: Sequence[Bot], costs: Costs, nodes: int, lanes: int | None = None) -> Plan:
+    """What a `run` of these bots takes on so many nodes; `lanes` where not as many as fit."""
+    machine, cost, store = costs.machine, costs.costs, costs.store
+    devices = nodes * int(machine["devices_per_node"])
+    cores = nodes * int(machine["cores_per_node"])
+    room = int(devices * machine["lanes_per_device"]) or cores
+    lanes = min(lanes or room, len(bots))
+    result = Plan(len(bots), nodes, lanes)
+    trained, measured = _train_and_measure(bots, costs, lanes, cores)
+    moved = 2 * costs.base["model_bytes"] / store["stream_bytes_per_second"]
+    each = cost["publish"] + moved  # reads a model and writes it
+    rounds = math.ceil(len(bots) / cores)
+    published = max(rounds * each, len(bots) * costs.base["model_bytes"] / store["bytes_per_second"])
+    prepared = cost["prepare_start"] + sum(bot.tweets for bot in bots) / (cost["tweets_per_second"] * cores)
+    result.phases = {
+        "start and end": cost["command"],
+        "prepare": prepared,
+        "train": cost["lane_start"] + trained,
+        "evaluate": max(0.0, measured - trained),
+        "publish": cost["publish_start"] + published,
+    }
+    seconds = [costs.lane_seconds(bot) for bot in bots]
+    tokens = sum(bot.tokens for bot in bots) * costs.base["epochs"]
+    steps = tokens / (costs.base["block_size"] * costs.base["batch_size"])
+    result.busy = sum(seconds) / (lanes * trained)
+    result.alone = {
+        "arithmetic": tokens * cost["token"] / (devices or min(lanes, cores)),
+        "launches": steps * cost["launch"] / lanes,
+        "the longest bot": max(seconds),
+        "start-up": sum(cost[name] for name in cost if name == "command" or name.endswith("_start")),
+        "the store": _WRITES * len(bots) * costs.base["model_bytes"] / store["bytes_per_second"],
+        "evaluating": len(bots) * cost["evaluate"] / max(1, cores // 2),
+        "publishing": rounds * each,
+    }
+    result.bytes_stored = len(bots) * costs.base["model_bytes"]
+    result.bytes_moved = 2 * _WRITES * result.bytes_stored
+    hours = result.seconds / 3600
+    result.usd = {
+        "machines": hours * nodes * machine["usd_per_node_hour"],
+        "writes": _WRITES * len(bots) * costs.base["files"] / 1000 * store["usd_per_1000_writes"],
+        "storage, a month": result.bytes_stored / 1e9 * store["usd_per_gb_month"],
+    }
+    return result
+
+
+class _Store:
+    """One way, first come, first served: a model passes at the store's rate, and no faster than its own stream."""
+
+    def __init__(self, costs: Costs):
+        size = costs.base["model_bytes"]
+        self.each, self.stream = size / costs.store["bytes_per_second"], size / costs.store["stream_bytes_per_second"]
+        self.free = 0.0
+
+    def passed(self, now: float) -> float:
+        """When a model that comes now is through."""
+        self.free = max(self.free, now) + self.each
+        return max(self.free, now + self.stream)
+
+
+def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int) -> tuple[float, float]:
+    """Seconds from the lanes' start until all models are in the store, and until all are measured.
+
+    Work is in core seconds: while more processes are busy than there are cores each goes slower, so work ends by a
+    clock of its own (`work`), which stands to the one on the wall (`now`) as the cores do to the busy processes.
+    """
+    waiting = deque(sorted((costs.lane_seconds(bot) for bot in bots), reverse=True))
+    writes, reads = _Store(costs), _Store(costs)
+    unmeasured, idle = 0, max(1, cores // 2)  # bots in the store, workers that could measure them
+    written = [0.0] * lanes  # when each lane's last model is through
+    ends: list[tuple[float, int]] = []  # (by the clock of work, lane; -1: a bot is measured)
+    alarms: list[tuple[float, str, int]] = []  # (by the clock on the wall, what, lane)
+    now = work = trained = measured = 0.0
+    ready = math.inf  # when the workers that measure are: they start with the first bot
+
+    def next_bot(lane: int) -> None:
+        if waiting:
+            heapq.heappush(ends, (work + waiting.popleft(), lane))
+
+    for lane in range(lanes):
+        next_bot(lane)
+    while ends or alarms:
+        speed = min(1.0, cores / len(ends)) if ends else 1.0
+        next_end = now + (ends[0][0] - work) / speed if ends else math.inf
+        if alarms and alarms[0][0] <= next_end:
+            at, what, lane = heapq.heappop(alarms)
+            now, work = at, work + (at - now) * speed
+            if what == "free":
+                written[lane] = writes.passed(now)
+                heapq.heappush(alarms, (written[lane], "stored", lane))
+                next_bot(lane)
+            elif what == "stored":
+                trained, unmeasured = now, unmeasured + 1
+                if ready == math.inf:
+                    ready = now + costs.costs["evaluate_start"]
+                    heapq.heappush(alarms, (ready, "ready", -1))
+            elif what == "read":
+                heapq.heappush(ends, (work + costs.costs["evaluate"], -1))
+        else:
+            (work, lane), now = heapq.heappop(ends), next_end
+            if lane >= 0:  # the model before must be through
+                heapq.heappush(alarms, (max(now, written[lane]), "free", lane))
+            else:
+                measured, idle = now, idle + 1
+        while idle and unmeasured and now >= ready:
+            idle, unmeasured = idle - 1, unmeasured - 1
+            heapq.heappush(alarms, (reads.passed(now), "read", -1))
+    return trained, measured
+
+
+def load(path: Path, entry: str | None, changes: Sequence[str] = ()) -> Costs:
+    """An entry of a file of costs (its first), with changes such as "costs.launch=0.01"."""
+    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = known[entry or next(iter(known))]
+    for change in changes:
+        name, _, value = change.partition("=")
+        section, _, key = name.partition(".")
+        if key not in values.get(section, {}):
+            raise SystemExit(f"--set {change}: costs.yaml has no {name}")
+        values[section][key] = float(value)
+    return Costs(**{name: values[name] for name in ("machine", "store", "base", "costs")})
+
+
+def show(result: Plan) -> None:
+    print(f"{result.bots:,} bots, {result.nodes} nodes, {result.lanes:,} lanes: {clock(result.seconds)}")
+    print("  " + ", ".join(f"{name} {clock(seconds)}" for name, seconds in result.phases.items()))
+    print(f"  {result.bots / result.seconds * 3600:,.0f} bots an hour; lanes train {result.busy:.0%} of their time")
+    print(f"what each would take alone; {result.binds} binds")
+    for name, seconds in sorted(result.alone.items(), key=lambda item: -item[1]):
+        print(f"  {name:<18}{clock(seconds):>10}")
+    print(f"bytes: {_size(result.bytes_stored)} stored, {_size(result.bytes_moved)} moved")
+    print("money: " + ", ".join(f"{name} {usd:,.0f} USD" for name, usd in result.usd.items()))
+    each = {name: usd / result.bots * 100 for name, usd in result.usd.items()}
+    print(f"  {each['machines'] + each['writes']:.2f} cents a bot, and {each['storage, a month']:.2f} a month")
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _size(count: float) -> str:
+    unit = next((unit for unit in (("TB", 1e12), ("GB", 1e9)) if count >= unit[1]), ("MB", 1e6))
+    return f"{count / unit[1]:,.1f} {unit[0]}"
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--users", type=int, default=100_000)
+    options.add_argument("--nodes", type=int, default=8, help="of the machine in the file of costs")
+    options.add_argument("--lanes", type=int, help="fewer than fit")
+    options.add_argument("--median", type=float, default=2250, help="kept tweets of a person")
+    options.add_argument("--sigma", type=float, default=0.26, help="of the logarithm of that")
+    options.add_argument("--costs", type=Path, default=COSTS)
+    options.add_argument("--entry", help="of the file of costs; its first")
+    options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=NUMBER", help="another figure")
+    options.add_argument("--calibrate", type=Path, metavar="FILE", help="measure a small fleet here, into FILE")
+    options.add_argument("--check", type=Path, metavar="FILE", help="predict another fleet from FILE, and run it")
+    options.add_argument("--bots", type=int, default=8, help="of the fleets that --calibrate and --check run")
+    options.add_argument("--tweets", type=int, default=200, help="of the largest of them")
+    chosen = options.parse_args()
+    if chosen.calibrate or chosen.check:
+        import calibrate
+
+        calibrate.main(chosen)
+        return
+    costs = load(chosen.costs, chosen.entry, chosen.set)
+    show(plan(sizes(chosen.users, chosen.median, chosen.sigma), costs, chosen.nodes, chosen.lanes))
+
+
+if __name__ == "__main__":
+    main()
