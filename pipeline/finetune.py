@@ -25,6 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.model import load_state
+from pipeline.recorded import Recorded
 from pipeline.settings import Lora
 from pipeline.trainable import Adapters, freeze
 
@@ -32,6 +33,7 @@ Tokens = np.ndarray  # int32 [n]
 _IGNORED = -100  # the label of a position that predicts nothing
 _EVALUATED_BLOCKS = 4  # in a batch of the held-out loss
 _OLD_SHARE = 0.25  # of its old tweets that a bot that goes on sees again in an epoch, at least
+_CLIP = 1.0  # the gradient's norm
 
 
 def packed(people: list[list[Tokens]], separator: int, block_size: int, epochs: int, seed: int) -> np.ndarray:
@@ -158,6 +160,13 @@ def stream_loss(
     return float(total) / max(1, count)
 
 
+def _fuse_gelu(model: torch.nn.Module) -> None:
+    """GPT-2's GELU in one kernel: transformers writes it out in eight, some of them in fp32."""
+    for module in model.modules():
+        if type(module).__name__ == "NewGELUActivation":
+            module.forward = partial(torch.nn.functional.gelu, approximate="tanh")
+
+
 def _chunks(values: np.ndarray, size: int) -> list[np.ndarray]:
     return [values[i : i + size] for i in range(0, len(values), size)]
 
@@ -184,34 +193,48 @@ class Trainer:
         """Raises UserError where the model has no such layers to freeze or to put LoRA beside."""
         deepspeed = _deepspeed()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.base = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         self.workers, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
         self.zero_stage = zero_stage
+        alone = self.workers == 1 and zero_stage == 0
+        # a GPU's lane of its own keeps the base beside the model, and its steps can be recorded
+        on_gpu = alone and self.device.type == "cuda"
+        home = self.device if on_gpu else torch.device("cpu")
+        self.base = {name: tensor.detach().to(home, copy=True) for name, tensor in model.state_dict().items()}
         self.vocabulary: int = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
         self.adapters = Adapters(model, lora) if lora else None
         if freeze_layers:
             freeze(model, freeze_layers)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        if on_gpu:
+            _fuse_gelu(model)
         if compile:
             torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
             model.compile(dynamic=False)
+        model.to(home)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trained, betas=betas, weight_decay=weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(trained, betas=betas, weight_decay=weight_decay, fused=True, capturable=on_gpu)
         config: dict[str, Any] = {
             "train_micro_batch_size_per_gpu": 1,  # DeepSpeed wants one; the batches say their own size
-            "gradient_clipping": 1.0,
+            "gradient_clipping": 0.0 if on_gpu else _CLIP,  # DeepSpeed's goes weight by weight; see `step`
             "zero_optimization": {"stage": zero_stage, "overlap_comm": False},
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
             "steps_per_print": 10**9,
+            "timers": {"throughput": {"enabled": False}},  # it would wait for the GPU in each step
             "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
         }
         self.engine, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=config, dist_init_required=False
         )
-        if self.workers == 1 and zero_stage == 0:
+        if alone:
             self.engine.enable_backward_allreduce = False  # with nobody to share with it copies all gradients twice
+        self.recorded: Recorded | None = None
+        if on_gpu:
+            for group in optimizer.param_groups:
+                group["lr"] = torch.zeros((), device=self.device)  # a recorded step reads it from there
+            if getattr(model.config, "model_type", None) == "gpt2":  # others' passes may ask the GPU for numbers
+                self.recorded = Recorded(self._step)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -222,7 +245,9 @@ class Trainer:
         """Back to the base (or to `state`) in place: weights, optimizer, step counts and random numbers."""
         state = state or self.base
         self._load(self.adapters.begun(state, seed) if self.adapters else state)
-        self.optimizer.state.clear()
+        for moments in self.optimizer.state.values():
+            for value in moments.values():
+                value.zero_()  # in place: a recorded step knows where they are
         self.engine.zero_grad()
         self.engine.global_steps = self.engine.micro_steps = self.engine.global_samples = 0
         self.engine.skipped_steps = 0
@@ -247,15 +272,24 @@ class Trainer:
         `parts`: into how many micro-batches the blocks go, one after another; fewer fit into less memory.
         """
         for group in self.engine.optimizer.param_groups:
-            group["lr"] = learning_rate
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
         self.engine.train()
         parts = min(parts, len(blocks))
         self.engine.set_train_batch_size(parts * self.workers)
+        blocks = blocks.to(self.device, non_blocking=True)
+        return self.recorded(blocks) if self.recorded and parts == 1 else self._step(blocks, parts)
+
+    def _step(self, blocks: torch.Tensor, parts: int = 1) -> torch.Tensor:
         losses = []
-        for micro_batch in blocks.to(self.device, non_blocking=True).tensor_split(parts):
+        for part, micro_batch in enumerate(blocks.tensor_split(parts), start=1):
             loss = next_token_loss(self.engine, micro_batch)
             # DeepSpeed divides by the number of parts, which are not all of one size
             self.engine.backward(loss * (parts * len(micro_batch) / len(blocks)))
+            if part == parts and not self.engine.gradient_clipping():
+                torch.nn.utils.clip_grad_norm_(self.engine.module.parameters(), _CLIP, foreach=True)
             self.engine.step()
             losses.append(loss.detach() * (len(micro_batch) / len(blocks)))
         return torch.stack(losses).sum()
@@ -303,6 +337,8 @@ class Trainer:
             parameter = optimized[int(number)]
             if key == "weights":
                 parameter.data.copy_(value)
+            elif key in self.optimizer.state[parameter]:
+                self.optimizer.state[parameter][key].copy_(value)
             else:
                 self.optimizer.state[parameter][key] = value.to(parameter.device)
         return step

@@ -142,7 +142,7 @@ class Train(Section):
     retries: int = Field(1, ge=0)  # more tries for a bot that failed
     checkpoint_minutes: float = Field(5.0, gt=0)  # a bot that takes longer goes on from its last checkpoint
     gradient_checkpointing: bool = False  # less memory, a third more arithmetic
-    compile: bool = False  # torch.compile: a minute at a lane's start for faster steps after it
+    compile: bool = False  # torch.compile: up to a minute at a lane's start for faster steps after it
     overrides: list[Override] = []  # the later one wins
 
     def of(self, bot: str, tokens: int) -> "Train":
@@ -185,7 +185,7 @@ class Serve(Section):
         return self
 
     @property
-    def engine(self) -> dict[str, bool]:
+    def engine(self) -> dict[str, Any]:
         """What the engine of a bot is told, wherever it answers (serve.engine.Engine)."""
         return {"int8": self.quantize == "int8", "no_copies": self.no_copies}
 

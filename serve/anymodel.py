@@ -16,6 +16,8 @@ from serve.network import ROWS
 class AnyModel:
     """The `Network` of a model without a pass of its own in network.py."""
 
+    recordable = False
+
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype):
         self.module: Any = model.load_model(folder).eval().to(device, dtype)
         config = self.module.config.get_text_config()

@@ -33,7 +33,7 @@ _AGAIN_SECONDS = 5.0  # how long a bot that did not load is not tried again
 
 @serve.deployment
 class BotEndpoint:
-    def __init__(self, bot: str, cache: Cache, options: dict[str, bool]):
+    def __init__(self, bot: str, cache: Cache, options: dict[str, Any]):
         import torch
 
         torch.set_num_threads(1)  # more make a small model slower, and a host serves many bots
@@ -83,7 +83,7 @@ class BotEndpoint:
             yield part
 
 
-def load(cache: Cache, bot: str, version: str, options: dict[str, bool]) -> "EngineThread":
+def load(cache: Cache, bot: str, version: str, options: dict[str, Any]) -> "EngineThread":
     """An engine with the bot's weights, at work. Raises what is wrong with its files."""
     from serve.engine import Engine, EngineThread
 
@@ -96,6 +96,11 @@ def load(cache: Cache, bot: str, version: str, options: dict[str, bool]) -> "Eng
         raise
     log.info("loaded in %.2f s", time.monotonic() - began)
     return thread
+
+
+def engine_options(settings: Serve) -> dict[str, Any]:
+    """What a replica's engine is told. Ray shows the GPUs of a node to those, too, that have no share of any."""
+    return settings.engine | {"device": "cuda" if settings.gpus_per_replica else "cpu"}
 
 
 def cache_of(store: Store, settings: Serve) -> Cache:
@@ -159,7 +164,7 @@ def app_name(bot: str) -> str:
 
 def application(bot: str, store: Store, version: str, settings: Serve) -> Application:
     """The application that serves a bot, scaled by its requests between min and max."""
-    cache, options = cache_of(store, settings), settings.engine
+    cache, options = cache_of(store, settings), engine_options(settings)
     return BotEndpoint.options(  # type: ignore[attr-defined]
         **constant(bot, store.root, cache.budget, options),
         user_config={"version": version},

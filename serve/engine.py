@@ -23,7 +23,8 @@ from torch import Tensor
 
 from serve.copies import Copies
 from serve.kv import KVCache, Span
-from serve.network import LOOK_BACK, ROWS, load_network
+from serve.network import LOOK_BACK, ROWS, decode, load_network
+from serve.recorded import RecordedStep
 from serve.request import Choice, Logprob, Piece, Request
 from serve.sampling import penalise, sample
 from serve.text import Text, Vocabulary
@@ -33,6 +34,7 @@ MIN_TOKENS = 10
 _LONGEST = 2048  # positions that a sequence has at most
 _REDRAWS = 20  # of a token that would complete a copy
 _PROMPTS = 512  # prompt tokens read between two steps, so that long prompts do not hold up the others
+_STRETCH = 256  # positions: on a GPU steps look back over this, twice this, four times …
 
 
 @dataclass
@@ -58,9 +60,16 @@ class _Sequence:
 class Engine:
     """A model folder, ready to answer. Not thread-safe: one thread adds requests and steps."""
 
-    def __init__(self, folder: Path, max_batch: int = 32, int8: bool = False, no_copies: bool = False):
-        cuda = torch.cuda.is_available()
-        self.device = torch.device("cuda" if cuda else "cpu")
+    def __init__(
+        self,
+        folder: Path,
+        max_batch: int = 32,
+        int8: bool = False,
+        no_copies: bool = False,
+        device: str | None = None,  # a GPU where there is one
+    ):
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        cuda = self.device.type == "cuda"
         self.vocabulary = Vocabulary.of(folder)
         self.separator = self.vocabulary.separator
         self.network = load_network(folder, self.device, torch.bfloat16 if cuda else torch.float32, int8)
@@ -68,9 +77,11 @@ class Engine:
         self.max_batch = max_batch
         self.copies = Copies.of(folder) if no_copies else None
         # On a GPU other numbers of rows may mean other kernels, whose results differ in the last bits; there a
-        # step always has all rows, which costs it little, and prompts are read one by one.
-        self._rows, self._together = (max_batch, 1) if cuda else (ROWS, max_batch)
+        # step always has all rows, and a pass over prompts of one length always the same number, which costs little.
+        self._fixed, self._rows = cuda, max_batch if cuda else ROWS
         self._cache = KVCache(self.network.layers)
+        recorded = cuda and self.network.recordable
+        self._recorded = RecordedStep(self.network, self._cache, max_batch, self.device) if recorded else None
         self._waiting: deque[_Sequence] = deque()
         self._active: list[_Sequence] = []
 
@@ -92,7 +103,12 @@ class Engine:
         """Forgets all requests."""
         self._waiting.clear()
         self._active.clear()
+        self._release()
+
+    def _release(self) -> None:
         self._cache.release()
+        if self._recorded:
+            self._recorded.forget()
 
     def load_weights(self, path: Path) -> None:
         """Takes over another bot's weights of the same shapes; nothing may be under way.
@@ -140,20 +156,30 @@ class Engine:
         if self._active:
             self._advance()
         if not self.busy:
-            self._cache.release()
+            self._release()
 
     def _advance(self) -> None:
         """One pass over the newest token of each row; those beyond the sequences are there for the shape."""
         rows, spare = len(self._active), -len(self._active) % self._rows
-        tokens = [[sequence.ids[-1]] for sequence in self._active] + [[self.separator]] * spare
+        tokens = [sequence.ids[-1] for sequence in self._active] + [self.separator] * spare
         newest = [sequence.length - 1 for sequence in self._active] + [0] * spare
-        at = torch.tensor(newest, device=self.device)
-        span = Span(torch.arange(rows + spare, device=self.device), _padded(max(newest) + 1), at=at)
-        self._cache.reserve(rows + spare, span.length)
-        logits = self.network(
-            torch.tensor(tokens, device=self.device), at[:, None], torch.zeros_like(at), span, self._cache
-        )
+        length = self._reserve(rows + spare, max(newest) + 1)
+        inputs = torch.tensor([tokens, newest])
+        if self._recorded:
+            logits = self._recorded(inputs, length)
+        else:
+            logits = decode(self.network, inputs.to(self.device), length, self._cache)
         self._take(logits[:rows], list(range(rows)))
+
+    def _reserve(self, rows: int, positions: int) -> int:
+        """Makes room in the cache; returns how many of its positions a step looks back over."""
+        length = _padded(positions)
+        if self._fixed:
+            rows, length = self.max_batch, min(_STRETCH, _padded(self.capacity))
+            while length < positions:
+                length *= 2
+        self._cache.reserve(rows, length)
+        return length
 
     def _admit(self) -> None:
         """Brings waiting sequences to work and reads their prompts: those of a length together, and each once."""
@@ -170,18 +196,20 @@ class Engine:
                 groups.setdefault(length, []).append([])
             groups[length][-1].append(len(self._active))
             self._active.append(self._waiting.popleft())
-        self._cache.reserve(len(self._active), max(groups))
+        self._reserve(len(self._active), max(groups))
         logits, order = [], []
         for length, requests in groups.items():
-            for first in range(0, len(requests), self._together):
-                members = requests[first : first + self._together]
-                logits.append(self._read(members, length))
+            together = max(1, _PROMPTS // length) if self._fixed else len(requests)
+            for first in range(0, len(requests), together):
+                members = requests[first : first + together]
+                logits.append(self._read(members, length, together))
                 order += [row for rows in members for row in rows]
         self._take(torch.cat(logits), order)
 
-    def _read(self, requests: list[list[int]], length: int) -> Tensor:
-        """One pass over the prompts of requests; logits [rows, vocabulary] of all their rows."""
+    def _read(self, requests: list[list[int]], length: int, count: int) -> Tensor:
+        """One pass over the prompts of requests, filled up to `count`; logits [rows, vocabulary] of all their rows."""
         prompts = [self._active[rows[0]].prompt for rows in requests]
+        prompts += [[self.separator]] * (count - len(requests))
         tokens = torch.tensor([prompt + [self.separator] * (length - len(prompt)) for prompt in prompts])
         positions = torch.arange(length, device=self.device).clamp(max=self.capacity - 1).expand(len(prompts), -1)
         last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)

@@ -28,10 +28,14 @@ LOOK_BACK = 16
 
 
 class Network(Protocol):
-    """A causal language model; `positions` is how many tokens it can look at, or None."""
+    """A causal language model; `positions` is how many tokens it can look at, or None.
+
+    `recordable`: what a pass does follows from its shapes alone, so that a GPU can repeat it by itself.
+    """
 
     layers: int
     positions: int | None
+    recordable: bool
 
     @property
     def bytes(self) -> int: ...
@@ -41,6 +45,16 @@ class Network(Protocol):
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:
         """Logits [n, vocabulary] after the token at last[i] of each row of tokens [n, length]."""
+
+
+def decode(network: Network, inputs: Tensor, length: int, cache: KVCache) -> Tensor:
+    """A step: logits [rows, vocabulary] after one token for each of the cache's first rows.
+
+    `inputs` [2, rows]: the tokens, and the position each stands at; `length`: how far the pass looks back.
+    """
+    tokens, at = inputs
+    span = Span(torch.arange(len(at), device=at.device), length, at=at)
+    return network(tokens[:, None], at[:, None], torch.zeros_like(at), span, cache)
 
 
 def load_network(folder: Path, device: torch.device, dtype: torch.dtype, int8: bool = False) -> Network:
@@ -56,6 +70,8 @@ def load_network(folder: Path, device: torch.device, dtype: torch.dtype, int8: b
 
 class GPT2:
     """GPT-2 (Radford et al., 2019) over weights as transformers names and stores them."""
+
+    recordable = True
 
     def __init__(
         self, config: dict[str, Any], weights: Path, device: torch.device, dtype: torch.dtype, int8: bool = False
@@ -87,19 +103,20 @@ class GPT2:
         """Takes over a file's weights; it is mapped into memory, and read once."""
         from safetensors.torch import load_file
 
-        stored = {name.removeprefix("transformer."): tensor for name, tensor in load_file(path).items()}
+        file = load_file(path, device=str(self.device))
+        stored = {name.removeprefix("transformer."): tensor for name, tensor in file.items()}
         weights = {}
         for name, shape in self._shapes.items():
             if name not in stored:
                 raise ValueError(f"{path}: weights of another model: it has no {name}")
             if list(stored[name].shape) != shape:
                 raise ValueError(f"{path}: weights of another model: {name} is {list(stored[name].shape)}, not {shape}")
-            weights[name] = stored[name].to(self.device)
+            weights[name] = stored[name]
         head = stored.get("lm_head.weight", weights["wte.weight"])
         self._blocks = [_Block(weights, f"h.{layer}.", self.dtype, self.int8) for layer in range(self.layers)]
         self._norm = _plain(weights, "ln_f", self.dtype)
         self._tokens, self._positions = weights["wte.weight"].clone(), weights["wpe.weight"].clone()
-        self._head = linear(head.to(self.device, self.dtype), None, self.int8)
+        self._head = linear(head.to(self.dtype), None, self.int8)
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:
         count, length = tokens.shape

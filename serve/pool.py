@@ -21,7 +21,7 @@ from pipeline.errors import one_line
 from pipeline.settings import Serve
 from pipeline.store import Store
 from serve.cache import Cache
-from serve.endpoint import ENGINE_BATCH, broken, cache_of, constant, load, said, scaling
+from serve.endpoint import ENGINE_BATCH, broken, cache_of, constant, engine_options, load, said, scaling
 from serve.residents import Residents
 
 SPREAD = 16  # requests of one bot that one worker gets before another one shares them
@@ -31,7 +31,7 @@ _SWEEP_SECONDS = 30
 
 @serve.deployment
 class PoolWorker:
-    def __init__(self, cache: Cache, budget: int, idle_seconds: float, options: dict[str, bool]):
+    def __init__(self, cache: Cache, budget: int, idle_seconds: float, options: dict[str, Any]):
         import torch
 
         import serve.engine  # noqa: F401  (what takes seconds is done before the first request)
@@ -84,7 +84,7 @@ def session(bot: str, ongoing: int) -> str:
 
 def application(store: Store, settings: Serve) -> Application:
     """The application that serves a fleet's pooled bots: always warm, scaled by their requests."""
-    cache, budget, options = cache_of(store, settings), int(settings.pool_memory_gb * 1e9), settings.engine
+    cache, budget, options = cache_of(store, settings), int(settings.pool_memory_gb * 1e9), engine_options(settings)
     return PoolWorker.options(  # type: ignore[attr-defined]
         **constant(store.root, cache.budget, budget, settings.idle_seconds, options),
         user_config={},

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import threading
 
+import fake_graphs
 import pytest
 import torch
 from pyarrow.fs import LocalFileSystem
@@ -12,8 +13,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from pipeline.measures.copying import runs_file
 from pipeline.settings import Serve
 from pipeline.store import Store
-from serve.endpoint import BotEndpoint
+from serve.endpoint import BotEndpoint, engine_options
 from serve.engine import Engine, EngineThread, Piece, Request
+from serve.recorded import RecordedStep
 from serve.schema import Parameters
 
 PROMPT = "Soup and bread"
@@ -228,3 +230,26 @@ def test_the_fleet_files_settings_reach_the_engine(base, tmp_path):
     replica.thread.close()
     assert engine.bytes < 0.6 * Engine(base).bytes and engine.copies is not None
     assert Engine(base).copies is None
+
+
+def test_steps_recorded_for_a_gpu_say_the_same(base, monkeypatch):
+    """By graphs that need no GPU: as the spans grow, after the cache was given back, after other weights came."""
+    graphs = fake_graphs.install(monkeypatch)
+    requests = [("Soup", 1, 6), ("River barge", 2, 90), ("Moon", 3, 30)]
+
+    def answers(engine):
+        asked = [Request(text, Parameters(seed=seed, max_new_tokens=n, stop=[])) for text, seed, n in requests]
+        return [choices[0].text for choices in engine.generate(asked)]
+
+    plain, recording = Engine(base, max_batch=4), Engine(base, max_batch=4)
+    recording._fixed = True
+    recording._recorded = RecordedStep(recording.network, recording._cache, 4, recording.device)
+    monkeypatch.setattr("serve.engine._STRETCH", 32)
+    assert [answers(recording) for _ in range(2)] == [answers(plain)] * 2
+    assert len(graphs) >= 4 and min(graph.replays for graph in graphs) > 1
+    assert recording.bytes == plain.bytes
+
+
+def test_a_replica_without_a_share_of_a_gpu_leaves_the_gpus_alone():
+    assert engine_options(Serve())["device"] == "cpu"
+    assert engine_options(Serve(gpus_per_replica=0.1))["device"] == "cuda"
