@@ -6,7 +6,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test fuzz test-faults test-cluster check bench bench-engine bench-endpoints base-model lock clean
+.PHONY: demo test fuzz test-faults test-cluster check bench bench-engine bench-endpoints bench-gpu base-model lock clean
 
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
@@ -40,6 +40,10 @@ bench-engine: .venv/ready
 # On a Serve of its own: 1,000 bots in a pool, 100 with replicas of their own, 10 minutes of traffic.
 bench-endpoints: .venv/ready
 	$(BIN)/python benchmarks/endpoints.py $(ARGS)
+
+# On a machine with a GPU (it takes a CUDA build of torch): lanes, engine and a fleet.
+bench-gpu: .venv/ready
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 # The bundled base model, made again: hours on a small machine; it goes on where it was stopped.
 base-model: .venv/ready
