@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from pipeline.measures.copying import runs_file
 from pipeline.settings import Serve
 from pipeline.store import Store
+from serve.cache import Cache
 from serve.endpoint import BotEndpoint, engine_options
 from serve.engine import Engine, EngineThread, Piece, Request
 from serve.recorded import RecordedStep
@@ -223,7 +224,8 @@ def test_the_fleet_files_settings_reach_the_engine(base, tmp_path):
     folder = shutil.copytree(base, tmp_path / "bots" / "ada" / "0123456789ab")
     (folder / "word_runs.npy").write_bytes(runs_file(["one two three four five six seven eight"]))
     settings = Serve(quantize="int8", no_copies=True)
-    replica = BotEndpoint.func_or_class("ada", Store(LocalFileSystem(), str(tmp_path)), settings.engine)
+    cache = Cache(Store(LocalFileSystem(), str(tmp_path)), 10**9, tmp_path / "cache")
+    replica = BotEndpoint.func_or_class("ada", cache, engine_options(settings))
     asyncio.run(replica.reconfigure({"version": "0123456789ab"}))
     assert replica.thread and not replica.problem
     engine = replica.thread.engine
@@ -233,7 +235,7 @@ def test_the_fleet_files_settings_reach_the_engine(base, tmp_path):
 
 
 def test_steps_recorded_for_a_gpu_say_the_same(base, monkeypatch):
-    """By graphs that need no GPU: as the spans grow, after the cache was given back, after other weights came."""
+    """By graphs that need no GPU: as the spans grow, and after the cache was given back."""
     graphs = fake_graphs.install(monkeypatch)
     requests = [("Soup", 1, 6), ("River barge", 2, 90), ("Moon", 3, 30)]
 
