@@ -28,8 +28,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         > /tmp/requirements.txt && \
     /opt/venv/bin/pip install --disable-pip-version-check -c /tmp/requirements.lock -r /tmp/requirements.txt
 
-# Our own package as a wheel, built with the lock's setuptools; its sources stay behind in this stage.
-FROM ${BASE_IMAGE} AS wheel
+# Our own package, built with the lock's setuptools into a folder laid out like the environment; its sources stay behind
+# in this stage.
+FROM ${BASE_IMAGE} AS package
 # hadolint ignore=DL3002
 USER 0
 WORKDIR /src
@@ -37,7 +38,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY pipeline pipeline
 COPY serve serve
 RUN --mount=type=bind,from=dependencies,source=/opt/venv,target=/opt/venv \
-    /opt/venv/bin/pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir /dist .
+    /opt/venv/bin/pip install --disable-pip-version-check --no-cache-dir --no-deps --no-build-isolation --prefix /dist .
 
 FROM ${BASE_IMAGE}
 USER 0
@@ -45,8 +46,7 @@ USER 0
 RUN getent passwd 1000 >/dev/null || useradd --create-home --uid 1000 --gid 100 --shell /bin/bash ray
 COPY --from=dependencies /opt/venv /opt/venv
 # The layer that a new version of the code replaces: a few megabytes.
-RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
-    /opt/venv/bin/pip install --disable-pip-version-check --no-cache-dir --no-index --no-deps /dist/*.whl
+COPY --from=package /dist /opt/venv
 # Thread counts are not set here: Ray sets OMP_NUM_THREADS for each worker, and our commands choose for theirs.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1
