@@ -10,6 +10,7 @@ models in the store: a new metric needs no new training.
 """
 
 import json
+import os
 import queue
 import tempfile
 import threading
@@ -123,6 +124,15 @@ def _block_list(path: str | None) -> frozenset[str] | None:
         raise UserError(f"evaluate.block_list: {path}: cannot be read: {one_line(error)}") from None
 
 
+def _take_one_gpu() -> None:
+    """Beside training a worker claims no GPU, and Ray shows it all of the node's: they spread over them."""
+    import torch
+
+    if (count := torch.cuda.device_count()) > 1:  # asks the driver, and settles on none yet
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = shown.split(",")[os.getpid() % count]
+
+
 class Evaluator(pool.Worker):
     """Holds the base model, and the serving engine; measures one bot after another."""
 
@@ -133,6 +143,7 @@ class Evaluator(pool.Worker):
 
         from serve.engine import Engine
 
+        _take_one_gpu()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with tempfile.TemporaryDirectory() as folder:
             self.network: Any = model.load_model(model.write_files(self.base, Path(folder))).eval()
