@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,9 +62,10 @@ def refuse(command: str) -> str:
     match words:
         case ["huggingtweets", *rest] | ["python", "-m", "pipeline", *rest]:
             return parsed(typer.main.get_command(cli.app), rest)
-        case ["ray", "job", "submit", *rest] if "--" in rest:
-            at = rest.index("--")
-            return parsed(ray_cli, ["job", "submit", *rest[:at], "--", "true"]) or refuse(shlex.join(rest[at + 1 :]))
+        case ["ray", "job", "submit", *rest]:  # its options, and what is submitted where that is said
+            at = rest.index("--") if "--" in rest else len(rest)
+            ours = shlex.join(rest[at + 1 :])
+            return parsed(ray_cli, ["job", "submit", *rest[:at], "--", "true"]) or (refuse(ours) if ours else "")
         case ["ray", *rest]:
             return parsed(ray_cli, rest)
         case ["serve", *rest]:
@@ -73,6 +76,9 @@ def refuse(command: str) -> str:
         case ["kubectl", "apply", "-k" | "-f", path, *_]:
             found = [place for place in (ROOT / path, ROOT / "cluster" / path) if place.exists()]
             return "" if found else f"no {path}"
+        case ["python", "benchmarks/plan.py", *rest] if not {"--calibrate", "--check", "--costs"} & set(rest):
+            done = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+            return done.stderr
         case ["python", script, *_]:
             return "" if (ROOT / script).exists() else f"no {script}"
     return ""
@@ -106,6 +112,7 @@ def test_a_command_that_is_not_there_would_be_noticed():
     assert refuse("huggingtweets trian fleet.yaml") and refuse("huggingtweets run fleet.yaml --lanes 2")
     assert refuse("ray job submit --adress x -- python -m pipeline run f.yaml")
     assert refuse("ray job submit -- python -m pipeline run --no-such f.yaml")
+    assert refuse("python benchmarks/plan.py --entry tpu") and not refuse("python benchmarks/plan.py --users 10")
     assert refuse("make coffee") and refuse("kubectl apply -k cluster/kuberay/tpu")
     assert not refuse("ray job submit --address x --working-dir . -- python -m pipeline run f.yaml --set a.b=1")
     assert len(list(shown(ROOT / "docs" / "operating.md"))) > 20
