@@ -1,12 +1,13 @@
 """What the bots are worth, measured in bulk on the cluster, beside training: Ray around `measures`.
 
-    evaluation = Evaluation(job, prepared.people, beside=True)
+    evaluation = Evaluation(job, prepared.people, beside=True, publish=True)
     evaluation.add(bot)                   # from any thread, as bots are trained; measuring begins
-    evaluation.settle(progress)           # waits for the rest; the bots' metrics are set
+    evaluation.settle(progress)           # waits for the rest; the bots' metrics are set; those that are published
 
 First the fleet's voices are learned (voices.py). Then a pool of actors measures one bot after another: loss on
 the held-out tweets, and what 64 samples say of voice, copying, variety and safety. `evaluate` does it anew for
-models in the store: a new metric needs no new training.
+models in the store: a new metric needs no new training. With `publish` a trained bot is published as soon as it is
+measured, by whoever measured it.
 """
 
 import json
@@ -45,9 +46,9 @@ def missing(bot: Bot) -> bool:
 class Evaluation(threading.Thread):
     """The driver's side: a thread that reads the pool's rows while the driver trains."""
 
-    def __init__(self, job: Job, people: dict[str, Person], beside: bool):
+    def __init__(self, job: Job, people: dict[str, Person], beside: bool, publish: bool = False):
         super().__init__(daemon=True, name="evaluation")
-        self.job, self.beside = job, beside
+        self.job, self.beside, self.publish = job, beside, publish
         enough = {handle: person for handle, person in people.items() if person.chars >= MIN_CHARS}
         self.voices = voices.Voices(enough, job.train.holdout)
         self.bots: dict[str, Bot] = {}
@@ -64,7 +65,14 @@ class Evaluation(threading.Thread):
         if self.feed is None:
             self.feed = pool.feed()
             self.start()
-        place = {"folder": folder, "file": file, "published": published, "continued": "continued" in bot.metrics}
+        place: dict[str, Any] = {
+            "folder": folder,
+            "file": file,
+            "published": published,
+            "continued": "continued" in bot.metrics,
+        }
+        if self.publish and not published:
+            place["publish"] = {"trained_folder": bot.trained_folder, "folder": bot.folder}
         self.feed.put.remote(facts(self.job, bot) | place | {"group": self.voices.of(bot.handles)})
 
     def run(self) -> None:
@@ -81,13 +89,13 @@ class Evaluation(threading.Thread):
         if self.feed is not None:
             self.feed.close.remote()
 
-    def settle(self, progress: Progress) -> None:
-        """Waits for the bots that came, no others will, and sets their metrics."""
+    def settle(self, progress: Progress) -> list[Bot]:
+        """Waits for the bots that came, no others will, and sets their metrics; returns those that are published."""
         if self.feed is None:
-            return
+            return []
         self.close()
         progress.start("evaluate", len(self.bots))
-        left = dict(self.bots)
+        left, done = dict(self.bots), []
         while left and (self.is_alive() or not self.rows.empty()):
             try:
                 row = self.rows.get(timeout=0.3)
@@ -98,12 +106,17 @@ class Evaluation(threading.Thread):
                 bot.status, bot.reason = "failed", f"not evaluated: {row['error']}"
             else:
                 bot.metrics |= row["result"]["metrics"]
-                bot.seconds["evaluate"] = row["result"]["seconds"]
+                bot.seconds |= row["result"]["seconds"]
+                if problem := row["result"]["problem"]:
+                    bot.status, bot.reason = "failed", problem
+                elif "publish" in bot.seconds:
+                    done.append(bot)
             progress.advance(_told(bot), bot=bot)
         for bot in left.values():
             bot.status, bot.reason = "failed", f"not evaluated: {self.error or 'the pool of workers ended'}"
             progress.advance(bot=bot)
         self.join()
+        return done
 
 
 def _told(bot: Bot) -> str:
@@ -141,6 +154,7 @@ class Evaluator(pool.Worker):
     def setup(self) -> None:
         import torch
 
+        from pipeline.publish import Publishing
         from serve.engine import Engine
 
         _take_one_gpu()
@@ -152,9 +166,27 @@ class Evaluator(pool.Worker):
         self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.voices: dict[str, Voice | None] = {}
         self.base_said = [text for _, text in self._say()]
+        self.publishing = Publishing(self.job, self.base, self.engine.separator)
 
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
+        if "publish" in task and not self.store.exists(f"{task['folder']}/{task['file']}"):
+            # a worker that died since has published it
+            metrics = read_json(self.store, f"{task['publish']['folder']}/metrics.json")
+            return {"metrics": metrics, "seconds": {}, "problem": None}
         started = time.perf_counter()
+        measured = self._measure(task)
+        self._save(task, measured)
+        seconds, problem = {"evaluate": round(time.perf_counter() - started, 3)}, None
+        if "publish" in task:
+            started = time.perf_counter()
+            try:
+                self.publishing.publish(task | task["publish"])
+                seconds["publish"] = round(time.perf_counter() - started, 3)
+            except Exception as error:
+                problem = f"not published: {one_line(error)}"
+        return {"metrics": measured, "seconds": seconds, "problem": problem}
+
+    def _measure(self, task: dict[str, Any]) -> dict[str, Any]:
         known = learned(self.store, task["folder"]) if task["continued"] else None
         people = [read_tweets(self.store, handle, known) for handle in task["handles"]]
         training = [text for tweets in people for text in tweets.training]
@@ -167,7 +199,7 @@ class Evaluator(pool.Worker):
         group = self._voice(task["group"])
         written, whole = [text for _, text in said], [f"{prompt}{text}" for prompt, text in said]
         free = [text for prompt, text in said if not prompt]
-        measured |= {
+        return measured | {
             "voice": voice(group, task["handles"], written, self.base_said, real) if group else {"people": 1},
             "copying": copying(whole, training, real),
             "variety": variety(free, real),
@@ -177,8 +209,6 @@ class Evaluator(pool.Worker):
                 "": free[:_SHOWN],
             },
         }
-        self._save(task, measured)
-        return {"metrics": measured, "seconds": round(time.perf_counter() - started, 3)}
 
     def _held_out(self, people: list[Tweets], weights: Path) -> dict[str, Any]:
         ids = [ids for tweets in people for ids in tweets.held_out_ids]

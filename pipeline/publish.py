@@ -1,6 +1,6 @@
 """A trained bot becomes a model folder that transformers loads as it is, with a card and a picture.
 
-    publish(job, bots, progress, done)
+    publish(job, bots, progress, done)          # or, where bots are evaluated anyway: Publishing(…).publish(task)
 
 `bots/{bot}/{version}/` is written whole or not at all; `bots/{bot}/current` follows last, in one step.
 """
@@ -34,7 +34,6 @@ def publish(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot],
     places = [{name: getattr(bot, name) for name in ("trained_folder", "folder")} for bot in bots]
     tasks = [facts(job, bot) | place for bot, place in zip(bots, places, strict=True)]
     by_name = {bot.name: bot for bot in bots}
-    progress.start("publish", len(bots))
     for row in pool.each(Publisher, job, tasks):
         bot = by_name[row["bot"]]
         if row["error"]:
@@ -49,16 +48,29 @@ _WRITTEN_ANEW = ("README.md", "metrics.json")  # by later commands, without a ne
 
 
 class Publisher(pool.Worker):
-    """Makes model folders; a bot that has its folder already gets a new card."""
+    """Of the pool for what is not published beside its evaluation."""
 
     did = "published"
     on_gpu = False
 
     def setup(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            self.separator = model.separator_id(model.load_tokenizer(model.write_files(self.base, Path(folder))))
+            separator = model.separator_id(model.load_tokenizer(model.write_files(self.base, Path(folder))))
+        self.publishing = Publishing(self.job, self.base, separator)
 
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
+        self.publishing.publish(task)
+        return {}
+
+
+class Publishing:
+    """Makes model folders; a bot that has its folder already gets a new card."""
+
+    def __init__(self, job: Job, base: dict[str, bytes], separator: int):
+        self.job, self.store, self.base, self.separator = job, job.store, base, separator
+
+    def publish(self, task: dict[str, Any]) -> None:
+        """`task`: what a card tells (card.facts), and the places `trained_folder` and `folder`."""
         folder, bot = task["folder"], task["bot"]
         if not self.store.exists(f"{folder}/metrics.json"):  # the last file that is written
             self.store.write_folder(folder, self._files(task))
@@ -66,7 +78,6 @@ class Publisher(pool.Worker):
             self._renew(task)
         self.store.write(f"bots/{bot}/current", task["version"].encode())
         self.store.delete(f"work/trained/{bot}")
-        return {}
 
     def _renew(self, task: dict[str, Any]) -> None:
         """A published bot's card anew, with the languages that it tells and the pictures that lie beside it."""

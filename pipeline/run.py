@@ -37,9 +37,9 @@ def _run(job: Job, steps: list[str], progress: Progress, only: list[str] | None)
     chosen = [bot for bot in bots if only is None or bot.name in only]
     tracking = track.Tracking(job, bots)
     try:
-        _train_and_evaluate(job, prepared, chosen, steps, progress)
+        published = _train_and_evaluate(job, prepared, chosen, steps, progress)
         if "publish" in steps:
-            _publish(job, chosen, progress, tracking, anew=steps == ["publish"])
+            _publish(job, chosen, published, progress, tracking, anew=steps == ["publish"])
     finally:
         progress.end()
         written = report.write(job.store, job.fleet.fleet, bots, progress.seconds)
@@ -74,10 +74,11 @@ def _prepared(job: Job) -> prepare.Prepared:
 
 def _train_and_evaluate(
     job: Job, prepared: prepare.Prepared, bots: list[Bot], steps: list[str], progress: Progress
-) -> None:
+) -> list[Bot]:
     """Trains what is prepared, and measures beside it what is trained or was published without.
 
-    The command `evaluate` measures everything anew; to publish takes measuring what is not measured yet.
+    The command `evaluate` measures everything anew; to publish takes measuring what is not measured yet. Returns
+    the bots that were published at once, as soon as they were measured.
     """
     waiting = [bot for bot in bots if bot.status == "prepared"] if "train" in steps else []
     there = [bot for bot in bots if bot.status in ("trained", "unchanged")]
@@ -90,23 +91,33 @@ def _train_and_evaluate(
         ensure()
     if "train" in steps and there and not waiting:
         progress.say(f"train: nothing to do, {len(there)} bots are as they were")
-    with closing(evaluate.Evaluation(job, prepared.people, beside=bool(waiting))) as evaluation:
+    at_once = "publish" in steps
+    with closing(evaluate.Evaluation(job, prepared.people, beside=bool(waiting), publish=at_once)) as evaluation:
         for bot in due:
             evaluation.add(bot)
         if waiting:
             from pipeline import train
 
             train.train(job, waiting, progress, done=evaluation.add if wanted else lambda bot: None)
-        evaluation.settle(progress)
+        return evaluation.settle(progress)
 
 
-def _publish(job: Job, bots: list[Bot], progress: Progress, tracking: track.Tracking, anew: bool) -> None:
-    """Publishes what is trained (`anew`: and the cards of what is published).
+def _publish(
+    job: Job, bots: list[Bot], published: list[Bot], progress: Progress, tracking: track.Tracking, anew: bool
+) -> None:
+    """Publishes what is trained and not `published` yet (`anew`: and the cards of what is published).
 
     W&B hears of it, and of what earlier commands could not tell it any more.
     """
     tracking.add(bot for bot in bots if bot.status == "unchanged")
-    due = [bot for bot in bots if bot.status == "trained" or (anew and bot.status == "unchanged")]
+    there = {bot.name for bot in published}
+    trained = [bot for bot in bots if bot.status == "trained" and bot.name not in there]
+    due = trained + [bot for bot in bots if anew and bot.status == "unchanged"]
+    if published or due:
+        progress.start("publish", len(published) + len(due))
+    for bot in published:
+        tracking.add([bot])
+        progress.advance(bot.name)
     if due:
         from pipeline import publish
 
