@@ -23,6 +23,7 @@ import ray.train
 from pipeline import continuing, finetune, logs, metrics, model, provenance, training_data
 from pipeline.errors import UserError, one_line
 from pipeline.measures.held_out import summary
+from pipeline.plan import current
 from pipeline.queue import Task
 from pipeline.settings import Train
 from pipeline.store import Store
@@ -250,7 +251,8 @@ class Lane:
                 self.config.base_model, task.digests, task.settings, result["losses"], result["rates"], task.last
             )
             files = {model.WEIGHTS: model.saved(weights), provenance.FILE: made, continuing.FILE: result["learned"]}
-            if not self.store.exists(finished):  # a lane that was thought lost has finished it
+            # a lane that was thought lost may have finished it, and it may be published since
+            if not self.store.exists(finished) and current(self.store, task.bot) != task.version:
                 self.store.write_folder(task.folder, files | {"training.json": json.dumps(training).encode()})
             if task.resumes:
                 self.store.delete(f"work/checkpoints/{task.bot}")

@@ -229,7 +229,8 @@ class Queue:
 
     def recover(self, store: Store) -> None:
         """After a death: what the store holds is done; what lanes hold they will say."""
-        trained, published = set(store.list("work/trained")), set(store.list("bots"))
+        trained = set(store.list("work/trained"))
+        published = trained | set(store.list("bots"))  # what is published just now may have been listed as trained
         for task in list(self.waiting.by_bot.values()):
             task.resumes = True
             result: dict[str, Any] = {}

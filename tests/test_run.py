@@ -46,6 +46,7 @@ def test_a_run_publishes_bots_and_a_second_run_trains_only_what_changed(make_fle
     rows = {row["bot"]: row for row in json.loads(out)["bots"]}
     assert rows["tiny"]["tweets"] == {"tiny": {"downloaded": 1, "retweets": 0, "short": 0, "kept": 1}}
     assert "6,000" in rows["tiny"]["reason"]
+    assert {"train", "evaluate", "publish"} <= set(rows["ada"]["seconds"])  # by the worker that evaluated it
     _check_folder(folder_of(path, "ada"), rows["ada"])
     _check_card(folder_of(path, "ada"))
     _check_pipeline(folder_of(path, "ada"))
