@@ -128,6 +128,10 @@ def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bo
         lost = {handle for handle in prepared.owners.values() if handle not in prepared.people}
         names = [name for name in (*prepared.people, *lost) if name not in gone]
     bots = [_bot(job, name, prepared, gone) for name in sorted(names)]
+    published = set(job.store.list("bots")) if job.train.continue_ else set()
+    for bot in bots:
+        if bot.version and bot.name in published:
+            _go_on(job, bot)
     if only is None:
         return bots
     unknown = [name for name in only if name not in names]
@@ -172,8 +176,6 @@ def _bot(job: Job, name: str, prepared: Prepared, gone: frozenset[str]) -> Bot:
     if chars < WARN_CHARS:
         bot.warning = f"only {chars:,} characters of kept text; a good bot wants {WARN_CHARS:,}"
     bot.version = version(job, bot.people)
-    if job.train.continue_:
-        _go_on(job, bot)
     return bot
 
 
