@@ -32,8 +32,9 @@ class Worker:
     on_gpu = True  # where there is one
 
     def __init__(self, job: Job, base: Any, extra: dict[str, Any]):
+        """`base`: the base model's files, or an object reference to them."""
         self.job, self.store, self.settings, self.extra = job, job.store, job.train, extra
-        self.base: dict[str, bytes] = ray.get(base)
+        self.base: dict[str, bytes] = ray.get(base) if isinstance(base, ray.ObjectRef) else base
         self.setup()
 
     def setup(self) -> None: ...
