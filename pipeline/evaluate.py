@@ -172,7 +172,7 @@ class Evaluator(pool.Worker):
         if "publish" in task and not self.store.exists(f"{task['folder']}/{task['file']}"):
             # a worker that died since has published it
             metrics = read_json(self.store, f"{task['publish']['folder']}/metrics.json")
-            return {"metrics": metrics, "seconds": {}, "problem": None}
+            return {"metrics": metrics, "seconds": {"evaluate": 0.0}, "problem": None}
         started = time.perf_counter()
         measured = self._measure(task)
         self._save(task, measured)

@@ -117,7 +117,7 @@ def _publish(
         progress.start("publish", len(published) + len(due))
     for bot in published:
         tracking.add([bot])
-        progress.advance(bot.name)
+        progress.advance(bot.name, bot=bot)
     if due:
         from pipeline import publish
 
