@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from pathlib import Path
 
 import httpx
@@ -18,13 +19,14 @@ from pipeline import fleet as fleets
 from pipeline.store import Store
 
 MANIFEST = ROOT / "cluster" / "kuberay" / "service" / "rayservice.yaml"
+STORAGE = f"s3://{BUCKET}/service-{uuid.uuid4().hex}"  # nothing of an earlier run is on this node's disk
 ASK = {"inputs": "Engine", "parameters": {"max_new_tokens": 4, "min_new_tokens": 4, "seed": 1}}
 
 
 @pytest.fixture(scope="module")
 def store(s3, base, tmp_path_factory) -> Store:
-    folder, uri = tmp_path_factory.mktemp("published"), f"s3://{BUCKET}/service"
-    store = Store.of(fleets.Fleet(fleet="politicians", tweets=["x.csv"], storage=uri))
+    folder = tmp_path_factory.mktemp("published")
+    store = Store.of(fleets.Fleet(fleet="politicians", tweets=["x.csv"], storage=STORAGE))
     for bot in ("ada", "ben"):
         upload(store, folder, base, bot)
     return store
@@ -45,7 +47,7 @@ def config() -> dict:
     config["http_options"] = {"host": "127.0.0.1", "port": free_port()}
     gateway, pool = config["applications"]
     gateway["deployments"][0]["autoscaling_config"]["min_replicas"] = 1
-    pool["args"]["storage"] = f"s3://{BUCKET}/service"
+    pool["args"]["storage"] = STORAGE
     pool["args"]["serve"] |= {"min_replicas": 1, "max_replicas": 1, "cpus_per_replica": 0.1, "cache_gb": 0.1}
     return config
 
@@ -62,7 +64,8 @@ def client(cluster, store, config):
     from serve.deploy import undeploy
 
     assert undeploy("politicians") == ["ada", "ben", "dora"]
-    assert set(serve.status().applications) == {"gateway", "pool-politicians"}  # whoever declared them ends them
+    declared = {"gateway", "pool-politicians"}
+    wait_for(lambda: set(serve.status().applications) == declared)  # whoever declared them ends them
     serve.shutdown()
 
 
