@@ -3,21 +3,9 @@
 import json
 import time
 
-import pytest
-from fake_wandb import WandbServer
-
 from pipeline import fleet as fleets
 from pipeline.store import Store
 from pipeline.track import journal as journals
-
-
-@pytest.fixture
-def server(monkeypatch):
-    server = WandbServer()
-    monkeypatch.setenv("WANDB_BASE_URL", server.address)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    yield server
-    server.stop()
 
 
 def test_a_run_does_not_wait_for_a_slow_wandb_and_a_second_adds_nothing(cluster, server, make_fleet, huggingtweets):

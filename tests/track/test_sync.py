@@ -4,7 +4,6 @@ import json
 
 import published
 import pytest
-from fake_wandb import WandbServer
 
 from pipeline.errors import UserError
 from pipeline.progress import Progress
@@ -15,15 +14,6 @@ from pipeline.track import sync as syncing
 BOTS = ("owl-wren", "wren")
 DATA = {f"tweets.{handle}.{published.digest(handle)[:12]}" for handle in ("owl", "wren")}
 TRAINED = {f"{bot}-0123456789ab" for bot in BOTS}
-
-
-@pytest.fixture
-def server(monkeypatch):
-    server = WandbServer()
-    monkeypatch.setenv("WANDB_BASE_URL", server.address)
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    yield server
-    server.stop()
 
 
 @pytest.fixture
