@@ -30,7 +30,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALL
 import numpy as np
 import torch
 
-from pipeline import finetune, model, tweets
+from pipeline import finetune, model, packing, tweets
 from pipeline import fleet as fleets
 from pipeline.clean import clean
 from pipeline.prepare import load_tweets
@@ -121,7 +121,7 @@ def blocks_of(root: str, handle: str, separator: int) -> tuple[np.ndarray, Train
 
     settings = Train(**json.loads((BASE / model.DEFAULTS).read_text()))
     people = [load_tweets(Store(fs.LocalFileSystem(), root), handle)[0]]
-    return finetune.packed(people, separator, settings.block_size, settings.epochs, settings.seed), settings
+    return packing.packed(people, separator, settings.block_size, settings.epochs, settings.seed), settings
 
 
 def floor(root: str, handles: list[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 from pyarrow import fs
 from transformers import Trainer, TrainingArguments
 
-from pipeline import finetune, model
+from pipeline import finetune, model, packing
 from pipeline.prepare import load_tweets
 from pipeline.settings import Train
 from pipeline.store import Store
@@ -31,7 +31,7 @@ def main(folder: str, handle: str, base: str, out: str) -> None:
     separator = model.separator_id(tokenizer)
     settings = Train(**json.loads((Path(base) / model.DEFAULTS).read_text()))
     tweets, held = load_tweets(Store(fs.LocalFileSystem(), folder), handle)
-    blocks = finetune.packed([tweets], separator, settings.block_size, settings.epochs, settings.seed)
+    blocks = packing.packed([tweets], separator, settings.block_size, settings.epochs, settings.seed)
     arguments = TrainingArguments(
         output_dir=out,
         learning_rate=settings.learning_rate,
@@ -51,7 +51,7 @@ def main(folder: str, handle: str, base: str, out: str) -> None:
     trainer = InOrder(model=network, args=arguments, train_dataset=items)  # type: ignore[arg-type]
     trainer.train()
     network.eval()
-    stream = finetune.joined(held, separator)
+    stream = packing.joined(held, separator)
     loss = finetune.stream_loss(
         lambda block: finetune.next_token_loss(network, block), stream, settings.block_size, network.device
     )

@@ -123,7 +123,7 @@ class Lane:
 
 def packed_tokens(tweets: list[np.ndarray]) -> int:
     """How many tokens are in one epoch's blocks."""
-    from pipeline.finetune import packed
+    from pipeline.packing import packed
 
     return packed([tweets], SEPARATOR_ID, BLOCK, epochs=1, seed=0).size if tweets else 0
 

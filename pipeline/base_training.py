@@ -22,7 +22,7 @@ import ray.data
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from pipeline import finetune, model
+from pipeline import finetune, model, packing
 from pipeline.errors import UserError
 from pipeline.progress import Progress
 from pipeline.store import Store
@@ -208,12 +208,12 @@ def _stream(texts: "ray.data.Dataset", separator: int) -> np.ndarray:
     """All tokens of the texts, a separator before, between and after them; the same whatever order they come in."""
     batches = texts.iter_batches(batch_format="pyarrow")
     tokens = [np.asarray(ids) for batch in batches for ids in cast(Any, batch)["tokens"].to_numpy()]
-    return finetune.joined(sorted(tokens, key=lambda ids: ids.tobytes()), separator)
+    return packing.joined(sorted(tokens, key=lambda ids: ids.tobytes()), separator)
 
 
 def _joined(batch: pa.Table, separator: int) -> np.ndarray:
     """A batch's texts in one stream, each with the separator after it."""
-    return finetune.joined([np.asarray(ids) for ids in batch["tokens"].to_numpy()], separator)[1:]
+    return packing.joined([np.asarray(ids) for ids in batch["tokens"].to_numpy()], separator)[1:]
 
 
 def _checkpoint(trainer: finetune.Trainer, step: int, metrics: dict[str, float], rank: int) -> None:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import finetune, model, pool, voices
+from pipeline import model, packing, pool, voices
 from pipeline.card import PROMPT, card, facts
 from pipeline.clean import MIN_CHARS
 from pipeline.continuing import learned
@@ -212,7 +212,7 @@ class Evaluator(pool.Worker):
 
     def _held_out(self, people: list[Tweets], weights: Path) -> dict[str, Any]:
         ids = [ids for tweets in people for ids in tweets.held_out_ids]
-        stream = finetune.joined(ids, self.engine.separator)
+        stream = packing.joined(ids, self.engine.separator)
         lengths = [len(one) + 1 for one in ids]
         self.network.load_state_dict(self.base_state)
         base = self._losses(stream, lengths)

@@ -1,4 +1,4 @@
-"""One bot's training, plain PyTorch and DeepSpeed, no Ray: packing, the recipe, the loop, held-out loss.
+"""One bot's training, plain PyTorch and DeepSpeed, no Ray: the recipe, the loop, held-out loss.
 
     trainer = Trainer(model, precision="fp32")         # DeepSpeed is set up once ...
     for tweets in bots:                                # ... and bot after bot starts from the base
@@ -6,15 +6,14 @@
         log = train(trainer, blocks, batch_size=1, learning_rate=1e-3)
         loss = trainer.loss(held_out)
 
-The recipe is the original huggingtweets': tweets shuffled anew each epoch, each between separators, cut
-into blocks; AdamW without weight decay, gradient norm clipped at 1, a cosine to zero without warm-up (unless
-`train.schedule` and `train.warmup_ratio` say otherwise).
+The recipe is the original huggingtweets': tweets in blocks (packing.py); AdamW without weight decay, gradient norm
+clipped at 1, a cosine to zero without warm-up (unless `train.schedule` and `train.warmup_ratio` say otherwise).
 """
 
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,71 +28,9 @@ from pipeline.recorded import Recorded
 from pipeline.settings import Lora
 from pipeline.trainable import Adapters, freeze
 
-Tokens = np.ndarray  # int32 [n]
 _IGNORED = -100  # the label of a position that predicts nothing
 _EVALUATED_BLOCKS = 4  # in a batch of the held-out loss
-_OLD_SHARE = 0.25  # of its old tweets that a bot that goes on sees again in an epoch, at least
 _CLIP = 1.0  # the gradient's norm
-
-
-def packed(people: list[list[Tokens]], separator: int, block_size: int, epochs: int, seed: int) -> np.ndarray:
-    """All blocks of a training, in order: int64 [blocks, block_size].
-
-    `people`: each person's tweets as token ids; in a blend each epoch repeats the shorter people's tweets
-    until all weigh the same in tokens. The last, partial block of an epoch is dropped, unless it is all
-    there is.
-    """
-    sizes = [_size(tweets) for tweets in people]
-    blocks = []
-    for epoch in range(epochs):
-        rng = np.random.default_rng([seed, epoch])
-        tweets = [
-            tweet
-            for person, size in zip(people, sizes, strict=True)
-            for tweet in (*person, *_drawn(person, max(sizes) - size, rng))
-        ]
-        stream = joined([tweets[i] for i in rng.permutation(len(tweets))], separator)
-        count = len(stream) // block_size
-        if count == 0:
-            blocks.append(stream[None, :])
-        else:
-            blocks.append(stream[: count * block_size].reshape(count, block_size)[rng.permutation(count)])
-    return np.concatenate(blocks)
-
-
-def mixed(new: list[Tokens], old: list[Tokens], epochs: int, seed: int) -> list[Tokens]:
-    """What a person's bot that goes on trains on, in one epoch: the new tweets `epochs` times and old ones between.
-
-    Of the old ones there are as many, in tokens, as of the new ones, and at least `_OLD_SHARE` of all of them for
-    each of the `epochs`.
-    """
-    wanted = epochs * max(_size(new), _OLD_SHARE * _size(old))
-    return new * epochs + list(_drawn(old, wanted, np.random.default_rng(seed)))
-
-
-def _drawn(tweets: list[Tokens], tokens: float, rng: np.random.Generator) -> Iterator[Tokens]:
-    """So many tokens of the tweets in a random order; where they are too few, all again in a new order."""
-    held = 0
-    while tweets and held < tokens:
-        for i in rng.permutation(len(tweets)):
-            if held >= tokens:
-                return
-            held += len(tweets[i])
-            yield tweets[i]
-
-
-def _size(tweets: list[Tokens]) -> int:
-    return sum(map(len, tweets))
-
-
-def joined(tweets: Sequence[Tokens], separator: int) -> np.ndarray:
-    """One stream of tokens, a separator before, between and after the tweets: int64 [n]."""
-    lengths = np.fromiter(map(len, tweets), np.int64, len(tweets))
-    stream = np.full(lengths.sum() + len(tweets) + 1, separator, dtype=np.int64)
-    inside = np.ones(len(stream), bool)
-    inside[np.concatenate(([0], np.cumsum(lengths + 1)))] = False
-    stream[inside] = np.concatenate(tweets) if len(tweets) else []
-    return stream
 
 
 def scheduled(step: int, steps: int, peak: float, schedule: str = "cosine", warmup: int = 0) -> float:

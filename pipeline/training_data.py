@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import finetune, model
+from pipeline import model, packing
 from pipeline.continuing import RATE, Part, StartsOver, learned, learned_file, parted
 from pipeline.errors import one_line
 from pipeline.prepare import load_tweets
@@ -49,12 +49,12 @@ def load(store: Store, task: Task, separator: int, vocabulary: int) -> Data:
             parts = parted(people, learned(store, task.last_folder))
             start, told = _start(store, task), {"continued": _told(task, parts)}
             people = [(part.old + part.new, part.held_out) for part in parts]
-            training = [finetune.mixed(part.new, part.old, epochs, settings.seed) for part in parts]
+            training = [packing.mixed(part.new, part.old, epochs, settings.seed) for part in parts]
             epochs, rate = 1, rate * RATE
         except StartsOver as reason:
             told = {"started_over": {"from": task.last, "reason": str(reason)}}
-    blocks = finetune.packed(training, separator, settings.block_size, epochs, settings.seed)
-    held_out = finetune.joined([tweet for _, out in people for tweet in out], separator)
+    blocks = packing.packed(training, separator, settings.block_size, epochs, settings.seed)
+    held_out = packing.joined([tweet for _, out in people for tweet in out], separator)
     highest = int(max(blocks.max(), held_out.max()))
     if highest >= vocabulary or min(blocks.min(), held_out.min()) < 0:
         raise BadData(f"its prepared tweets hold token {highest}; the base model knows {vocabulary}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pyarrow import fs
 
-from pipeline import finetune
+from pipeline import packing
 from pipeline.continuing import FILE, StartsOver, hashes, learned, learned_file, parted
 from pipeline.store import Store
 
@@ -56,11 +56,11 @@ def test_a_bot_starts_over_where_nothing_is_left_to_hold_out_or_nobody_knows_wha
 
 def test_old_tweets_are_mixed_in_each_as_often_as_any_other():
     old, new = tweets(*range(100, 140)), tweets(1, 2)
-    mixture = firsts(finetune.mixed(new, old, epochs=4, seed=0))
+    mixture = firsts(packing.mixed(new, old, epochs=4, seed=0))
     assert mixture.count(1) == mixture.count(2) == 4
     counts = {first: mixture.count(first) for first in range(100, 140)}
     assert max(counts.values()) - min(counts.values()) <= 1
-    assert mixture == firsts(finetune.mixed(new, old, epochs=4, seed=0))
-    assert mixture != firsts(finetune.mixed(new, old, epochs=4, seed=1))
-    assert firsts(finetune.mixed(old, new, epochs=1, seed=0)).count(1) == 20  # as many old ones as new ones
-    assert firsts(finetune.mixed(new, [], epochs=2, seed=0)) == [1, 2, 1, 2]
+    assert mixture == firsts(packing.mixed(new, old, epochs=4, seed=0))
+    assert mixture != firsts(packing.mixed(new, old, epochs=4, seed=1))
+    assert firsts(packing.mixed(old, new, epochs=1, seed=0)).count(1) == 20  # as many old ones as new ones
+    assert firsts(packing.mixed(new, [], epochs=2, seed=0)) == [1, 2, 1, 2]

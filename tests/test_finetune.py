@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline import finetune
+from pipeline import finetune, packing
 from pipeline.errors import UserError
 from pipeline.model import load_model, load_state
 from pipeline.settings import Lora
@@ -37,33 +37,33 @@ def trainer(base):
 
 def trained(trainer: finetune.Trainer, seed: int, rate: float = 1e-3) -> dict[str, torch.Tensor]:
     trainer.reset(seed=0)
-    finetune.train(trainer, finetune.packed([tweets(seed)], SEPARATOR, 64, 2, seed=0), 1, rate)
+    finetune.train(trainer, packing.packed([tweets(seed)], SEPARATOR, 64, 2, seed=0), 1, rate)
     return {name: tensor.clone() for name, tensor in trainer.state().items()}
 
 
 def test_every_tweet_stands_between_separators():
-    stream = finetune.joined([np.array([5, 6]), np.array([7])], SEPARATOR)
+    stream = packing.joined([np.array([5, 6]), np.array([7])], SEPARATOR)
     assert stream.tolist() == [0, 5, 6, 0, 7, 0]
 
 
 def test_each_epoch_shuffles_anew_and_drops_the_partial_block():
     own = tweets(1)
     tokens = sum(map(len, own)) + len(own) + 1
-    blocks = finetune.packed([own], SEPARATOR, 64, epochs=2, seed=0)
+    blocks = packing.packed([own], SEPARATOR, 64, epochs=2, seed=0)
     per_epoch = tokens // 64
     assert blocks.shape == (2 * per_epoch, 64)
     assert not np.array_equal(blocks[:per_epoch], blocks[per_epoch:])
-    assert np.array_equal(blocks, finetune.packed([own], SEPARATOR, 64, epochs=2, seed=0))
-    assert not np.array_equal(blocks, finetune.packed([own], SEPARATOR, 64, epochs=2, seed=1))
+    assert np.array_equal(blocks, packing.packed([own], SEPARATOR, 64, epochs=2, seed=0))
+    assert not np.array_equal(blocks, packing.packed([own], SEPARATOR, 64, epochs=2, seed=1))
 
 
 def test_a_text_shorter_than_a_block_is_one_short_block():
-    assert finetune.packed([[np.array([5, 6, 7])]], SEPARATOR, 64, epochs=3, seed=0).shape == (3, 5)
+    assert packing.packed([[np.array([5, 6, 7])]], SEPARATOR, 64, epochs=3, seed=0).shape == (3, 5)
 
 
 def test_in_a_blend_everybody_weighs_the_same():
     few, many = [np.full(10, 5)] * 4, [np.full(10, 6)] * 40
-    blocks = finetune.packed([few, many], SEPARATOR, 10, epochs=1, seed=0)
+    blocks = packing.packed([few, many], SEPARATOR, 10, epochs=1, seed=0)
     share = np.mean(blocks[blocks != SEPARATOR] == 5)
     assert 0.45 < share < 0.55
 
@@ -84,7 +84,7 @@ def test_the_rate_can_fall_along_a_line_or_stay_after_a_warm_up():
 
 
 def test_a_training_takes_the_rates_that_it_is_told(trainer):
-    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
+    blocks = packing.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
     trainer.reset(seed=0)
     log = finetune.train(trainer, blocks, 1, 1e-3, schedule="linear", warmup_ratio=0.15)
     assert log.rates == [finetune.scheduled(step, 10, 1e-3, "linear", 2) for step in range(10)]
@@ -114,14 +114,14 @@ def test_the_twentieth_bot_of_a_lane_equals_the_same_bot_trained_alone(base, tra
 def test_training_gives_the_golden_losses(trainer):
     """A refactor must give the same model: losses taken from the first version of the recipe."""
     trainer.reset(seed=0)
-    log = finetune.train(trainer, finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 1, 1e-3)
+    log = finetune.train(trainer, packing.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 1, 1e-3)
     assert len(log.losses) == 10
     measured = [log.losses[0], log.losses[4], log.losses[-1]]
     assert measured == pytest.approx([6.270464, 6.214093, 6.085989], abs=1e-5)
 
 
 def test_the_loop_equals_a_bare_pytorch_loop(base, trainer):
-    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 1, seed=0)
+    blocks = packing.packed([tweets(7)], SEPARATOR, 64, 1, seed=0)
     trainer.reset(seed=0)
     ours = finetune.train(trainer, blocks, 1, 1e-3).losses
     network = load_model(base)
@@ -164,7 +164,7 @@ def test_lora_is_added_into_plain_weights_and_its_state_alone_is_kept(base, part
         assert 4 in state["exp_avg"].shape  # the rank
     plain = load_model(base)
     load_state(plain, after)
-    held_out = finetune.joined(tweets(9), SEPARATOR)
+    held_out = packing.joined(tweets(9), SEPARATOR)
     said = finetune.stream_loss(lambda block: finetune.next_token_loss(plain, block), held_out, 64, partial.device)
     assert said == pytest.approx(partial.loss(held_out, 64), abs=1e-5)
 
@@ -180,7 +180,7 @@ def test_with_lora_too_a_bot_does_not_depend_on_those_before_it_and_may_start_fr
     trained(fresh, seed=7)
     alone = everything(fresh, tmp_path)
     assert set(alone) == set(third) and all(torch.equal(third[name], alone[name]) for name in alone)
-    held_out = finetune.joined(tweets(9), SEPARATOR)
+    held_out = packing.joined(tweets(9), SEPARATOR)
     ended = fresh.loss(held_out, 64)
     partial.reset(1, version)
     assert partial.loss(held_out, 64) == pytest.approx(ended, abs=1e-5)
@@ -200,7 +200,7 @@ def test_layers_that_the_base_does_not_have_are_named(base, options, reason):
 
 def test_a_batch_in_parts_gives_the_losses_of_the_whole_batch(trainer):
     """What a lane does when memory runs out: smaller micro-batches, the same effective batch."""
-    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
+    blocks = packing.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
     logs = []
     for parts in (1, 2, 3):
         trainer.reset(seed=0)
@@ -214,20 +214,20 @@ def test_bf16_computes_in_bf16_and_keeps_the_weights_in_fp32(base):
     seen: set[torch.dtype] = set()
     trainer.engine.module.lm_head.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
     trainer.reset(seed=0)
-    log = finetune.train(trainer, finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 1, 1e-3)
+    log = finetune.train(trainer, packing.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 1, 1e-3)
     assert seen == {torch.bfloat16}
     assert {tensor.dtype for tensor in trainer.state().values()} == {torch.float32}
     assert log.losses[-1] == pytest.approx(6.086, abs=0.02)
 
 
 def test_the_last_step_is_filled_up_so_that_every_worker_has_its_share(trainer):
-    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 1, seed=0)
+    blocks = packing.packed([tweets(7)], SEPARATOR, 64, 1, seed=0)
     trainer.reset(seed=0)
     assert len(finetune.train(trainer, blocks, 2, 1e-3).losses) == (len(blocks) + 1) // 2
 
 
 def test_held_out_loss_counts_each_token_once_whatever_the_block(trainer):
-    stream = finetune.joined(tweets(9), SEPARATOR)
+    stream = packing.joined(tweets(9), SEPARATOR)
     trainer.reset(seed=0)
     whole = stream[:100]
     assert trainer.loss(whole, 100) == pytest.approx(np.log(500), abs=0.5)
@@ -252,7 +252,7 @@ def test_a_loss_that_is_no_number_is_an_error_and_the_next_bot_is_fine(trainer):
 def test_two_workers_equal_one_with_twice_the_batch_at_every_zero_stage(base, trainer, tmp_path):
     """Real processes, ZeRO 0 to 3, and with LoRA; after another bot and after a checkpoint the bits are the same."""
     trainer.reset(seed=0)
-    alone = finetune.train(trainer, finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 2, 1e-3).losses
+    alone = finetune.train(trainer, packing.packed([tweets(7)], SEPARATOR, 64, 2, seed=0), 2, 1e-3).losses
     torch.multiprocessing.spawn(two_workers, (str(base), str(tmp_path)), nprocs=2)
     for case, (_, options) in enumerate(TWO_WORKERS):
         first, after_another, resumed = json.loads((tmp_path / f"case-{case}.json").read_text())
@@ -267,8 +267,8 @@ def two_workers(rank: int, base: str, folder: str) -> None:
     torch.set_num_threads(1)
     store = torch.distributed.FileStore(f"{folder}/store", 2)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    blocks = finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
-    other = finetune.packed([tweets(8)], SEPARATOR, 64, 1, seed=0)
+    blocks = packing.packed([tweets(7)], SEPARATOR, 64, 2, seed=0)
+    other = packing.packed([tweets(8)], SEPARATOR, 64, 1, seed=0)
     for case, (stage, options) in enumerate(TWO_WORKERS):
         trainer = finetune.Trainer(load_model(Path(base)), zero_stage=stage, **options)
         saved = Path(folder, f"checkpoint-{case}")
@@ -295,7 +295,7 @@ def two_workers(rank: int, base: str, folder: str) -> None:
 
 
 def test_a_checkpoint_continues_as_if_nothing_had_happened(tmp_path, trainer):
-    blocks = torch.from_numpy(finetune.packed([tweets(7)], SEPARATOR, 64, 2, seed=0))
+    blocks = torch.from_numpy(packing.packed([tweets(7)], SEPARATOR, 64, 2, seed=0))
     trainer.reset(seed=0)
     for block in blocks[:3]:
         trainer.step(block[None], 1e-3)
