@@ -115,7 +115,6 @@ def calibrate(folder: Path, bots: int, tweets: int) -> dict[str, Any]:
         "bot": statistics.mean(row["seconds"]["handover"] for row in rows),
         "evaluate_start": max(0.0, evaluated["seconds"]["evaluate"] - sum(measuring) / min(CORES, bots)),
         "evaluate": statistics.mean(measuring),
-        "publish_start": max(0.0, one["seconds"]["publish"] - per_bot),
         "publish": per_bot,
     }
     entry = {

@@ -6,8 +6,8 @@
     python benchmarks/plan.py --check here.yaml                      # predicts another one, runs it, and compares
 
 The rules are the pipeline's: one queue, largest bot first; a lane holds one model that is not written yet, at most;
-bots are measured beside training by half of the cores, the rest after it, and published in the end by all cores.
-Assumed: nothing fails; preparing and publishing divide evenly; the store serves writes and reads first come, first
+bots are measured by half of the cores, beside training as far as they come, each published by whoever measured it.
+Assumed: nothing fails; preparing divides evenly; the store serves writes and reads first come, first
 served, each way at its full rate; lanes that share a GPU hide each other's launches (the step is the longer of its
 launches and of everybody's arithmetic), on a CPU launches and arithmetic add up; busy processes share the cores evenly.
 Kept tweets per person are log-normal and end at 3,200, what X gives out: median 2,250, sigma 0.26 fit ten accounts that
@@ -104,17 +104,12 @@ def plan(bots: Sequence[Bot], costs: Costs, nodes: int, lanes: int | None = None
     lanes = min(lanes or room, len(bots))
     result = Plan(len(bots), nodes, lanes)
     trained, measured = _train_and_measure(bots, costs, lanes, cores)
-    moved = 2 * costs.base["model_bytes"] / store["stream_bytes_per_second"]
-    each = cost["publish"] + moved  # reads a model and writes it
-    rounds = math.ceil(len(bots) / cores)
-    published = max(rounds * each, len(bots) * costs.base["model_bytes"] / store["bytes_per_second"])
     prepared = cost["prepare_start"] + sum(bot.tweets for bot in bots) / (cost["tweets_per_second"] * cores)
     result.phases = {
         "start and end": cost["command"],
         "prepare": prepared,
         "train": cost["lane_start"] + trained,
-        "evaluate": max(0.0, measured - trained),
-        "publish": cost["publish_start"] + published,
+        "evaluate and publish": max(0.0, measured - trained),
     }
     seconds = [costs.lane_seconds(bot) for bot in bots]
     tokens = sum(bot.tokens for bot in bots) * costs.base["epochs"]
@@ -127,7 +122,7 @@ def plan(bots: Sequence[Bot], costs: Costs, nodes: int, lanes: int | None = None
         "start-up": sum(cost[name] for name in cost if name == "command" or name.endswith("_start")),
         "the store": _WRITES * len(bots) * costs.base["model_bytes"] / store["bytes_per_second"],
         "evaluating": len(bots) * cost["evaluate"] / max(1, cores // 2),
-        "publishing": rounds * each,
+        "publishing": len(bots) * cost["publish"] / max(1, cores // 2),
     }
     result.bytes_stored = len(bots) * costs.base["model_bytes"]
     result.bytes_moved = 2 * _WRITES * result.bytes_stored
@@ -155,7 +150,7 @@ class _Store:
 
 
 def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int) -> tuple[float, float]:
-    """Seconds from the lanes' start until all models are in the store, and until all are measured.
+    """Seconds from the lanes' start until all models are in the store, and until all are measured and published.
 
     Work is in core seconds: while more processes are busy than there are cores each goes slower, so work ends by a
     clock of its own (`work`), which stands to the one on the wall (`now`) as the cores do to the busy processes.
@@ -191,13 +186,15 @@ def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int
                     ready = now + costs.costs["evaluate_start"]
                     heapq.heappush(alarms, (ready, "ready", -1))
             elif what == "read":
-                heapq.heappush(ends, (work + costs.costs["evaluate"], -1))
+                heapq.heappush(ends, (work + costs.costs["evaluate"] + costs.costs["publish"], -1))
+            elif what == "published":
+                measured, idle = now, idle + 1
         else:
             (work, lane), now = heapq.heappop(ends), next_end
             if lane >= 0:  # the model before must be through
                 heapq.heappush(alarms, (max(now, written[lane]), "free", lane))
             else:
-                measured, idle = now, idle + 1
+                heapq.heappush(alarms, (writes.passed(now), "published", -1))
         while idle and unmeasured and now >= ready:
             idle, unmeasured = idle - 1, unmeasured - 1
             heapq.heappush(alarms, (reads.passed(now), "read", -1))
