@@ -170,10 +170,18 @@ def application(bot: str, store: Store, version: str, settings: Serve) -> Applic
         user_config={"version": version},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
-        max_queued_requests=settings.max_queued_requests,
+        max_queued_requests=room(settings.max_replicas, settings.max_queued_requests),
         graceful_shutdown_timeout_s=settings.deadline_seconds,
         autoscaling_config=scaling(settings, settings.min_replicas),
     ).bind(bot, cache, options)
+
+
+def room(max_replicas: int, max_queued: int) -> int:
+    """How many requests of a bot are let in: those that its replicas work on, and those that wait.
+
+    The gateway counts. Serve's own limit is as high: it takes a request on its way to an idle replica for a queued one.
+    """
+    return max_replicas * 2 * ENGINE_BATCH + max_queued
 
 
 def constant(*arguments: object) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from starlette.types import ASGIApp
 
 from pipeline import logs
 from pipeline.names import is_bot_name
+from serve import endpoint
 from serve.app import build
-from serve.endpoint import ENGINE_BATCH, app_name, constant
+from serve.endpoint import app_name, constant
 from serve.guard import Guard
 from serve.handles import Handles
 from serve.metrics import Metrics
@@ -130,7 +131,7 @@ class Gateway:
     ) -> AsyncIterator[dict[str, Any]]:
         """What a bot says, within its deadline, counted; whoever hangs up stops the generation."""
         entry, label = self.table[bot], self.metrics.bot(bot)
-        room = entry["max_replicas"] * 2 * ENGINE_BATCH + entry["max_queued_requests"]
+        room = endpoint.room(entry["max_replicas"], entry["max_queued_requests"])
         if self.traffic.ongoing(bot) >= math.ceil(room / self.guard.gateways):
             self.metrics.requests.labels(label, 503).inc()
             raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS)

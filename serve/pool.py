@@ -21,7 +21,7 @@ from pipeline.errors import one_line
 from pipeline.settings import Serve
 from pipeline.store import Store
 from serve.cache import Cache
-from serve.endpoint import ENGINE_BATCH, broken, cache_of, constant, engine_options, load, said, scaling
+from serve.endpoint import ENGINE_BATCH, broken, cache_of, constant, engine_options, load, room, said, scaling
 from serve.residents import Residents
 
 SPREAD = 16  # requests of one bot that one worker gets before another one shares them
@@ -90,7 +90,7 @@ def application(store: Store, settings: Serve) -> Application:
         user_config={},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
-        max_queued_requests=settings.max_queued_requests,
+        max_queued_requests=room(settings.max_replicas, settings.max_queued_requests),
         graceful_shutdown_timeout_s=settings.deadline_seconds,
         autoscaling_config=scaling(settings, max(1, settings.min_replicas)),
         request_router_config=RequestRouterConfig(
