@@ -66,6 +66,11 @@ def draw(
     )
 
 
+def profile_file(handle: str) -> str:
+    """The file of a model folder that holds a person's picture, as `square` makes it."""
+    return f"profile-{handle}.png"
+
+
 def ink(name: str) -> str:
     """A bot's own colour, dark enough for white letters; the page computes the same."""
     hue = 0

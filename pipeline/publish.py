@@ -17,7 +17,7 @@ from pipeline.card import PROMPT, card, facts, languages_of
 from pipeline.filters import language_of
 from pipeline.measures.copying import RUNS_FILE, runs_file
 from pipeline.people import PICTURES
-from pipeline.picture import draw, square
+from pipeline.picture import draw, profile_file, square
 from pipeline.plan import Bot, Job, read_json
 from pipeline.prepare import read_tweets
 from pipeline.progress import Progress
@@ -83,7 +83,7 @@ class Publishing:
         """A published bot's card anew, with the languages that it tells and the pictures that lie beside it."""
         folder = task["folder"]
         old = self.store.read(f"{folder}/README.md").decode()
-        pictures = sorted(set(self.store.list(folder)) & {profile(handle) for handle in task["handles"]})
+        pictures = sorted(set(self.store.list(folder)) & {profile_file(handle) for handle in task["handles"]})
         facts = task | {"languages": languages_of(old), "pictures": pictures}
         new = card(self.job, facts, read_json(self.store, f"{folder}/metrics.json"))
         if new != old:
@@ -97,19 +97,19 @@ class Publishing:
         tweets = {handle: read_tweets(self.store, handle, known).training for handle in task["handles"]}
         training = [text for texts in tweets.values() for text in texts]
         pictures = self._pictures(task["handles"])
-        faces = {profile(handle): face for handle, picture in pictures.items() if (face := square(picture))}
+        faces = {handle: face for handle, picture in pictures.items() if (face := square(picture))}
         languages = sorted({code for texts in tweets.values() if (code := language_of(_sample(texts)))})
         weights = self.store.read(f"{trained}/{model.WEIGHTS}")
         files = model.bot_files(self.base, weights, self.separator)
-        files["README.md"] = card(
-            self.job, task | {"languages": languages, "pictures": sorted(faces)}, metrics
-        ).encode()
+        told = {"languages": languages, "pictures": [profile_file(handle) for handle in faces]}
+        files["README.md"] = card(self.job, task | told, metrics).encode()
         files["predictions.png"] = draw(
             task["handles"], PROMPT, samples, name=_name(task), picture=pictures.get(task["bot"])
         )
-        files |= faces
+        files |= {profile_file(handle): face for handle, face in faces.items()}
         files[RUNS_FILE] = runs_file(training)
-        files["stats.json"] = _json(task["stats"])
+        shown = {"names": task["names"], "pictures": list(faces)}  # by the gallery, where there are any
+        files["stats.json"] = _json(task["stats"] | {key: value for key, value in shown.items() if value})
         for name in (provenance.FILE, continuing.FILE):
             files[name] = self.store.read(f"{trained}/{name}")
         files["metrics.json"] = _json(metrics)
@@ -123,11 +123,6 @@ class Publishing:
             with suppress(FileNotFoundError):
                 found[handle] = self.store.read(f"{PICTURES}/{handle}")
         return found
-
-
-def profile(handle: str) -> str:
-    """The file in a model folder that holds a person's picture."""
-    return f"profile-{handle}.png"
 
 
 def _sample(texts: list[str]) -> str:

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 
 from pipeline import logs
 from pipeline.names import is_bot_name
-from serve import endpoint
+from serve import endpoint, records
 from serve.app import build
 from serve.endpoint import app_name, constant
 from serve.guard import Guard
@@ -88,7 +88,7 @@ class Gateway:
         if news["epoch"] == self.epoch and news["revision"] < self.revision:
             return
         self.epoch, self.revision = news["epoch"], news["revision"]
-        self.signing_keys = news["signing_keys"]
+        self.signing_keys, self.storages = news["signing_keys"], news["storages"]
         self.guard.allow(news["keys"], news["origins"], news["gateways"])
         if news["whole"] or news["bots"]:
             table = ({} if news["whole"] else self.table) | news["bots"]
@@ -108,12 +108,20 @@ class Gateway:
 
     def about(self, name: str) -> dict[str, Any]:
         entry = self.table[name]
-        shown = ("fleet", "handles", "version", "ready", "endpoint", "since", "names", "counts", "metrics")
+        shown = ("fleet", "handles", "version", "ready", "endpoint", "since", "names", "pictures", "counts", "metrics")
         return {"name": name} | {key: entry[key] for key in shown} | {"links": {"self": f"/bots/{name}"}}
 
     def signing_key(self, bot: str) -> bytes:
         """The key of the signatures under what a bot says: its fleet's."""
         return self.signing_keys[self.table[bot]["fleet"]]
+
+    async def picture(self, bot: str, handle: str) -> bytes | None:
+        """The picture of one of the bot's people, as PNG, if there is one."""
+        entry = self.table[bot]
+        if handle not in entry["pictures"]:
+            return None
+        fleet = entry["fleet"]
+        return await asyncio.to_thread(records.picture, fleet, self.storages[fleet], bot, entry["version"], handle)
 
     async def known(self, name: str) -> str:
         """The bot of this name. Raises ApiError 404; asks the registry first, which may know it already."""

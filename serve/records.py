@@ -9,18 +9,21 @@ import secrets
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 from pyarrow import fs
 from ray.experimental import internal_kv
 
 from pipeline.names import is_bot_name
+from pipeline.picture import profile_file
 from pipeline.plan import current, read_json
 from pipeline.store import Store, resolve
 
 _PREFIX = b"huggingtweets:fleet:"
 _SIGNING_KEY = b"huggingtweets:signing-key"
 _REPORT = "report.json"  # no bot's name
+_PICTURES = 256  # that a gateway keeps, some 50 KB each
 _READERS = 16  # threads that read the files of bots in an object store
 
 # {"storage", "bots": {name: {"version", "settings"}}, "gateway": {"keys", "origins", "signing_key"},
@@ -101,6 +104,15 @@ def entries(fleet: str, uri: str, bots: dict[str, Record]) -> dict[str, Entry]:
         return dict(zip(bots, entries, strict=True))
 
 
+@lru_cache(_PICTURES)
+def picture(fleet: str, uri: str, bot: str, version: str, handle: str) -> bytes | None:
+    """A person's picture from a bot's folder, as PNG; None where it cannot be had."""
+    try:
+        return storage(fleet, uri).read(f"bots/{bot}/{version}/{profile_file(handle)}")
+    except OSError:
+        return None
+
+
 def _entry(fleet: str, store: Store, bot: str, version: str, settings: dict[str, Any]) -> Entry:
     folder = f"bots/{bot}/{version}"
     stats = read_json(store, f"{folder}/stats.json")
@@ -109,6 +121,7 @@ def _entry(fleet: str, store: Store, bot: str, version: str, settings: dict[str,
         "version": version,
         "handles": bot.split("-"),
         "names": stats.get("names", {}),
+        "pictures": stats.get("pictures", []),
         "counts": stats.get("tweets", {}),
         "metrics": read_json(store, f"{folder}/metrics.json"),
         "ready": True,

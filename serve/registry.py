@@ -149,6 +149,7 @@ class Registry:
             "keys": {key: rate for wish in wishes for key, rate in wish["keys"].items()},
             "origins": sorted({origin for wish in wishes for origin in wish["origins"]}),
             "gateways": len(self.gateways),
+            "storages": {fleet: record["storage"] for fleet, record in self.fleets.items()},
             "signing_keys": {fleet: self._signing_key(record["gateway"]) for fleet, record in self.fleets.items()},
         }
 

@@ -32,8 +32,9 @@ def test_the_demo_serves_until_ctrl_c_and_leaves_nothing(base, cluster, tmp_path
             time.sleep(0.5)
         family = psutil.Process(demo.pid).children(recursive=True)
         address = f"http://127.0.0.1:{port}"
-        names = [bot["name"] for bot in httpx.get(f"{address}/bots").json()["bots"]]
-        assert names == ["captain_brine", "deptofpuddles", "moth_at_window", "nana_voltage"]
+        bots = httpx.get(f"{address}/bots").json()["bots"]
+        assert [bot["name"] for bot in bots] == ["captain_brine", "deptofpuddles", "moth_at_window", "nana_voltage"]
+        assert bots[0]["names"] == {"captain_brine": "Capt. Odalys Brine"}  # as the export says it
         answer = httpx.post(f"{address}/bots/moth_at_window", json={"inputs": "my dream is"}, timeout=60)
         assert answer.json()[0]["generated_text"].startswith("my dream is")
         assert log.read_text().count("My dream is") >= 4 * 3  # what each bot said

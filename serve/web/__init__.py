@@ -86,15 +86,27 @@ async def card(request: Request, bot: str, prompt: str = "", said: str = "", sig
         samples: tuple[str, ...] = (prompt + said,)
     else:
         prompt, samples = "Begin a sentence", ()
-    about = request.app.state.bots.about(bot)
+    about, face = request.app.state.bots.about(bot), await request.app.state.bots.picture(bot, bot)
     async with _drawing:
-        png = await asyncio.to_thread(_draw, tuple(about["handles"]), about["names"].get(bot), prompt, samples)
+        png = await asyncio.to_thread(_draw, tuple(about["handles"]), about["names"].get(bot), prompt, samples, face)
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 
+@router.get("/bots/{bot}/pictures/{handle}.png")
+async def face(request: Request, bot: str, handle: str) -> Response:
+    """The profile picture that came with a person's tweets."""
+    bot = await request.app.state.bots.known(bot)
+    png = await request.app.state.bots.picture(bot, handle)
+    if png is None:
+        raise ApiError(404, "not_found", "there is no such picture")
+    return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
+
 @functools.lru_cache(_DRAWN)
-def _draw(handles: tuple[str, ...], name: str | None, prompt: str, samples: tuple[str, ...]) -> bytes:
-    return picture.draw(list(handles), prompt, list(samples), name)
+def _draw(
+    handles: tuple[str, ...], name: str | None, prompt: str, samples: tuple[str, ...], face: bytes | None
+) -> bytes:
+    return picture.draw(list(handles), prompt, list(samples), name, face)
 
 
 def _signed(request: Request, bot: str, prompt: str, said: str, signature: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import socket
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import uvicorn
+from PIL import Image
 from starlette.types import ASGIApp
 
 from serve import keys
@@ -16,6 +18,9 @@ from serve.app import build
 from serve.guard import Guard
 from serve.schema import ApiError, Parameters
 
+_FILE = io.BytesIO()
+Image.new("RGB", (88, 88), "teal").save(_FILE, "PNG")
+FACE = _FILE.getvalue()
 ANSWER = " to see a <b>whale</b> 🐋 from the kitchen window, twice a day"
 
 
@@ -30,6 +35,9 @@ class FakeBots:
 
     def signing_key(self, bot: str) -> bytes:
         return b"a key of the tests"
+
+    async def picture(self, bot: str, handle: str) -> bytes | None:
+        return FACE if handle in self.table[bot]["pictures"] else None
 
     async def metrics_text(self) -> str:
         return ""
@@ -69,6 +77,7 @@ def about(bot: str, number: int = 0) -> dict[str, Any]:
         "fleet": "birds",
         "handles": handles,
         "names": {"nasa": "NASA 🚀"} if bot == "nasa" else {},
+        "pictures": ["nasa"] if "nasa" in handles else [],
         "version": "0123456789ab",
         "ready": True,
         "since": 1790000000,

@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlencode
 
 import pytest
-from fake_bots import FakeBots, routes
+from fake_bots import FACE, FakeBots, routes
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -112,6 +112,22 @@ def test_a_picture_is_drawn_of_what_is_signed_for_this_bot_only(client, bots):
     assert client.get("/bots/ferry/card.png", params=query).status_code == 403
     assert client.get("/bots/nobody/card.png", params=query).status_code == 404
     assert client.get("/bots/nasa/card.png").content != answer.content
+
+
+def test_a_profile_picture_is_shown_where_there_is_one_and_drawn_on_what_the_bot_says(client, bots):
+    for path in ("/bots/nasa/pictures/nasa.png", "/bots/billnye-nasa/pictures/nasa.png"):
+        answer = client.get(path)
+        assert (answer.content, answer.headers["content-type"]) == (FACE, "image/png")
+    for path in (
+        "ferry/pictures/ferry",
+        "billnye-nasa/pictures/billnye",
+        "nobody/pictures/nasa",
+        "nasa/pictures/..%2f",
+    ):
+        assert client.get(f"/bots/{path}.png").status_code == 404
+    pictured = client.get("/bots/nasa/card.png", params=signed(bots, "nasa")).content
+    bots.table["nasa"]["pictures"] = []
+    assert client.get("/bots/nasa/card.png", params=signed(bots, "nasa")).content != pictured
 
 
 @pytest.mark.parametrize("prompt, said", [("x" * 2_001, " tea"), ("My dream is", "x" * (MAX_SAID_CHARS + 1))])

@@ -39,7 +39,7 @@ def stranger(served):
 
 
 ROUTES = ["/", "/static/page.css", "/bots", "/bots/ada", "/bots/ada/card.png", "/bots/nobody", "/v1/models"]
-ROUTES += ["/v1/models/ada", "/metrics", "/openapi.json", "/b/ada", "/nothing"]
+ROUTES += ["/v1/models/ada", "/metrics", "/openapi.json", "/b/ada", "/bots/ada/pictures/ada.png", "/nothing"]
 
 
 @pytest.mark.parametrize("path", ROUTES)

@@ -66,10 +66,12 @@ export function hue(name) {
   return (sum * 137) % 360;
 }
 
-// The person or people of a bot as circles with their initials.
+// The person or people of a bot as circles: their pictures, where they came with the tweets, or their initials.
 export function faces(bot) {
   const shown = bot.handles.slice(0, 3);
   return el("span", { className: `faces of${shown.length}`, ariaHidden: "true" }, ...shown.map((handle) => {
+    const src = `/bots/${bot.name}/pictures/${handle}.png`;
+    if (bot.pictures?.includes(handle)) return el("img", { className: "face", src, alt: "", loading: "lazy" });
     const initial = named(bot, handle).match(/[\p{L}\p{N}]/u)?.[0].toUpperCase() ?? "@";
     return el("span", { className: "face", vars: { "--hue": hue(handle) } }, initial);
   }));
