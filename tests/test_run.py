@@ -105,7 +105,8 @@ def _check_folder(folder: Path, row: dict) -> None:
     assert names | {"predictions.png", "stats.json", "metrics.json"} <= {path.name for path in folder.iterdir()}
     assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
     assert {str(tensor.dtype) for tensor in load((folder / "model.safetensors").read_bytes()).values()} == {"float16"}
-    assert json.loads((folder / "stats.json").read_text()) == {"handles": ["ada"], "tweets": row["tweets"]}
+    stats = json.loads((folder / "stats.json").read_text())
+    assert stats == {"handles": ["ada"], "tweets": row["tweets"], "pictures": ["ada"]}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert {"loss", "perplexity", "base_loss", "base_perplexity", "tokens"} <= set(metrics["held_out"])
     assert {"voice", "copying", "variety", "safety"} <= set(metrics)
