@@ -108,8 +108,9 @@ class Publishing:
         )
         files |= {profile_file(handle): face for handle, face in faces.items()}
         files[RUNS_FILE] = runs_file(training)
-        shown = {"names": task["names"], "pictures": list(faces)}  # by the gallery, where there are any
-        files["stats.json"] = _json(task["stats"] | {key: value for key, value in shown.items() if value})
+        files["stats.json"] = _json(task["stats"])
+        if task["names"] or faces:
+            files["profiles.json"] = _json({"names": task["names"], "pictures": list(faces)})
         for name in (provenance.FILE, continuing.FILE):
             files[name] = self.store.read(f"{trained}/{name}")
         files["metrics.json"] = _json(metrics)

@@ -23,7 +23,7 @@ from pipeline import checksums, logs
 from pipeline.store import Store
 
 _FETCHES = 2  # of a file that is not what was published
-_NOT_SERVED = {"README.md", "predictions.png", "stats.json", "metrics.json", "provenance.json"}
+_NOT_SERVED = {"README.md", "predictions.png", "stats.json", "profiles.json", "metrics.json", "provenance.json"}
 Stamp = tuple[tuple[str, int, int], ...]  # name, size and time of change of each file
 
 

@@ -115,13 +115,13 @@ def picture(fleet: str, uri: str, bot: str, version: str, handle: str) -> bytes 
 
 def _entry(fleet: str, store: Store, bot: str, version: str, settings: dict[str, Any]) -> Entry:
     folder = f"bots/{bot}/{version}"
-    stats = read_json(store, f"{folder}/stats.json")
+    stats, profiles = read_json(store, f"{folder}/stats.json"), read_json(store, f"{folder}/profiles.json")
     return {
         "fleet": fleet,
         "version": version,
         "handles": bot.split("-"),
-        "names": stats.get("names", {}),
-        "pictures": stats.get("pictures", []),
+        "names": profiles.get("names", {}),
+        "pictures": profiles.get("pictures", []),
         "counts": stats.get("tweets", {}),
         "metrics": read_json(store, f"{folder}/metrics.json"),
         "ready": True,

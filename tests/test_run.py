@@ -106,7 +106,8 @@ def _check_folder(folder: Path, row: dict) -> None:
     assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
     assert {str(tensor.dtype) for tensor in load((folder / "model.safetensors").read_bytes()).values()} == {"float16"}
     stats = json.loads((folder / "stats.json").read_text())
-    assert stats == {"handles": ["ada"], "tweets": row["tweets"], "pictures": ["ada"]}
+    assert stats == {"handles": ["ada"], "tweets": row["tweets"]}
+    assert json.loads((folder / "profiles.json").read_text()) == {"names": {}, "pictures": ["ada"]}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert {"loss", "perplexity", "base_loss", "base_perplexity", "tokens"} <= set(metrics["held_out"])
     assert {"voice", "copying", "variety", "safety"} <= set(metrics)
