@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private.services import get_webui_url_from_internal_kv
 from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -75,7 +76,7 @@ def doctor(fleet: Fleet) -> list[dict[str, Any]]:
         job.store.delete(probe)
     gpus = {node["NodeManagerAddress"]: node["Resources"].get("GPU", 0) for node in nodes}
     reports = {address: report | {"gpus_known": gpus[address]} for address, report in reports.items()}
-    dashboard = ray._private.worker.global_worker.node.webui_url  # type: ignore[union-attr]
+    dashboard = get_webui_url_from_internal_kv()
     doors = {dashboard: f"http://{dashboard}/api/jobs/"} if dashboard else {}
     doors |= {f"{address}:{_AGENT}": f"http://{address}:{_AGENT}/api/job_agent/jobs/0/logs" for address in reports}
     cluster = {

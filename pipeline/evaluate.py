@@ -182,8 +182,10 @@ class Evaluator(pool.Worker):
             try:
                 self.publishing.publish(task | task["publish"])
                 seconds["publish"] = round(time.perf_counter() - started, 3)
+                self.log(task).info("published in %.1f s", seconds["publish"])
             except Exception as error:
                 problem = f"not published: {one_line(error)}"
+                self.log(task).warning(problem)
         return {"metrics": measured, "seconds": seconds, "problem": problem}
 
     def _measure(self, task: dict[str, Any]) -> dict[str, Any]:

@@ -42,19 +42,21 @@ class Worker:
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
         raise NotImplementedError
 
+    def log(self, task: dict[str, Any]) -> Any:
+        return logs.log(fleet=self.job.fleet.fleet, bot=task["bot"], version=task.get("version"))
+
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         rows: dict[str, list[str]] = {"bot": [], "result": [], "error": []}
         for text in batch["task"]:
             task, began = json.loads(text), time.perf_counter()
             result: dict[str, Any] = {}
             error = ""
-            log = logs.log(fleet=self.job.fleet.fleet, bot=task["bot"], version=task.get("version"))
             try:
                 result = self.work(task)
-                log.info("%s in %.1f s", self.did, time.perf_counter() - began)
+                self.log(task).info("%s in %.1f s", self.did, time.perf_counter() - began)
             except Exception as problem:
                 error = one_line(problem)
-                log.warning("not %s: %s", self.did, error)
+                self.log(task).warning("not %s: %s", self.did, error)
             rows["bot"].append(task["bot"])
             rows["result"].append(json.dumps(result))
             rows["error"].append(error)

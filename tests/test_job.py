@@ -5,16 +5,21 @@ import shutil
 import subprocess
 
 import pytest
-import ray
-from toys import ROOT, environment
+from ray._private.services import get_webui_url_from_internal_kv
+from toys import ROOT, environment, until
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
-@pytest.fixture
-def submit():
-    dashboard = f"http://{ray._private.worker.global_worker.node.webui_url}"
+@pytest.fixture(scope="module")
+def dashboard(cluster):
+    """The address of the Jobs API; it comes up a moment after the cluster."""
+    until(get_webui_url_from_internal_kv, 60)
+    return f"http://{get_webui_url_from_internal_kv()}"
 
+
+@pytest.fixture
+def submit(dashboard):
     def run(*command: str, **changes: str) -> subprocess.CompletedProcess:
         arguments = ["ray", "job", "submit", "--address", dashboard, "--working-dir", ".", "--", *command]
         options = {"cwd": ROOT, "env": environment() | changes, "capture_output": True, "text": True, "timeout": 300}
@@ -23,7 +28,7 @@ def submit():
     return run
 
 
-def test_a_fleet_runs_as_a_submitted_job(make_fleet, submit, huggingtweets):
+def test_a_fleet_runs_as_a_submitted_job(make_fleet, submit, dashboard, huggingtweets):
     path = make_fleet(("ada",), train={"epochs": 1})
     done = submit("python", "-m", "pipeline", "run", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -31,7 +36,6 @@ def test_a_fleet_runs_as_a_submitted_job(make_fleet, submit, huggingtweets):
     report = json.loads((path.parent / "fleets" / "toys" / "report.json").read_text())
     assert [row["status"] for row in report["bots"]] == ["trained"]
     # the same fleet, its code and tweets packed for a cluster that has neither
-    dashboard = f"http://{ray._private.worker.global_worker.node.webui_url}"
     code, out, err = huggingtweets("submit", path, "--address", dashboard, "--set", "train.epochs=1")
     assert code == 0, out + err
     assert "prepare 1/1: 1 people, " in out

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import ray
 from rich.console import Console
-from toys import ROOT, environment
+from toys import ROOT, environment, until
 
 from pipeline import watch
 from pipeline.errors import UserError
@@ -38,13 +38,6 @@ def quiet(live: bool = False) -> Progress:
 
 def shown(progress: Progress) -> str:
     return progress.console.file.getvalue()
-
-
-def until(holds, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("live", [False, True])

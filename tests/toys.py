@@ -3,7 +3,10 @@
 import os
 import random
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 WORDS = {
@@ -29,3 +32,11 @@ def write_csv(path: Path, texts: list[str], first_id: int = 1) -> Path:
 def environment() -> dict[str, str]:
     """The environment for a subprocess: this one's, with the project's programs first."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
+    """Waits for something to hold, and fails where it does not within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
