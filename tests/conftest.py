@@ -100,6 +100,7 @@ def make_fleet(tmp_path: Path, base: Path) -> Callable[..., Path]:
         for handle in people:
             write_csv(tmp_path / "tweets" / f"{handle}.csv", tweets_of(handle))
         fleet = {"fleet": name, "tweets": ["tweets/*.csv"], "base_model": str(base), "wandb": {"mode": "disabled"}}
+        fleet["evaluate"] = {"samples": 16}
         path = tmp_path / f"{name}.yaml"
         path.write_text(json.dumps(fleet | keys))  # JSON is YAML
         return path
