@@ -98,13 +98,13 @@ def undeploy(fleet: str, only: list[str] | None = None) -> list[str]:
 
 def _delete_unused(fleet: str, touched: Iterable[str]) -> None:
     """Ends the applications that none of these bots of a fleet, and no bot of its pool, needs any more."""
-    bots, running = served(), _applications()
+    bots, running = served(), set(_applications()) - declared()
     kinds = {bot: one["settings"]["endpoint"] for bot, one in bots.items()}
     unused = [app_name(bot) for bot in touched if kinds.get(bot, "pooled") == "pooled"]
     if not any(one["fleet"] == fleet and kinds[bot] != "dedicated" for bot, one in bots.items()):
         unused.append(pool_name(fleet))
     for name in unused:
-        if name in running and name not in declared():
+        if name in running:
             serve.delete(name, _blocking=False)
 
 
