@@ -25,7 +25,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALL
 
 import torch
 import yaml
-from fleet import BASE, CORES, accounts, command, say
+from fleet import BASE, CORES, accounts, command, say, write_fleet
 from plan import HOLDOUT, Bot, Costs, load, plan, show
 
 from pipeline import model
@@ -54,17 +54,9 @@ class Fleet:
     def __init__(self, folder: Path, name: str, base: Path, bots: int, tweets: int, lanes: int):
         people = accounts([str(model.ASSETS / "sample")], bots, tweets)
         shares = [_SMALLEST + (1 - _SMALLEST) * i / max(1, bots - 1) for i in range(bots)]
-        counts = dict(zip(people, (round(share * tweets) for share in shares), strict=True))
-        rows = [
-            json.dumps({"id_str": str(i), "screen_name": handle, "text": text})
-            for i, (handle, text) in enumerate(
-                (handle, text) for handle, texts in people.items() for text in texts[: counts[handle]]
-            )
-        ]
-        (folder / "tweets.jsonl").write_text("\n".join(rows) + "\n")
-        self.path = folder / f"{name}.yaml"
-        settings = {"fleet": name, "tweets": ["tweets.jsonl"], "wandb": {"mode": "disabled"}}
-        self.path.write_text(json.dumps(settings | {"base_model": str(base), "train": {"lanes": lanes}}))
+        sized = zip(people.items(), shares, strict=True)
+        cut = {handle: texts[: round(share * tweets)] for (handle, texts), share in sized}
+        self.path = write_fleet(folder, cut, name, base_model=str(base), train={"lanes": lanes})
 
     def do(self, step: str, *more: str) -> tuple[float, dict[str, Any]]:
         """Seconds of the whole command, and its report."""

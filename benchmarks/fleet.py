@@ -105,14 +105,16 @@ def accounts(source: list[str], bots: int, count: int) -> dict[str, list[str]]:
     return {f"bot_{i:03}": list(islice(cycle(pool), start, start + count)) for i, start in enumerate(starts)}
 
 
-def write_fleet(folder: Path, people: dict[str, list[str]]) -> Path:
+def write_fleet(folder: Path, people: dict[str, list[str]], name: str = "bench", **keys: Any) -> Path:
+    """A fleet file, and its tweets beside it; `keys`: what else the file says."""
     rows = [
         json.dumps({"id_str": str(i), "screen_name": handle, "text": text})
         for i, (handle, text) in enumerate((handle, text) for handle, texts in people.items() for text in texts)
     ]
     (folder / "tweets.jsonl").write_text("\n".join(rows) + "\n")
-    path = folder / "fleet.yaml"
-    path.write_text(json.dumps({"fleet": "bench", "tweets": ["tweets.jsonl"], "wandb": {"mode": "disabled"}}))
+    path = folder / f"{name}.yaml"
+    fleet = {"fleet": name, "tweets": ["tweets.jsonl"], "wandb": {"mode": "disabled"}}
+    path.write_text(json.dumps(fleet | keys))
     return path
 
 
