@@ -87,12 +87,8 @@ def test_a_bot_that_takes_long_goes_on_from_its_checkpoint_and_ends_as_if_nothin
     store.delete("work/trained")
 
     rough = Queue([task("ada", checkpoint_minutes=1e-9)], retries=0)
-    killed = make_lane(rough)
-    _die_at_step(killed, 7)
-    with pytest.raises(KeyboardInterrupt):
-        killed.run()
+    _break_off(make_lane, rough, 7)
     assert store.exists("work/checkpoints/ada") and not store.exists("work/trained/ada")
-    rough.leave("run-0", {"run-0/0"}, "killed")
     second = make_lane(rough)
     trained = _count_steps(second)
     second.run()
@@ -160,11 +156,7 @@ def test_a_bot_goes_on_from_its_last_version_the_same_wherever_and_however_often
     calm = store.read(f"work/trained/ben/w/{model.WEIGHTS}")
     store.delete("work/trained")
     rough = Queue([going_on("ben", checkpoint_minutes=1e-9)], retries=0)
-    killed = make_lane(rough)
-    _die_at_step(killed, 5)
-    with pytest.raises(KeyboardInterrupt):
-        killed.run()
-    rough.leave("run-0", {"run-0/0"}, "killed")
+    _break_off(make_lane, rough, 5)
     make_lane(rough).run()
     assert store.read(f"work/trained/ben/w/{model.WEIGHTS}") == calm
 
@@ -179,6 +171,15 @@ def test_a_bot_whose_tweets_are_gone_starts_over(store, make_lane):
     make_lane(queue).run()
     assert "36 of the tweets" in queue.done["ada"]["metrics"]["started_over"]["reason"]
     assert store.read(f"work/trained/ada/w/{model.WEIGHTS}") == weights(store, "ada")
+
+
+def _break_off(make_lane, queue: Queue, step: int) -> None:
+    """A lane of the queue's is killed at a step, and the queue hears of it."""
+    killed = make_lane(queue)
+    _die_at_step(killed, step)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    queue.leave("run-0", {"run-0/0"}, "killed")
 
 
 def _die_at_step(lane: Lane, number: int) -> None:

@@ -38,5 +38,5 @@ def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
     """Waits for something to hold, and fails where it does not within so many seconds."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        assert time.monotonic() < deadline, "did not come to be"
+        time.sleep(0.1)

@@ -183,6 +183,13 @@ class Lab:
             **options,  # type: ignore[call-overload]
         )
 
+    def operator(self, code: str) -> str:
+        """Runs Python code as the operator; what it printed."""
+        process = self.outside([sys.executable, "-c", code])
+        out, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, out
+        return out
+
     def alive(self) -> int:
         """How many hosts the head takes for alive."""
         code = (

@@ -37,19 +37,11 @@ def lab(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         upload(lab, published, base, {"politicians": ("ada", "ben"), "own": ("cleo",)})
         config = service_config()
         put = f"ServeSubmissionClient({DASHBOARD!r}).deploy_applications({config!r})"
-        operator(lab, f"from ray.dashboard.modules.serve.sdk import ServeSubmissionClient; {put}")
+        lab.operator(f"from ray.dashboard.modules.serve.sdk import ServeSubmissionClient; {put}")
         wait_for(lambda: asked(lab, "/bots")["total"] == 2, 300, "the service did not come up")
         own = {"endpoint": "dedicated", "max_replicas": MOST, "target_ongoing_requests": 1, "cpus_per_replica": 1}
         deploy(lab, "own", own, ("cleo",))  # a host has room for one of its replicas
         yield lab
-
-
-def operator(lab: Lab, code: str) -> str:
-    """Runs Python code as the operator; what it printed."""
-    process = lab.outside([sys.executable, "-c", code])
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    return out
 
 
 def upload(lab: Lab, folder: Path, base: Path, fleets: dict[str, tuple[str, ...]]) -> None:
@@ -68,7 +60,7 @@ for path in folder.rglob("*"):
     if path.is_file():
         client.upload_file(str(path), "fleets", "lab/" + str(path.relative_to(folder)))
 """
-    operator(lab, code)
+    lab.operator(code)
 
 
 def service_config() -> dict[str, Any]:
@@ -104,7 +96,7 @@ def asked(lab: Lab, path: str) -> Any:
     """What the gateway says to a GET, or {} with nothing in it."""
     code = f"import urllib.request; print(urllib.request.urlopen({GATEWAY + path!r}, timeout=10).read().decode())"
     try:
-        return json.loads(operator(lab, code))
+        return json.loads(lab.operator(code))
     except (AssertionError, ValueError):  # nothing listens yet
         return {"total": 0}
 
@@ -118,7 +110,7 @@ details = ServeSubmissionClient({DASHBOARD!r}).get_serve_details()["applications
 found = [one for deployment in details["deployments"].values() for one in deployment["replicas"]]
 print(json.dumps(collections.Counter(one["node_ip"] for one in found if one["state"] == "RUNNING")))
 """
-    return json.loads(operator(lab, code).splitlines()[-1])  # type: ignore[no-any-return]
+    return json.loads(lab.operator(code).splitlines()[-1])  # type: ignore[no-any-return]
 
 
 @contextmanager

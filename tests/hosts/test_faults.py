@@ -26,16 +26,8 @@ pytestmark = pytest.mark.skipif(unavailable() is not None, reason=f"a lab {unava
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab(3, ROOT) as lab:
-        operator(lab, "import boto3; boto3.client('s3').create_bucket(Bucket='fleets')")
+        lab.operator("import boto3; boto3.client('s3').create_bucket(Bucket='fleets')")
         yield lab
-
-
-def operator(lab: Lab, code: str) -> str:
-    """Runs Python code as the operator; what it printed."""
-    process = lab.outside([sys.executable, "-c", code])
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +80,7 @@ class Job:
             "from ray.job_submission import JobSubmissionClient as Client; "
             f"print(Client('{DASHBOARD}').get_job_status('{self.id}').value)"
         )
-        return operator(self.lab, code).split()[-1]
+        return self.lab.operator(code).split()[-1]
 
     def wait(self, seconds: float) -> None:
         """Until it has succeeded; a driver that was killed is submitted again."""
@@ -116,7 +108,7 @@ for item in bucket.objects.filter(Prefix="lab/{fleet}/bots/"):
         found[folder.rpartition("/")[2]] = f"{{version}} {{digest}}"
 print(json.dumps(found))
 """
-    return json.loads(operator(lab, code).splitlines()[-1])
+    return json.loads(lab.operator(code).splitlines()[-1])
 
 
 def faults(lab: Lab, dice: random.Random) -> list[tuple[str, Callable[[], Any]]]:

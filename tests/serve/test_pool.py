@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from serve_fleet import VERSION, publish
+from toys import until
 
 BOTS = tuple(f"bot_{i:02d}" for i in range(12))
 SHORT = {"max_new_tokens": 4, "min_new_tokens": 4, "seed": 1}
@@ -20,13 +21,6 @@ def served(make_served):
 
 def ask(client, bot, **parameters):
     return client.post(f"/bots/{bot}", json={"inputs": "Engine", "parameters": SHORT | parameters})
-
-
-def wait_for(what, seconds=60):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "did not come to be"
-        time.sleep(0.2)
 
 
 def applications():
@@ -50,11 +44,11 @@ def test_what_is_published_later_is_served_without_deploying(served, base):
     client, _, storage, _ = served
     assert client.get("/bots/newcomer").status_code == 404
     publish(storage, base, "newcomer")
-    wait_for(lambda: client.get("/bots/newcomer").status_code == 200)
+    until(lambda: client.get("/bots/newcomer").status_code == 200, 60)
     assert ask(client, "newcomer").status_code == 200
     before = ask(client, "newcomer").json()
     publish(storage, base, "newcomer", "000000000002", seed=2)
-    wait_for(lambda: client.get("/bots/newcomer").json()["version"] == "000000000002")
+    until(lambda: client.get("/bots/newcomer").json()["version"] == "000000000002", 60)
     assert ask(client, "newcomer", max_new_tokens=30).json() != before
 
 
@@ -62,7 +56,7 @@ def test_a_bot_whose_files_are_broken_says_so_and_the_others_answer(served, base
     client, _, storage, _ = served
     publish(storage, base, "broken")
     (storage / "bots" / "broken" / VERSION / "model.safetensors").write_bytes(b"no weights")
-    wait_for(lambda: client.get("/bots/broken").status_code == 200)
+    until(lambda: client.get("/bots/broken").status_code == 200, 60)
     answer = ask(client, "broken")
     assert answer.status_code == 503 and "broken" in answer.json()["error"]["message"]
     assert int(answer.headers["retry-after"]) > 0
@@ -76,7 +70,7 @@ def test_loads_and_evictions_are_counted(served):
         lines = client.get("/metrics").text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name) and not line.startswith("#"))
 
-    wait_for(lambda: counted("huggingtweets_pool_loads_total") >= 12, 10)
+    until(lambda: counted("huggingtweets_pool_loads_total") >= 12, 10)
     assert counted("huggingtweets_pool_evictions_total") >= 10
     assert counted('huggingtweets_requests_total{bot="bot_00",status="200"}') >= 2
     assert counted("huggingtweets_generated_tokens_total") >= 4 * len(BOTS)
@@ -100,7 +94,7 @@ def test_a_busy_bot_of_an_auto_fleet_gets_replicas_of_its_own_and_nobody_notices
         thread.start()
     try:
         dedicated = "huggingtweets_bots_dedicated 1.0"
-        wait_for(lambda: dedicated in client.get("/metrics").text, 120)
+        until(lambda: dedicated in client.get("/metrics").text, 120)
         assert "bot-ada" in applications()
         time.sleep(3)
     finally:
@@ -108,7 +102,7 @@ def test_a_busy_bot_of_an_auto_fleet_gets_replicas_of_its_own_and_nobody_notices
         for thread in threads:
             thread.join()
     assert not failed and asked[0] > 10
-    wait_for(lambda: "bot-ada" not in applications(), 60)  # quiet again: back to the pool
+    until(lambda: "bot-ada" not in applications(), 60)  # quiet again: back to the pool
     assert ask(client, "ada").status_code == 200
 
 
@@ -121,7 +115,7 @@ def test_undeploying_leaves_nothing_behind(make_served, base):
     publish(storage, base, "gone_c")
     assert undeploy("going") == ["gone_b"]
     assert client.get("/bots/gone_b").status_code == 404
-    wait_for(lambda: "pool-going" not in applications())
+    until(lambda: "pool-going" not in applications(), 60)
 
 
 def test_a_fleet_can_change_how_it_is_served(make_served):
@@ -135,5 +129,5 @@ def test_a_fleet_can_change_how_it_is_served(make_served):
     assert deploy(changed, Store.of(fleet), versions)["deployed"] == ["dora"]
     assert client.get("/bots/dora").json()["endpoint"] == "dedicated"
     assert ask(client, "dora").json() == pooled
-    wait_for(lambda: "pool-change" not in applications())
+    until(lambda: "pool-change" not in applications(), 60)
     assert "bot-dora" in applications() and json.loads((storage.parent.parent / "fleet.yaml").read_text())

@@ -1,7 +1,6 @@
 """The Serve config of the RayService, on the tests' cluster, over bots in a real S3 server."""
 
 import json
-import time
 import uuid
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ray import serve
 from ray.serve.schema import ServeDeploySchema
 from s3 import BUCKET
 from serve_fleet import VERSION, free_port, publish
-from toys import ROOT
+from toys import ROOT, until
 
 from pipeline import checksums
 from pipeline import fleet as fleets
@@ -58,14 +57,14 @@ def client(cluster, store, config):
     serve.start(proxy_location=config["proxy_location"], http_options=config["http_options"])
     serve.context._get_global_client().deploy_apps(ServeDeploySchema(**config))  # what the REST API does with a PUT
     with httpx.Client(base_url=f"http://127.0.0.1:{config['http_options']['port']}", timeout=60) as client:
-        wait_for(lambda: {one.status for one in serve.status().applications.values()} == {"RUNNING"})
-        wait_for(lambda: total(client) == 2)
+        until(lambda: {one.status for one in serve.status().applications.values()} == {"RUNNING"}, 90)
+        until(lambda: total(client) == 2, 90)
         yield client
     from serve.deploy import undeploy
 
     assert undeploy("politicians") == ["ada", "ben", "dora"]
     declared = {"gateway", "pool-politicians"}
-    wait_for(lambda: set(serve.status().applications) == declared)  # whoever declared them ends them
+    until(lambda: set(serve.status().applications) == declared, 90)  # whoever declared them ends them
     serve.shutdown()
 
 
@@ -74,13 +73,6 @@ def total(client) -> int:
         return client.get("/bots").json()["total"]
     except (httpx.HTTPError, ValueError, KeyError):
         return 0
-
-
-def wait_for(what, seconds=90):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, serve.status()
-        time.sleep(0.2)
 
 
 def test_what_is_in_the_storage_answers(client):
@@ -120,4 +112,4 @@ def test_a_bot_whose_file_in_the_store_is_not_what_was_published_says_so_and_com
     assert answer.status_code == 503 and "not what was published" in answer.json()["error"]["message"]
     assert int(answer.headers["retry-after"]) > 0
     store.write(f"bots/dora/{VERSION}/model.safetensors", weights)
-    wait_for(lambda: client.post("/bots/dora", json=ASK).status_code == 200, 30)
+    until(lambda: client.post("/bots/dora", json=ASK).status_code == 200, 30)

@@ -9,6 +9,7 @@ import psutil
 import pytest
 from access_log import lines_of
 from serve_fleet import publish
+from toys import until
 
 from serve import gateway, keys
 from serve.endpoint import constant
@@ -48,7 +49,7 @@ def two_gateways(served):
         serve.run_many([RunTarget(application, gateway.APP, "/")])
 
     scale(2)
-    wait_for(lambda: counted(served[0], "huggingtweets_gateways") == 2)
+    until(lambda: counted(served[0], "huggingtweets_gateways") == 2, 60)
     yield
     scale(1)
 
@@ -56,13 +57,6 @@ def two_gateways(served):
 def counted(client: httpx.Client, name: str) -> float:
     lines = client.get("/metrics").text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
-
-
-def wait_for(what, seconds=60):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "did not come to be"
-        time.sleep(0.2)
 
 
 def test_two_gateways_say_the_same_and_each_asks_for_a_key(served, two_gateways):
@@ -73,7 +67,7 @@ def test_two_gateways_say_the_same_and_each_asks_for_a_key(served, two_gateways)
         assert answer.status_code == 200 and answer.json() == expected
         assert client.get("/bots").json()["total"] == 2
         assert httpx.get(f"{client.base_url}/bots/ada").status_code == 401
-    wait_for(lambda: len(lines_of("either-")) == 24, 10)
+    until(lambda: len(lines_of("either-")) == 24, 10)
     assert len({path for path, _ in lines_of("either-")}) == 2  # both have answered some
 
 
@@ -94,9 +88,9 @@ def test_a_hot_bot_is_answered_by_several_workers_and_where_they_are_full_asked_
     last = asyncio.run(crowd_until_one_is_refused(client, ASK["parameters"] | {"max_new_tokens": 110, "n": 16}))
     assert last.status_code == 503 and last.json()["error"]["type"] == "overloaded"
     assert int(last.headers["retry-after"]) > 0
-    wait_for(lambda: client.post("/bots/ben", json=ASK).status_code == 200, 30)  # those who left make room
+    until(lambda: client.post("/bots/ben", json=ASK).status_code == 200, 30)  # those who left make room
     assert client.post("/bots/ben", json=ASK).json() == expected
-    wait_for(lambda: counted(client, "huggingtweets_pool_loads_total") > loads, 10)  # into a second worker's memory
+    until(lambda: counted(client, "huggingtweets_pool_loads_total") > loads, 10)  # into a second worker's memory
 
 
 async def crowd_until_one_is_refused(client, parameters) -> httpx.Response:
@@ -128,7 +122,7 @@ def test_a_registry_that_is_lost_comes_back_with_all_it_knew_and_nobody_waits_fo
         assert answer.status_code == 200 and answer.json() == expected
         assert client.get("/bots").json() == before
     publish(storage, base, "newcomer")
-    wait_for(lambda: client.get("/bots/newcomer").status_code == 200, 90)  # it watches the store again
+    until(lambda: client.get("/bots/newcomer").status_code == 200, 90)  # it watches the store again
     assert client.post("/bots/newcomer", json=ASK).status_code == 200
     assert [bot["name"] for bot in client.get("/bots").json()["bots"]] == ["ada", "ben", "newcomer", "slowbot"]
     assert httpx.get(f"{client.base_url}/bots").status_code == 401
