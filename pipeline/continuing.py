@@ -15,11 +15,11 @@ from itertools import compress
 
 import numpy as np
 
+from pipeline.packing import Tokens
 from pipeline.store import Store
 
 FILE = "learned.npy"  # in a bot's folder
 RATE = 0.25  # times the recipe's learning rate: at the whole of it a bot loses more of what it knows than it gains
-Tokens = np.ndarray  # int32 [n]
 
 
 class StartsOver(Exception):

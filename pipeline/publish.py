@@ -22,6 +22,7 @@ from pipeline.plan import Bot, Job, read_json
 from pipeline.prepare import read_tweets
 from pipeline.progress import Progress
 
+_WRITTEN_ANEW = ("README.md", "metrics.json")  # by later commands, without a new version
 _SAMPLE, _SAMPLE_CHARS = 50, 2000  # tweets, and characters of them, that tell somebody's language: some 3 ms
 
 
@@ -42,9 +43,6 @@ def publish(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot],
         else:
             done(bot)
             progress.advance(bot.name, bot=bot)
-
-
-_WRITTEN_ANEW = ("README.md", "metrics.json")  # by later commands, without a new version
 
 
 class Publisher(pool.Worker):

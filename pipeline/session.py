@@ -130,7 +130,7 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     if logs.as_json():
         logging.getLogger().setLevel(logging.WARNING)  # Ray raises everybody's to INFO
-    # Ray tells of deaths on stdout, which is for results (`--json`)
+    # Ray tells of deaths on stdout, amid a command's results; what matters of them comes back as errors
     worker.print_to_stdstream = lambda data, ignore_prefix: logging.getLogger("ray").warning("\n".join(data["lines"]))
     context = DataContext.get_current()
     context.enable_progress_bars = False

@@ -133,9 +133,7 @@ class Train(Section):
     zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
     seed: int = Field(0, ge=0, lt=2**32)
-    freeze_layers: int = Field(
-        0, ge=0
-    )  # above 0: the embeddings and so many of the base's first blocks stay as they are
+    freeze_layers: int = Field(0, ge=0)  # above 0: the embeddings and so many first blocks stay as the base has them
     lora: Lora | None = None  # {} takes it as it stands; it wants a higher learning rate, such as ten times
     # where tweets were added, a bot goes on from its last version, some of the old tweets mixed in; else it starts over
     continue_: bool = Field(False, alias="continue")
