@@ -8,7 +8,7 @@
 (b) ours: `huggingtweets run`, from prepared tweets to published models; (c) the original recipe (original.py), a
 process per user, one after another; (d) the same, as many at once as there are cores; (e) a Ray Train `fit()` per
 bot. (c), (d) and (e) train some of the bots, in turn, and stand for all. Everything computes in fp32, one thread a
-process, on the same accounts, tokens and seeds.
+process, on the same accounts, tokens and seeds; lanes multiply by oneDNN (onednn.py), the others as PyTorch does.
 """
 
 import argparse

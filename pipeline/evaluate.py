@@ -1,6 +1,7 @@
 """What the bots are worth, measured in bulk on the cluster, beside training: Ray around `measures`.
 
     evaluation = Evaluation(job, prepared.people, beside=True, publish=True)
+    evaluation.begin()                    # the pool starts, while lanes do
     evaluation.add(bot)                   # from any thread, as bots are trained; measuring begins
     evaluation.settle(progress)           # waits for the rest; the bots' metrics are set; those that are published
 
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import model, packing, pool, voices
+from pipeline import model, onednn, packing, pool, voices
 from pipeline.card import PROMPT, card, facts
 from pipeline.clean import MIN_CHARS
 from pipeline.continuing import learned
@@ -57,14 +58,18 @@ class Evaluation(threading.Thread):
         self.feed: Any = None
         self.block_list = _block_list(job.fleet.evaluate.block_list)
 
-    def add(self, bot: Bot) -> None:
-        """A bot whose model is in the store; the first one starts the pool."""
-        published = bot.status == "unchanged"
-        folder, file = (bot.folder, "metrics.json") if published else (bot.trained_folder, "training.json")
-        self.bots[bot.name] = bot
+    def begin(self) -> None:
+        """Starts the pool, where bots are sure to come."""
         if self.feed is None:
             self.feed = pool.feed()
             self.start()
+
+    def add(self, bot: Bot) -> None:
+        """A bot whose model is in the store."""
+        self.begin()
+        published = bot.status == "unchanged"
+        folder, file = (bot.folder, "metrics.json") if published else (bot.trained_folder, "training.json")
+        self.bots[bot.name] = bot
         place: dict[str, Any] = {
             "folder": folder,
             "file": file,
@@ -162,6 +167,8 @@ class Evaluator(pool.Worker):
         with tempfile.TemporaryDirectory() as folder:
             self.network: Any = model.load_model(model.write_files(self.base, Path(folder))).eval()
             self.network.to(self.device)
+            if self.device.type == "cpu":
+                onednn.use(self.network)
             self.engine = Engine(Path(folder))
         self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.voices: dict[str, Voice | None] = {}

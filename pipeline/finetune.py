@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from pipeline import onednn
 from pipeline.model import load_state
 from pipeline.recorded import Recorded
 from pipeline.settings import Lora
@@ -143,8 +144,9 @@ class Trainer:
             freeze(model, freeze_layers)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        if on_gpu:
-            _fuse_gelu(model)
+        _fuse_gelu(model)
+        if self.device.type == "cpu" and precision == "fp32":
+            onednn.use(model)
         if compile:
             torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
             model.compile(dynamic=False)

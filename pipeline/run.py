@@ -98,6 +98,8 @@ def _train_and_evaluate(
         if waiting:
             from pipeline import train
 
+            if wanted:
+                evaluation.begin()
             train.train(job, waiting, progress, done=evaluation.add if wanted else lambda bot: None)
         return evaluation.settle(progress)
 

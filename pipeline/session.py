@@ -48,6 +48,7 @@ _ENVIRONMENT = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
 }
+_FOR_WORKERS = {"env_vars": _ENVIRONMENT}
 
 
 @contextmanager
@@ -64,7 +65,9 @@ def session() -> Iterator[None]:
 def ensure() -> None:
     """Connects to the cluster, or starts a local one. Raises UserError where RAY_ADDRESS leads nowhere."""
     if not join():
-        _init(address="local", include_dashboard=False)
+        # its first process hands the environment on: workers that wait idle can be used as they are
+        with _environment():
+            _init(address="local", include_dashboard=False)
 
 
 def join() -> bool:
@@ -80,7 +83,7 @@ def join() -> bool:
     if not address or not _listens(address):
         return False
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    _init(address=address)
+    _init(address=address, runtime_env=_FOR_WORKERS)
     return True
 
 
@@ -89,7 +92,7 @@ def _join_given(address: str) -> None:
     try:
         if "://" not in address and not _listens(address):
             raise ConnectionError("nothing listens there")
-        _init(address=address)
+        _init(address=address, runtime_env=_FOR_WORKERS)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {one_line(error)}{hint}") from error
 
@@ -109,13 +112,20 @@ def leave() -> None:
     ray.shutdown()
 
 
+@contextmanager
+def _environment() -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name in _ENVIRONMENT:
+            os.environ.pop(name)
+        os.environ.update(before)
+
+
 def _init(**options: Any) -> None:
-    ray.init(
-        runtime_env={"env_vars": _ENVIRONMENT},
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        **options,
-    )
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
     _quiet()
     token = Path.home() / ".ray" / "auth_token"
     if token.is_file():
@@ -165,7 +175,7 @@ def start_head(*options: str) -> str:
         if process.poll() is not None or time.monotonic() > deadline:
             raise UserError(f"a local Ray head did not start; its output is in {log}")
         time.sleep(0.2)
-    _init(address=f"127.0.0.1:{port}")
+    _init(address=f"127.0.0.1:{port}", runtime_env=_FOR_WORKERS)
     internal_kv._internal_kv_put(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
     return f"started a local Ray head that stays (process {process.pid}, output in {log}); stop it with `undeploy`"
 
