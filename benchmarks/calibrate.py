@@ -6,7 +6,7 @@
 Both run the commands as a user does, each with the start of its own Ray cluster. Calibrating takes the steps one by
 one (`prepare`, `train`, `evaluate`, `publish`), so that each is measured alone; checking predicts and times one `run`,
 in which they go side by side. What a step and a measurement cost on the other base is what they cost on mini times the
-ratio of both bases' bare training steps and bare sampling, timed in turn. Nothing else should run meanwhile.
+ratio of both bases' training steps and sampling, timed alone and in turn. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -188,14 +188,13 @@ def ratio(base: Path, timed: Callable[[Path], Callable[[], None]]) -> float:
 def _train_step(base: Path) -> Callable[[], None]:
     from pipeline import finetune
 
+    finetune.single_process_group()
     network, _ = model.load(base)
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0, fused=True)
     block = torch.randint(0, network.config.vocab_size, (1, network.config.n_positions))
+    trainer = finetune.Trainer(network)
 
     def step() -> None:
-        optimizer.zero_grad()
-        finetune.next_token_loss(network, block).backward()
-        optimizer.step()
+        float(trainer.step(block, 1e-4))
 
     return step
 

@@ -160,9 +160,9 @@ def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int
     unmeasured, idle = 0, max(1, cores // 2)  # bots in the store, workers that could measure them
     written = [0.0] * lanes  # when each lane's last model is through
     ends: list[tuple[float, int]] = []  # (by the clock of work, lane; -1: a bot is measured)
-    alarms: list[tuple[float, str, int]] = []  # (by the clock on the wall, what, lane)
     now = work = trained = measured = 0.0
-    ready = math.inf  # when the workers that measure are: they start with the first bot
+    ready = max(0.0, costs.costs["evaluate_start"] - costs.costs["lane_start"])
+    alarms: list[tuple[float, str, int]] = [(ready, "ready", -1)]  # (by the clock on the wall, what, lane)
 
     def next_bot(lane: int) -> None:
         if waiting:
@@ -182,9 +182,6 @@ def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int
                 next_bot(lane)
             elif what == "stored":
                 trained, unmeasured = now, unmeasured + 1
-                if ready == math.inf:
-                    ready = now + costs.costs["evaluate_start"]
-                    heapq.heappush(alarms, (ready, "ready", -1))
             elif what == "read":
                 heapq.heappush(ends, (work + costs.costs["evaluate"] + costs.costs["publish"], -1))
             elif what == "published":

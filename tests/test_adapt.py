@@ -53,18 +53,13 @@ def test_pretrain_from_a_base_writes_a_model_folder(fleet, huggingtweets, base, 
     assert "5 people" in (tmp_path / "base" / "README.md").read_text()
 
 
-def test_nobody_is_both_learned_from_and_held_out(fleet, huggingtweets):
+def test_nobody_is_both_learned_from_and_held_out_and_what_made_a_base_names_it(fleet, huggingtweets):
     assert huggingtweets("prepare", fleet)[0] == 0
     prepared = load_index(Store.of(load(fleet)))
     learning, held_out = adapt.split(prepared, 0.34)
     assert len(held_out) == 2 and {one.handle for one in [*learning, *held_out]} == set(prepared.people)
     assert adapt.split(prepared, 0.34) == (learning, held_out)
     assert not {one.handle for one in learning} & {one.handle for one in held_out}
-
-
-def test_what_made_an_adapted_base_names_it(fleet, huggingtweets):
-    assert huggingtweets("prepare", fleet)[0] == 0
-    prepared = load_index(Store.of(load(fleet)))
     names = {
         adapt.identity(open_job(load(fleet, settings)), prepared)
         for settings in ([], ["adapt.epochs=1"], ["train.seed=5"], ["train.lanes=2"], ["adapt.checkpoint_minutes=1"])
