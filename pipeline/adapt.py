@@ -23,7 +23,7 @@ from pipeline.errors import UserError
 from pipeline.plan import Job, read_json
 from pipeline.prepare import Person, Prepared, load_tweets
 from pipeline.progress import Progress
-from pipeline.session import ensure
+from pipeline.session import capacity, ensure
 from pipeline.store import Store
 
 METRICS = "adapted.json"
@@ -63,11 +63,12 @@ def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, b
     learning, held_out = split(prepared, settings.holdout)
     if not learning or not held_out:
         raise UserError(f"adapt: a population is needed, and this fleet has {len(prepared.people)} people")
+    gpus, cores = capacity()
     run = base_training.Run(
         name=f"adapt-{identity(job, prepared)}",
         separator=model.separator_id(model.load_tokenizer(job.folder)),
         block_size=job.train.block_size,
-        workers=settings.workers if settings.workers != "auto" else _workers(),
+        workers=settings.workers if settings.workers != "auto" else gpus or cores,
         weight_decay=0.0,
         precision=job.train.precision,
         seed=job.train.seed,
@@ -96,11 +97,6 @@ def identity(job: Job, prepared: Prepared) -> str:
     shaping = job.train.model_dump(include={"block_size", "precision", "seed", "holdout"})
     made_of = [people, job.base_hash, settings, shaping, job.fleet.publish.dtype]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _workers() -> int:
-    resources = ray.cluster_resources()
-    return max(1, int(resources.get("GPU", 0) or resources.get("CPU", 1)))
 
 
 def _texts(store: Store, people: list[Person]) -> "ray.data.Dataset":

@@ -25,6 +25,7 @@ from ray.train.torch import TorchTrainer
 from pipeline import finetune, model, packing
 from pipeline.errors import UserError
 from pipeline.progress import Progress
+from pipeline.session import capacity
 from pipeline.store import Store
 
 _LOG_STEPS = 25
@@ -130,12 +131,12 @@ def _show(shown: Any, progress: Progress) -> None:
 
 
 def _scaling(workers: int) -> ray.train.ScalingConfig:
-    gpus = ray.cluster_resources().get("GPU", 0)
+    gpus, _ = capacity()
     return ray.train.ScalingConfig(
         num_workers=workers,
-        use_gpu=gpus >= 1,
+        use_gpu=gpus > 0,
         # less than a core each, so that the tasks that feed the workers find room on a full machine
-        resources_per_worker={"CPU": 0.5} | ({"GPU": 1} if gpus >= 1 else {}),
+        resources_per_worker={"CPU": 0.5} | ({"GPU": 1} if gpus else {}),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 import ray
 import ray.data
 
-from pipeline import logs
+from pipeline import logs, session
 from pipeline.errors import one_line
 from pipeline.plan import Job
 
@@ -96,9 +96,9 @@ def each(worker: type[Worker], job: Job, tasks: Any, *, beside: bool = False, **
     """
     if tasks == []:
         return
-    resources = ray.cluster_resources()
-    gpus = int(resources.get("GPU", 0)) if worker.on_gpu and not beside else 0
-    size = max(1, gpus or int(resources.get("CPU", 1)) // (2 if beside else 1))
+    gpus, cores = session.capacity()
+    gpus = gpus if worker.on_gpu and not beside else 0
+    size = max(1, gpus or cores // (2 if beside else 1))
     source: ray.data.Dataset
     if isinstance(tasks, list):
         size = min(size, len(tasks))

@@ -31,7 +31,7 @@ from pipeline.continuing import hashes
 from pipeline.errors import UserError
 from pipeline.filters import TweetFilters, resolved
 from pipeline.people import KEPT, RAW, Person
-from pipeline.session import ensure
+from pipeline.session import capacity, ensure
 from pipeline.settings import Filters
 from pipeline.store import Store
 from pipeline.tokens import Encoder
@@ -171,7 +171,7 @@ def chunks_of(
     context.target_max_block_size = _CHUNK_BYTES
     context.shuffle_compression = "none"  # so that a shard is read where it lies, not copied into a worker's heap
     with ray.data.DataContext.current(context):
-        groups = _groups(files, int(ray.cluster_resources().get("CPU", 1)))
+        groups = _groups(files, capacity()[1])
         source = ray.data.from_items([{"files": group} for group in groups], override_num_blocks=len(groups))
         # one file may hold everything: so that others can judge what one task reads, the two are not fused
         read = source.map_batches(

@@ -107,6 +107,12 @@ def _listens(address: str) -> bool:
         return False
 
 
+def capacity() -> tuple[int, int]:
+    """The cluster's GPUs and its cores; one core at least."""
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
+
+
 def leave() -> None:
     """Disconnects; a local cluster of this process's own ends."""
     ray.shutdown()

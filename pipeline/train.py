@@ -28,6 +28,7 @@ from pipeline.errors import one_line
 from pipeline.plan import Bot, Job
 from pipeline.progress import Progress
 from pipeline.queue import Failure, QueueActor, Task
+from pipeline.session import capacity
 from pipeline.settings import Train
 
 _POLL = 0.3  # seconds
@@ -238,8 +239,8 @@ def _room(whole: bool = False) -> dict[str, dict[str, float]]:
 
 
 def _worker_resources(settings: Train) -> dict[str, float]:
-    gpu = ray.cluster_resources().get("GPU", 0) >= 1
-    return {"CPU": 1.0} | ({"GPU": settings.gpus_per_worker} if gpu else {})
+    gpus, _ = capacity()
+    return {"CPU": 1.0} | ({"GPU": settings.gpus_per_worker} if gpus else {})
 
 
 def _places(settings: Train, room: dict[str, dict[str, float]], most: int) -> Iterator[tuple[int, str | None]]:
