@@ -53,6 +53,7 @@ class Lab:
     def __init__(self, hosts: int, root: Path, redis: bool = False, packaged: bool = False):
         self.hosts, self.root = hosts, root
         self.state = Path(tempfile.mkdtemp(prefix="huggingtweets-hosts-", dir="/var/tmp"))
+        self.keep = False  # the folder, when the lab is gone: there is something to look for in its logs
         self.venv = self.state / "venv"
         self.redis = f"{NETWORK}.254:6379" if redis else None
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -72,6 +73,7 @@ class Lab:
                 self.start(host)
             self._until(lambda: self.alive() == self.hosts, 120, "the hosts did not come up")
         except BaseException:
+            self.keep = True
             self.down()
             raise
         return self
@@ -241,7 +243,7 @@ class Lab:
             time.sleep(1)
 
     def down(self) -> None:
-        """Ends every process of the lab's, by its namespace, and takes the namespaces away."""
+        """Ends every process of the lab's, by its namespace, and takes namespaces and folder away."""
         for space in [SWITCH, *(self.name(host) for host in range(1, self.hosts + 1))]:
             for pid in _ip("netns", "pids", space, check=False).split():
                 try:
@@ -252,4 +254,5 @@ class Lab:
             shutil.rmtree(Path("/etc/netns") / space, ignore_errors=True)
         for process in self._processes:
             process.wait()
-        shutil.rmtree(self.state, ignore_errors=True)
+        if not self.keep:
+            shutil.rmtree(self.state, ignore_errors=True)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(unavailable() is not None, reason=f"a lab {unava
 
 
 @pytest.fixture(scope="module")
-def lab(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(base: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Lab]:
     with Lab(3, ROOT, redis=True, packaged=True) as lab:
         published = tmp_path_factory.mktemp("published")
         upload(lab, published, base, {"politicians": ("ada", "ben"), "own": ("cleo",)})
@@ -42,6 +42,7 @@ def lab(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         own = {"endpoint": "dedicated", "max_replicas": MOST, "target_ongoing_requests": 1, "cpus_per_replica": 1}
         deploy(lab, "own", own, ("cleo",))  # a host has room for one of its replicas
         yield lab
+        lab.keep = bool(request.session.testsfailed)
 
 
 def upload(lab: Lab, folder: Path, base: Path, fleets: dict[str, tuple[str, ...]]) -> None:

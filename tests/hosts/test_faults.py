@@ -24,10 +24,11 @@ pytestmark = pytest.mark.skipif(unavailable() is not None, reason=f"a lab {unava
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with Lab(3, ROOT) as lab:
         lab.operator("import boto3; boto3.client('s3').create_bucket(Bucket='fleets')")
         yield lab
+        lab.keep = bool(request.session.testsfailed)
 
 
 @pytest.fixture(scope="module")
