@@ -22,7 +22,7 @@ fuzz: .venv/ready
 test-faults: .venv/ready
 	$(BIN)/pytest tests/faults -o addopts=-q -s $(ARGS)
 
-# Several hosts on this machine, in network namespaces, with S3 between them: needs root, takes an hour.
+# Several hosts on this machine, in network namespaces, with S3 between them: needs root, takes half an hour.
 test-cluster: .venv/ready
 	$(BIN)/pytest tests/hosts -o addopts=-q --log-cli-level=INFO $(ARGS)
 

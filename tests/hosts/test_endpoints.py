@@ -23,6 +23,7 @@ from toys import ROOT
 
 MANIFEST = ROOT / "cluster" / "kuberay" / "service" / "rayservice.yaml"
 DASHBOARD = f"http://{HEAD}:8265"
+WORKERS = {f"{NETWORK}.12", f"{NETWORK}.13"}
 GATEWAY = f"http://{NETWORK}.12:8000"
 VERSION = "000000000001"
 MOST = 2  # replicas of a bot
@@ -141,7 +142,7 @@ def test_replicas_come_and_go_with_the_load_and_a_host_that_dies_costs_no_answer
         wait_for(lambda: sum(replicas(lab, "bot-cleo").values()) == MOST, 200, "it did not scale to its maximum")
         spread = {name: replicas(lab, name) for name in ("bot-cleo", "pool-politicians", "gateway")}
         log.info("replicas under load: %s", spread)
-        assert all(len(hosts) == 2 for hosts in spread.values())
+        assert all(set(hosts) >= WORKERS for hosts in spread.values())  # what needs no core may stand on the head too
         time.sleep(5)
         lab.kill(3)
         log.info("host 3 has lost its power")
@@ -169,9 +170,6 @@ def test_endpoints_answer_while_the_head_is_gone_and_the_head_remembers(lab: Lab
     assert bots == {"ada", "ben", "cleo"}  # the registry's table came back with the head
 
 
-@pytest.mark.xfail(
-    reason="seen once: 504 after 150 s; why is not known yet, endpoints that are awake are not concerned"
-)
 def test_a_bot_that_slept_while_the_head_was_gone_wakes_afterwards(lab: Lab):
     with load(lab, "cleo", width=1) as told:  # only a controller that is back, and is heard, can wake it
         time.sleep(30)
