@@ -149,9 +149,10 @@ class Lab:
             "--object-store-memory=200000000",
             f"--temp-dir={self.state}/ray{host}",
         ]
-        # a head that was killed leaves it, and Ray takes it for one that runs
-        (self.state / f"ray{host}" / "ray_current_cluster").unlink(missing_ok=True)
-        self._spawn(self._enter(host, command), self.name(host), environment)
+        # Ray on a busy host may give up while it starts: it is started again, as a pod's container is. A head that was
+        # killed leaves ray_current_cluster, and Ray takes it for one that runs
+        again = f'until rm -f {self.state}/ray{host}/ray_current_cluster; "$@"; do sleep 1; done'
+        self._spawn(self._enter(host, ["bash", "-c", again, "-", *command]), self.name(host), environment)
 
     def _switch(self, command: Sequence[str], log: str) -> None:
         program = shutil.which(command[0], path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -193,10 +194,12 @@ class Lab:
         return out
 
     def alive(self) -> int:
-        """How many hosts the head takes for alive."""
+        """How many hosts the head takes for alive; 0 until it runs a task, for after a loss it still takes its former
+        self for alive."""
         code = (
             "import logging, ray; ray.init(logging_level=logging.ERROR, log_to_driver=False); "
-            "print(sum(node['Alive'] for node in ray.nodes()))"
+            "here = ray.remote(num_cpus=0, resources={'node:__internal_head__': 0.001})(lambda: 0); "
+            "ray.get(here.remote(), timeout=30); print(sum(node['Alive'] for node in ray.nodes()))"
         )
         try:
             done = self.run(1, [f"{self.venv}/bin/python", "-c", code], timeout=60)
