@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from transformers.pytorch_utils import Conv1D
 
-_AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def use(model: torch.nn.Module) -> None:
     """Sets the linear layers' forward, where PyTorch has oneDNN; their weights stay as they are."""
-    for module in model.modules() if _AVAILABLE else ():
+    from transformers.pytorch_utils import Conv1D
+
+    for module in model.modules() if AVAILABLE else ():
         if type(module) in (torch.nn.Linear, Conv1D):
             module.forward = partial(_forward, module)
 

@@ -48,7 +48,6 @@ _ENVIRONMENT = {
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
 }
-_FOR_WORKERS = {"env_vars": _ENVIRONMENT}
 
 
 @contextmanager
@@ -83,7 +82,7 @@ def join() -> bool:
     if not address or not _listens(address):
         return False
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    _init(address=address, runtime_env=_FOR_WORKERS)
+    _connect(address)
     return True
 
 
@@ -92,7 +91,7 @@ def _join_given(address: str) -> None:
     try:
         if "://" not in address and not _listens(address):
             raise ConnectionError("nothing listens there")
-        _init(address=address, runtime_env=_FOR_WORKERS)
+        _connect(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {one_line(error)}{hint}") from error
 
@@ -120,14 +119,19 @@ def leave() -> None:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    before = dict(os.environ)
+    """Ours, for the processes that are started meanwhile."""
+    before = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     os.environ.update(_ENVIRONMENT)
     try:
         yield
     finally:
         for name in _ENVIRONMENT:
-            os.environ.pop(name)
+            del os.environ[name]
         os.environ.update(before)
+
+
+def _connect(address: str) -> None:
+    _init(address=address, runtime_env={"env_vars": _ENVIRONMENT})
 
 
 def _init(**options: Any) -> None:
@@ -181,7 +185,7 @@ def start_head(*options: str) -> str:
         if process.poll() is not None or time.monotonic() > deadline:
             raise UserError(f"a local Ray head did not start; its output is in {log}")
         time.sleep(0.2)
-    _init(address=f"127.0.0.1:{port}", runtime_env=_FOR_WORKERS)
+    _connect(f"127.0.0.1:{port}")
     internal_kv._internal_kv_put(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
     return f"started a local Ray head that stays (process {process.pid}, output in {log}); stop it with `undeploy`"
 

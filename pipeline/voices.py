@@ -15,6 +15,7 @@ import json
 from typing import Any
 
 import numpy as np
+import ray
 
 from pipeline import pool
 from pipeline.measures import style
@@ -59,7 +60,8 @@ def learn(job: Job, voices: Voices, beside: bool) -> None:
         if row["error"]:
             raise RuntimeError(f"the fleet's voices cannot be learned: {row['error']}")
     if tasks:
-        _draw_map(job.store, list(voices.groups))
+        draw_map: Any = ray.remote(_draw_map).options(num_cpus=0)
+        ray.get(draw_map.remote(job.store, list(voices.groups)))
 
 
 class Learner(pool.Worker):

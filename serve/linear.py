@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_PACKS = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+from pipeline import onednn
 
 
 def linear(weight: Tensor, bias: Tensor | None, int8: bool) -> "Linear":
     """The layer of weights [out, in] that suits them; int8 is for a CPU."""
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not _PACKS:
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not onednn.AVAILABLE:
         return Linear(weight, bias)
     return Int8(weight, bias) if int8 else Packed(weight, bias)
 

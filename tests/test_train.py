@@ -6,6 +6,7 @@ import threading
 
 import psutil
 import pytest
+from toys import ray_processes
 
 from pipeline import fleet as fleets
 from pipeline import model, run
@@ -232,20 +233,11 @@ class TestLanes:
 def _kill_each(titles: list[str], killed: list[str], ended: threading.Event) -> None:
     """kill -9 to a process of each title in turn, each time as soon as a worker computes."""
     while len(killed) < len(titles) and not ended.wait(0.1):
-        workers, victims = _processes("RayTrainWorker"), _processes(titles[len(killed)])
+        workers, victims = ray_processes("RayTrainWorker"), ray_processes(titles[len(killed)])
         if victims and any(worker.info["cpu_times"].user > _IMPORTED for worker in workers):
             with contextlib.suppress(psutil.NoSuchProcess):
                 victims[0].kill()  # SIGKILL
                 killed.append(titles[len(killed)])
-
-
-def _processes(title: str) -> list[psutil.Process]:
-    """Ray's processes of a kind, with their `cpu_times` in `info`."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cpu_times"]):
-        if f"ray::{title}" in " ".join(process.info["cmdline"] or []):
-            found.append(process)
-    return found
 
 
 def test_a_report_holds_every_bot(make_fleet, cluster):

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).parent.parent
 WORDS = {
     "ada": ("engine", "wheel", "brass", "lever", "count", "number", "card", "loom", "weave", "pattern", "steam"),
@@ -40,3 +42,12 @@ def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, "did not come to be"
         time.sleep(0.1)
+
+
+def ray_processes(title: str) -> list[psutil.Process]:
+    """This machine's Ray processes whose title begins so ("QueueActor"), with their `cpu_times` in `info`."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cpu_times"]):
+        if " ".join(process.info["cmdline"] or []).startswith(f"ray::{title}"):
+            found.append(process)
+    return found

@@ -15,14 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from ray.cluster_utils import Cluster
-from toys import ROOT, WORDS, environment, tweets_of, write_csv
+from toys import ROOT, WORDS, environment, ray_processes, tweets_of, write_csv
 
 from pipeline import fleet as fleets
 from pipeline.model import WEIGHTS
@@ -33,10 +32,10 @@ BOTS = int(os.environ.get("FAULT_BOTS", "12"))
 VICTIMS = ("worker", "worker", "queue", "controller", "node", "driver", "worker", "queue", "publisher", "node")
 _IMPORTED = 6.0  # seconds of processor time that a lane has used when it trains
 TITLES = {
-    "worker": "ray::RayTrainWorker",
-    "queue": "ray::QueueActor",
-    "controller": "ray::TrainController",
-    "publisher": "ray::MapWorker",
+    "worker": "RayTrainWorker",
+    "queue": "QueueActor",
+    "controller": "TrainController",
+    "publisher": "MapWorker",
 }
 
 
@@ -118,11 +117,7 @@ def _kill_until_done(fleet: Fleet, nodes: Cluster, rng: random.Random) -> list[s
 
 def _at_work() -> bool:
     """Whether a lane is past its imports."""
-    for process in processes(TITLES["worker"]):
-        with suppress(psutil.NoSuchProcess):
-            if process.cpu_times().user > _IMPORTED:
-                return True
-    return False
+    return any(worker.info["cpu_times"].user > _IMPORTED for worker in ray_processes(TITLES["worker"]))
 
 
 def _kill(victim: str, fleet: Fleet, nodes: Cluster, rng: random.Random) -> bool:
@@ -134,19 +129,10 @@ def _kill(victim: str, fleet: Fleet, nodes: Cluster, rng: random.Random) -> bool
         nodes.remove_node(node, allow_graceful=False)
         nodes.add_node(num_cpus=2)
         return True
-    found = processes(TITLES[victim])
+    found = ray_processes(TITLES[victim])
     if found:
         rng.choice(found).send_signal(signal.SIGKILL)
     return bool(found)
-
-
-def processes(title: str) -> list[psutil.Process]:
-    """This machine's Ray processes of that title."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if " ".join(process.info["cmdline"] or []).startswith(title):
-            found.append(process)
-    return found
 
 
 def test_thirty_two_lanes_in_one_fleet_and_what_memory_they_take(tmp_path: Path, base: Path, capsys: Any) -> None:
@@ -166,7 +152,7 @@ def test_thirty_two_lanes_in_one_fleet_and_what_memory_they_take(tmp_path: Path,
         most: dict[str, tuple[int, float]] = {}
         while driver.poll() is None:
             for kind in ("worker", "controller", "queue"):
-                running = processes(TITLES[kind])
+                running = ray_processes(TITLES[kind])
                 if len(running) >= most.get(kind, (0, 0))[0]:
                     most[kind] = len(running), sum(map(_memory, running)) / 2**30
             time.sleep(2)
