@@ -6,7 +6,6 @@ Every node tells what it has (`inspect`); what the answers mean, and what to do 
 place (`judge`).
 """
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -29,6 +28,7 @@ from ray._private.services import get_webui_url_from_internal_kv
 from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipeline.core.own_code import PROJECT, code_hash
 from pipeline.errors import one_line
 from pipeline.fleet import Fleet
 from pipeline.plan import open_job
@@ -101,7 +101,7 @@ def inspect(store: Store, probe: str) -> dict[str, Any]:
     gpus = _gpus()
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
-        "code": _code(),
+        "code": code_hash(PROJECT / "pipeline", PROJECT / "serve"),
         "time": time.time(),
         "token": get_authentication_mode() == AuthenticationMode.TOKEN,
         "gpus": gpus,
@@ -120,15 +120,6 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "missing"
-
-
-def _code() -> str:
-    """A hash of our own code: two builds of one version may differ."""
-    digest = hashlib.sha256()
-    for package in ("pipeline", "serve"):
-        for path in sorted((Path(__file__).parents[1] / package).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _gpus_seen() -> str:

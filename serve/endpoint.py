@@ -9,16 +9,15 @@ user_config: running replicas load it beside the old one and change over, and no
 
 import asyncio
 import functools
-import hashlib
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
 from ray.serve import Application
 
 from pipeline import logs
+from pipeline.core.own_code import PROJECT, code_hash
 from pipeline.errors import one_line
 from pipeline.settings import Serve
 from pipeline.store import Store
@@ -190,15 +189,13 @@ def constant(*arguments: object) -> dict[str, Any]:
     Serve names a deployment's version at random unless told, and replaces all replicas whenever it is run again.
     """
     quiet = {"log_level": "WARNING", "enable_access_log": False}  # the gateway writes a log of its own
-    return {"version": f"{_code()}:{arguments!r}", "_internal": True, "logging_config": quiet}
+    return {"version": f"{serving_code()}:{arguments!r}", "_internal": True, "logging_config": quiet}
 
 
 @functools.cache
-def _code() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+def serving_code() -> str:
+    """A hash of the code, templates and assets that a replica or the gateway runs."""
+    return code_hash(PROJECT / "serve", PROJECT / "pipeline")
 
 
 def scaling(settings: Serve, min_replicas: int) -> dict[str, Any]:
