@@ -16,7 +16,7 @@ test: .venv/ready
 
 # The readers of tweets against 10,000 odd and broken files of each format.
 fuzz: .venv/ready
-	$(BIN)/pytest tests/tweets/test_fuzz.py --hypothesis-profile fuzz $(ARGS)
+	$(BIN)/pytest tests/unit/tweets/test_fuzz.py --hypothesis-profile fuzz $(ARGS)
 
 # kill -9 at random moments to everything a fleet runs on, and many lanes at once.
 test-faults: .venv/ready
@@ -30,6 +30,7 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/fleet.py $(ARGS)

@@ -28,10 +28,10 @@ import yaml
 from fleet import BASE, CORES, accounts, command, say, write_fleet
 from plan import HOLDOUT, Bot, Costs, load, plan, show
 
-from pipeline import model
-from pipeline.fleet import load as load_fleet
-from pipeline.prepare import load_index
-from pipeline.store import Store
+from pipeline.core import model_folder
+from pipeline.core.fleet import load as load_fleet
+from pipeline.core.store import Store
+from pipeline.prepare.index import load_index
 
 _SMALLEST = 0.6  # of the largest bot's tweets
 _TWEETS_PER_SECOND = 50_000.0  # docs/prepare.md's 20 microseconds a tweet: a small fleet's start hides them
@@ -52,7 +52,7 @@ class Fleet:
     """A fleet of made-up people of different sizes, and the commands on it."""
 
     def __init__(self, folder: Path, name: str, base: Path, bots: int, tweets: int, lanes: int):
-        people = accounts([str(model.ASSETS / "sample")], bots, tweets)
+        people = accounts([str(model_folder.ASSETS / "sample")], bots, tweets)
         shares = [_SMALLEST + (1 - _SMALLEST) * i / max(1, bots - 1) for i in range(bots)]
         sized = zip(people.items(), shares, strict=True)
         cut = {handle: texts[: round(share * tweets)] for (handle, texts), share in sized}
@@ -89,7 +89,7 @@ def calibrate(folder: Path, bots: int, tweets: int) -> dict[str, Any]:
         sys.exit(f"not every bot was trained: {[(row['bot'], row['reason']) for row in rows]}")
     training = [row["metrics"]["train"] for row in rows]
     settings = load_fleet(fleet.path).train
-    base = json.loads((BASE / model.DEFAULTS).read_text())
+    base = json.loads((BASE / model_folder.DEFAULTS).read_text())
     held_out = sum(row["metrics"]["held_out"]["tokens"] for row in rows)
     before_and_after = sum(row["seconds"]["train"] - row["metrics"]["train"]["seconds"] for row in rows)
     measuring = [row["seconds"]["evaluate"] for row in evaluated["bots"]]
@@ -165,7 +165,7 @@ def other_base(folder: Path) -> Path:
     config.n_layer, config.n_embd = 6, 192
     torch.manual_seed(0)
     GPT2LMHeadModel(config).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", model.DEFAULTS):
+    for name in ("tokenizer.json", "tokenizer_config.json", model_folder.DEFAULTS):
         (folder / name).write_bytes((BASE / name).read_bytes())
     return folder
 
@@ -186,10 +186,10 @@ def ratio(base: Path, timed: Callable[[Path], Callable[[], None]]) -> float:
 
 
 def _train_step(base: Path) -> Callable[[], None]:
-    from pipeline import finetune
+    from pipeline.train import trainer as finetune
 
     finetune.single_process_group()
-    network, _ = model.load(base)
+    network, _ = model_folder.load(base)
     block = torch.randint(0, network.config.vocab_size, (1, network.config.n_positions))
     trainer = finetune.Trainer(network)
 
@@ -200,8 +200,8 @@ def _train_step(base: Path) -> Callable[[], None]:
 
 
 def _sampling(base: Path) -> Callable[[], None]:
-    from serve.engine import Engine, Request
-    from serve.schema import Parameters
+    from serve.engine.engine import Engine, Request
+    from serve.engine.parameters import Parameters
 
     engine = Engine(base)
     asked = Parameters(num_return_sequences=8, seed=0, min_new_tokens=40, max_new_tokens=40)

@@ -23,10 +23,10 @@ from typing import Any
 import httpx
 import psutil
 
-from pipeline import fleet as fleets
-from pipeline import session
-from pipeline.model import ASSETS, bot_files, read_files
-from pipeline.store import Store
+from pipeline.core import fleet as fleets
+from pipeline.core import ray_session
+from pipeline.core.model_folder import ASSETS, bot_files, read_files
+from pipeline.core.store import Store
 
 VERSION = "000000000001"
 ROWS: list[tuple[str, str, str]] = []
@@ -42,11 +42,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8765)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        session.start_head("--include-dashboard=false", "--num-cpus=2")
+        ray_session.start_head("--include-dashboard=false", "--num-cpus=2")
         try:
             run(Path(folder), options)
         finally:
-            session.stop_head()
+            ray_session.stop_head()
     width = max(len(row[0]) for row in ROWS)
     for name, value, wanted in ROWS:
         print(f"{name:<{width}}  {value:>16}  {wanted}")
@@ -119,9 +119,9 @@ def overhead(client: httpx.Client, bot: str, fleet: Path, asks: int) -> None:
     """The median of a request over HTTP, and of the same in this process by the engine alone, in turn."""
     import torch
 
-    from serve.engine import Engine, EngineThread
-    from serve.request import Request
-    from serve.schema import Parameters
+    from serve.engine.engine import Engine, EngineThread
+    from serve.engine.parameters import Parameters
+    from serve.engine.request import Request
 
     torch.set_num_threads(1)
     thread = EngineThread(Engine(fleet / "bots" / bot / VERSION))

@@ -36,14 +36,13 @@ import torch
 import transformers
 
 from pipeline import tweets
-from pipeline.clean import SEPARATOR
-from pipeline.model import ASSETS, load
-from pipeline.settings import TweetSource
-from serve.engine import Engine, EngineThread, Request
-from serve.kv import KVCache, Span
-from serve.network import ROWS, load_network
-from serve.schema import Parameters
-from serve.text import Vocabulary
+from pipeline.core.model_folder import ASSETS, SEPARATOR, load
+from pipeline.core.settings import TweetSource
+from serve.engine.engine import Engine, EngineThread, Request
+from serve.engine.kv import ROWS, KVCache, Span
+from serve.engine.network import load_network
+from serve.engine.parameters import Parameters
+from serve.engine.text import Vocabulary
 
 BEGINNINGS = ("My dream is", "Today I", "The best thing about", "I love", "Why is", "When I was young", "Never", "So")
 SAMPLING = {"do_sample": True, "temperature": 1.0, "top_k": 50, "top_p": 0.95}

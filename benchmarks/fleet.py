@@ -30,14 +30,17 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALL
 import numpy as np
 import torch
 
-from pipeline import finetune, model, packing, tweets
-from pipeline import fleet as fleets
-from pipeline.clean import clean
-from pipeline.prepare import load_tweets
-from pipeline.settings import Train, TweetSource
-from pipeline.store import Store
+from pipeline import tweets
+from pipeline.core import fleet as fleets
+from pipeline.core import model_folder
+from pipeline.core.settings import Train, TweetSource
+from pipeline.core.store import Store
+from pipeline.prepare.kept_tweets import load_tweets
+from pipeline.train import packing
+from pipeline.train import trainer as finetune
+from tests.support.plain_rules import clean
 
-BASE = model.ASSETS / "mini"
+BASE = model_folder.ASSETS / "mini"
 ORIGINAL = Path(__file__).with_name("original.py")
 CORES = len(os.sched_getaffinity(0))
 
@@ -47,7 +50,7 @@ def main() -> None:
     options.add_argument("--bots", type=int, default=16)
     options.add_argument("--tweets", type=int, default=200, help="of each bot")
     options.add_argument("--sample", type=int, default=4, help="bots that (c) and (d) train; (e) trains half of them")
-    options.add_argument("--source", nargs="+", default=[str(model.ASSETS / "sample")], help="files of tweets")
+    options.add_argument("--source", nargs="+", default=[str(model_folder.ASSETS / "sample")], help="files of tweets")
     options.add_argument("--gpt2-steps", type=int, default=0, help="steps of a 12-layer GPT-2 to time")
     options.add_argument("--json", type=Path, help="a file for the figures")
     chosen = options.parse_args()
@@ -121,7 +124,7 @@ def write_fleet(folder: Path, people: dict[str, list[str]], name: str = "bench",
 def blocks_of(root: str, handle: str, separator: int) -> tuple[np.ndarray, Train]:
     from pyarrow import fs
 
-    settings = Train(**json.loads((BASE / model.DEFAULTS).read_text()))
+    settings = Train(**json.loads((BASE / model_folder.DEFAULTS).read_text()))
     people = [load_tweets(Store(fs.LocalFileSystem(), root), handle)[0]]
     return packing.packed(people, separator, settings.block_size, settings.epochs, settings.seed), settings
 
@@ -138,9 +141,9 @@ def floor(root: str, handles: list[str]) -> dict[str, Any]:
 
 def bare_loops(root: str, handles: list[str], barrier: Any) -> list[float]:
     torch.set_num_threads(1)
-    network, tokenizer = model.load(BASE)
+    network, tokenizer = model_folder.load(BASE)
     base = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    work = [blocks_of(root, handle, model.separator_id(tokenizer)) for handle in handles]
+    work = [blocks_of(root, handle, model_folder.separator_id(tokenizer)) for handle in handles]
     barrier.wait()
     seconds = []
     for blocks, settings in work:
@@ -211,7 +214,7 @@ def fit(root: str, handle: str, scratch: Path) -> float:
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    from pipeline.session import ensure
+    from pipeline.core.ray_session import ensure
 
     ensure()
     started = time.perf_counter()
@@ -227,8 +230,8 @@ def fit(root: str, handle: str, scratch: Path) -> float:
 def fit_one(config: dict[str, str]) -> None:
     import ray.train
 
-    network, tokenizer = model.load(BASE)
-    blocks, settings = blocks_of(config["root"], config["handle"], model.separator_id(tokenizer))
+    network, tokenizer = model_folder.load(BASE)
+    blocks, settings = blocks_of(config["root"], config["handle"], model_folder.separator_id(tokenizer))
     bare_loop(network, blocks, settings.learning_rate)
     with tempfile.TemporaryDirectory() as folder:
         network.save_pretrained(folder)

@@ -31,9 +31,10 @@ import torch
 import transformers
 from engine import SAMPLING, beginnings, random_gpt2
 
-from pipeline import finetune, model
-from serve.engine import Engine, Request
-from serve.schema import Parameters
+from pipeline.core import model_folder
+from pipeline.train import trainer as finetune
+from serve.engine.engine import Engine, Request
+from serve.engine.parameters import Parameters
 
 GPU = torch.cuda.is_available()
 PRECISION = finetune.resolve_precision("auto")
@@ -55,7 +56,7 @@ def main() -> None:
     print(torch.cuda.get_device_name() if GPU else "no GPU", f"torch {torch.__version__}, {PRECISION}", flush=True)
     with tempfile.TemporaryDirectory(prefix="gpu-") as scratch:
         for name in chosen.models.split(","):
-            folder = model.ASSETS / "mini" if name == "mini" else random_gpt2(Path(scratch) / "gpt2")
+            folder = model_folder.ASSETS / "mini" if name == "mini" else random_gpt2(Path(scratch) / "gpt2")
             job = name, folder, 256 if name == "mini" else 1024
             for part in chosen.parts:
                 started = time.perf_counter()
@@ -97,7 +98,7 @@ def blocks_of(job: Job, steps: int) -> np.ndarray:
 
 def lane_of(job: Job, **options: Any) -> finetune.Trainer:
     finetune.single_process_group()
-    trainer = finetune.Trainer(model.load_model(job[1]), precision=PRECISION, **options)
+    trainer = finetune.Trainer(model_folder.load_model(job[1]), precision=PRECISION, **options)
     trainer.reset(seed=0)
     return trainer
 
@@ -129,9 +130,9 @@ def lanes(job: Job, chosen: argparse.Namespace) -> None:
     loss = seconds(lambda: trainer.loss(stream, job[2]))
     print(f"next bot: reset {1000 * seconds(lambda: trainer.reset(0)):.1f} ms, ", end="")
     print(f"held-out loss {1e6 * loss / stream.size:.1f} ms for 1,000 tokens, ", end="")
-    taken = seconds(lambda: model.snapshot(trainer.state(), "float16"))
-    weights = model.snapshot(trainer.state(), "float16")
-    print(f"snapshot {1000 * taken:.1f} ms, as bytes {1000 * seconds(lambda: model.saved(weights)):.1f} ms")
+    taken = seconds(lambda: model_folder.snapshot(trainer.state(), "float16"))
+    weights = model_folder.snapshot(trainer.state(), "float16")
+    print(f"snapshot {1000 * taken:.1f} ms, as bytes {1000 * seconds(lambda: model_folder.saved(weights)):.1f} ms")
     if GPU:
         print(f"GPU memory {torch.cuda.max_memory_reserved() / 1e9:.1f} GB")
 
@@ -160,7 +161,7 @@ def compile(job: Job, chosen: argparse.Namespace) -> None:
 def bare(job: Job, blocks: np.ndarray) -> str:
     """A plain loop: the same arithmetic and nothing else."""
     device = torch.device("cuda" if GPU else "cpu")
-    network = model.load_model(job[1]).to(device).train()
+    network = model_folder.load_model(job[1]).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
 
     def work(blocks: np.ndarray) -> None:
@@ -262,7 +263,7 @@ def by_engine(folder: Path, count: int, tokens: int, graphs: bool = True) -> Cal
 
 
 def by_generate(folder: Path, count: int, tokens: int) -> Callable[[], int]:
-    network, tokenizer = model.load(folder)
+    network, tokenizer = model_folder.load(folder)
     network.to("cuda" if GPU else "cpu", torch.bfloat16 if GPU else torch.float32).eval()
     tokenizer.pad_token, tokenizer.padding_side = tokenizer.eos_token or "<|endoftext|>", "left"
     texts = ["<|endoftext|>" + prompt for prompt in beginnings(count)]
@@ -294,7 +295,7 @@ def by_pipeline(folder: Path, count: int, tokens: int) -> Callable[[], int] | No
 def fleet(job: Job, chosen: argparse.Namespace) -> None:
     from fleet import accounts, write_fleet
 
-    people = accounts([str(model.ASSETS / "sample")], chosen.bots, 200 if job[0] == "mini" else 1000)
+    people = accounts([str(model_folder.ASSETS / "sample")], chosen.bots, 200 if job[0] == "mini" else 1000)
     for count in map(int, chosen.lanes.split(",")):
         with tempfile.TemporaryDirectory(prefix="fleet-") as scratch:
             path = write_fleet(Path(scratch), people)

@@ -14,10 +14,12 @@ import torch
 from pyarrow import fs
 from transformers import Trainer, TrainingArguments
 
-from pipeline import finetune, model, packing
-from pipeline.prepare import load_tweets
-from pipeline.settings import Train
-from pipeline.store import Store
+from pipeline.core import model_folder
+from pipeline.core.settings import Train
+from pipeline.core.store import Store
+from pipeline.prepare.kept_tweets import load_tweets
+from pipeline.train import packing
+from pipeline.train import trainer as finetune
 
 
 class InOrder(Trainer):
@@ -27,9 +29,9 @@ class InOrder(Trainer):
 
 def main(folder: str, handle: str, base: str, out: str) -> None:
     torch.set_num_threads(1)
-    network, tokenizer = model.load(Path(base))
-    separator = model.separator_id(tokenizer)
-    settings = Train(**json.loads((Path(base) / model.DEFAULTS).read_text()))
+    network, tokenizer = model_folder.load(Path(base))
+    separator = model_folder.separator_id(tokenizer)
+    settings = Train(**json.loads((Path(base) / model_folder.DEFAULTS).read_text()))
     tweets, held = load_tweets(Store(fs.LocalFileSystem(), folder), handle)
     blocks = packing.packed([tweets], separator, settings.block_size, settings.epochs, settings.seed)
     arguments = TrainingArguments(

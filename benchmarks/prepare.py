@@ -29,12 +29,13 @@ import psutil
 from ray.util import ActorPool
 from tokenizers import Tokenizer
 
-from pipeline.clean import clean
-from pipeline.model import ASSETS, tokenizer_json
-from pipeline.prepare import load_tweets, prepare
-from pipeline.settings import TweetSource
-from pipeline.store import Store, resolve
+from pipeline.core.model_folder import ASSETS, tokenizer_json
+from pipeline.core.settings import TweetSource
+from pipeline.core.store import Store, resolve
+from pipeline.prepare.dataset import prepare
+from pipeline.prepare.kept_tweets import load_tweets
 from pipeline.tweets import Record, find, read
+from tests.support.plain_rules import clean
 
 MIB = 2**20
 SHARE_OF_ONE = 0.2  # of all tweets
@@ -81,7 +82,7 @@ def measure(made: Path, storage: Path, with_reference: bool, text_only: bool) ->
     """Seconds of both, and the peaks of memory while ours prepares; both must give the same number of tokens."""
     import ray
 
-    from pipeline.session import ensure, session
+    from pipeline.core.ray_session import ensure, session
 
     result: dict[str, float] = {}
     if with_reference:
@@ -123,7 +124,7 @@ class Lane:
 
 def packed_tokens(tweets: list[np.ndarray]) -> int:
     """How many tokens are in one epoch's blocks."""
-    from pipeline.packing import packed
+    from pipeline.train.packing import packed
 
     return packed([tweets], SEPARATOR_ID, BLOCK, epochs=1, seed=0).size if tweets else 0
 

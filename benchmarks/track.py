@@ -15,19 +15,18 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the W&B on loopback, and bots made by hand
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support: the W&B on loopback, and bots made by hand
 
-import published
-from fake_wandb import WandbServer
-
-from pipeline import fleet as fleets
 from pipeline import run
-from pipeline.model import ASSETS
-from pipeline.progress import Progress
-from pipeline.session import ensure, session
-from pipeline.store import Store
+from pipeline.core import fleet as fleets
+from pipeline.core.model_folder import ASSETS
+from pipeline.core.progress import Progress
+from pipeline.core.ray_session import ensure, session
+from pipeline.core.store import Store
 from pipeline.track import offline
 from pipeline.track.journal import Journal
+from tests.support import published
+from tests.support.fake_wandb import WandbServer
 
 VERSION = "0123456789ab"
 

@@ -37,7 +37,7 @@ def main() -> None:
     cut(packaged("noto_sans_devanagari"), "NotoSansDevanagari", DEVANAGARI, {"wdth": 100, "wght": 400})
     cut(packaged("noto_sans_thai"), "NotoSansThai", THAI, {"wdth": 100, "wght": 400})
     cut(TTFont(CJK, fontNumber=0), "NotoSansCJK", CJK_SIGNS, {}, set(common_cjk()))
-    cut(packaged("newsreader"), "Newsreader", WESTERN, {"opsz": 32, "wght": 400}, out=ROOT / "serve/web/static")
+    cut(packaged("newsreader"), "Newsreader", WESTERN, {"opsz": 32, "wght": 400}, out=ROOT / "serve/http/web/static")
     (OUT / "characters.txt").write_text("\n".join(textwrap.wrap(held(), 118, break_on_hyphens=False)) + "\n")
 
 

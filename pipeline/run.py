@@ -9,14 +9,21 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from pipeline import adapt, evaluate, model, prepare, report, track, tweets, watch
-from pipeline.errors import UserError
-from pipeline.fleet import Fleet
-from pipeline.plan import Bot, Job, current, forgotten, open_job, plan, survey
-from pipeline.progress import Progress
-from pipeline.session import ensure
-from pipeline.settings import Adapt
-from pipeline.store import write_folder_at
+from pipeline import track, tweets
+from pipeline.base import adapt
+from pipeline.core import model_folder
+from pipeline.core.errors import UserError
+from pipeline.core.fleet import Fleet
+from pipeline.core.progress import Progress
+from pipeline.core.ray_session import ensure
+from pipeline.core.settings import Adapt
+from pipeline.core.store import current, write_folder_at
+from pipeline.evaluate import evaluation as evaluate
+from pipeline.plan.bots import Bot, forgotten, plan, survey
+from pipeline.plan.job import Job, open_job
+from pipeline.prepare import dataset
+from pipeline.report import files as report
+from pipeline.report.live import shared
 
 STEPS = ("prepare", "train", "evaluate", "publish")
 
@@ -25,7 +32,7 @@ def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | No
     """Runs these steps for the fleet's bots (or `only` some of them); writes and returns the report."""
     job = open_job(fleet)
     job.store.check_writable()
-    with watch.shared(job.store, progress):
+    with shared(job.store, progress):
         return _run(job, steps, progress, only)
 
 
@@ -50,12 +57,12 @@ def _run(job: Job, steps: list[str], progress: Progress, only: list[str] | None)
     return written
 
 
-def prepare_tweets(job: Job, progress: Progress) -> prepare.Prepared:
+def prepare_tweets(job: Job, progress: Progress) -> dataset.Prepared:
     """The step `prepare`: reads, cleans and counts the fleet's tweets, where their files changed."""
     gone = forgotten(job.store)
     files = [replace(file, without=gone) for file in tweets.find(job.fleet.tweets)]
     progress.start("prepare", 1, f"{len(files)} files")
-    prepared = prepare.prepare(files, job.store, job.tokenizer, job.train.holdout, job.fleet.filters)
+    prepared = dataset.prepare(files, job.store, job.tokenizer, job.train.holdout, job.fleet.filters)
     kept = sum(person.counts["kept"] for person in prepared.people.values())
     progress.advance(
         f"{len(prepared.people)} people, {kept:,} tweets kept"
@@ -65,15 +72,15 @@ def prepare_tweets(job: Job, progress: Progress) -> prepare.Prepared:
     return prepared
 
 
-def _prepared(job: Job) -> prepare.Prepared:
-    prepared = prepare.load_index(job.store)
+def _prepared(job: Job) -> dataset.Prepared:
+    prepared = dataset.load_index(job.store)
     if prepared is None:
         raise UserError(f"fleet {job.fleet.fleet}: nothing is prepared yet; `huggingtweets prepare` does it")
     return prepared
 
 
 def _train_and_evaluate(
-    job: Job, prepared: prepare.Prepared, bots: list[Bot], steps: list[str], progress: Progress
+    job: Job, prepared: dataset.Prepared, bots: list[Bot], steps: list[str], progress: Progress
 ) -> list[Bot]:
     """Trains what is prepared, and measures beside it what is trained or was published without.
 
@@ -86,7 +93,7 @@ def _train_and_evaluate(
     due = [bot for bot in there if anew or evaluate.missing(bot)] if wanted else []
     if waiting:
         # it takes seconds, in which Ray can start; whoever imports it next waits for the end of it
-        threading.Thread(target=importlib.import_module, args=("pipeline.train",)).start()
+        threading.Thread(target=importlib.import_module, args=("pipeline.train.driver",)).start()
     if waiting or due:
         ensure()
     if "train" in steps and there and not waiting:
@@ -96,11 +103,11 @@ def _train_and_evaluate(
         for bot in due:
             evaluation.add(bot)
         if waiting:
-            from pipeline import train
+            from pipeline.train import driver
 
             if wanted:
                 evaluation.begin()
-            train.train(job, waiting, progress, done=evaluation.add if wanted else lambda bot: None)
+            driver.train(job, waiting, progress, done=evaluation.add if wanted else lambda bot: None)
         return evaluation.settle(progress)
 
 
@@ -121,13 +128,13 @@ def _publish(
         tracking.add([bot])
         progress.advance(bot.name, bot=bot)
     if due:
-        from pipeline import publish
+        from pipeline.publish import publishing
 
         ensure()
-        publish.publish(job, due, progress, lambda bot: tracking.add([bot] if bot.status == "trained" else []))
+        publishing.publish(job, due, progress, lambda bot: tracking.add([bot] if bot.status == "trained" else []))
 
 
-def _remark(bots: list[Bot], prepared: prepare.Prepared, progress: Progress) -> None:
+def _remark(bots: list[Bot], prepared: dataset.Prepared, progress: Progress) -> None:
     for path, problem in prepared.problems.items():
         progress.say(f"tweets: {path}: {problem}")
     for bot in bots:
@@ -151,7 +158,7 @@ def adapt_base(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     job = open_job(fleet.model_copy(update={"adapt": fleet.adapt or Adapt()}))
     files, metrics = adapt.adapt(job, prepare_tweets(job, progress), progress)
     settings = job.fleet.adapt
-    card = model.render(
+    card = model_folder.render(
         "adapted_card.md.j2", fleet=fleet.fleet, base=fleet.base_model, settings=settings, metrics=metrics
     )
     write_folder_at(fleet.pretrain.out, files | {"README.md": card.encode()})

@@ -16,14 +16,15 @@ from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.api import RunTarget
 
-from pipeline.errors import UserError, one_line
-from pipeline.fleet import Fleet
-from pipeline.store import Store
-from serve import endpoint, gateway, keys, pool, registry
-from serve.endpoint import app_name
-from serve.gateway import APP
-from serve.pool import pool_name
-from serve.web.signature import stored_key
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.fleet import Fleet
+from pipeline.core.store import Store
+from serve.deployments import endpoint, gateway, pool, registry
+from serve.deployments.endpoint import app_name
+from serve.deployments.gateway import APP
+from serve.deployments.pool import pool_name
+from serve.http import keys
+from serve.http.web.signature import stored_key
 
 _READY_SECONDS = 120
 _BATCH = 100  # applications in one call to Serve

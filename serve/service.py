@@ -20,12 +20,12 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
-from pipeline.errors import UsageError
-from pipeline.fleet import Fleet
-from pipeline.store import Store
-from serve import gateway as gateways
-from serve import pool, registry
+from pipeline.core.errors import UsageError
+from pipeline.core.fleet import Fleet
+from pipeline.core.store import Store
 from serve.deploy import settings_of, wishes
+from serve.deployments import gateway as gateways
+from serve.deployments import pool, registry
 
 gateway = gateways.application()
 

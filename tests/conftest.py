@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from toys import ROOT, WORDS, tweets_of, write_csv
+
+from tests.support.toys import ROOT, WORDS, tweets_of, write_csv
 
 # Before anything imports Ray, which reads some of it only once: a home of the tests' own, no hub, no W&B account,
 # nobody else's cluster, token auth, one thread as the project's workers have.
@@ -48,19 +49,19 @@ def cluster() -> Iterator[str]:
     """A real Ray cluster, two cores wide, with dashboard and Jobs API; its address, also in RAY_ADDRESS."""
     import ray
 
-    from pipeline import session
+    from pipeline.core import ray_session
 
-    session.start_head("--num-cpus=2", "--dashboard-port=0")
+    ray_session.start_head("--num-cpus=2", "--dashboard-port=0")
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     yield os.environ["RAY_ADDRESS"]
     del os.environ["RAY_ADDRESS"]
-    session.stop_head()
+    ray_session.stop_head()
 
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Any]:
     """A real S3 server on loopback, the one that AWS_ENDPOINT_URL names."""
-    from s3 import S3Server
+    from tests.support.s3 import S3Server
 
     server = S3Server(S3_PORT)
     yield server

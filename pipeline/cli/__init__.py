@@ -10,10 +10,10 @@ import contextlib
 import logging
 import sys
 
-from pipeline import logs
 from pipeline.cli import data, operate, serving, steps  # noqa: F401  (their commands register themselves)
 from pipeline.cli.options import app
-from pipeline.errors import UserError, one_line
+from pipeline.core import logs
+from pipeline.core.errors import UserError, one_line
 
 
 def main() -> None:

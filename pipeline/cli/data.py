@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from pipeline import fleet as fleets
 from pipeline.cli.options import DebugOption, FleetFile, JsonOption, SetOption, app, say_json
-from pipeline.errors import UsageError
-from pipeline.names import handle_of
-from pipeline.progress import Progress
-from pipeline.session import session
+from pipeline.core import fleet as fleets
+from pipeline.core.errors import UsageError
+from pipeline.core.names import handle_of
+from pipeline.core.progress import Progress
+from pipeline.core.ray_session import session
 
 
 @app.command()
@@ -22,8 +22,8 @@ def fetch(
     debug: DebugOption = False,
 ) -> None:
     """Download tweets through the X API v2; the bearer token is in X_BEARER_TOKEN."""
-    from pipeline.fetch import fetch as fetch_tweets
-    from pipeline.fetch import handles_of, token
+    from pipeline.tweets.fetch import fetch as fetch_tweets
+    from pipeline.tweets.fetch import handles_of, token
 
     with Progress() as progress:
         results = fetch_tweets(handles_of(handles), out, token(), progress)
@@ -44,9 +44,9 @@ def pretrain(
     debug: DebugOption = False,
 ) -> None:
     """Make a base model from the text of `tweets`, as the section `pretrain` says; `--from` adapts one to it."""
-    from pipeline import pretrain as pretraining
+    from pipeline.base import pretrain as pretraining
+    from pipeline.core.ray_session import ensure
     from pipeline.run import adapt_base
-    from pipeline.session import ensure
 
     base = [] if from_ is None else [f"base_model={from_}"]
     settings = fleets.load(fleet, [*(set_ or []), *base])
@@ -68,9 +68,9 @@ def export(
     debug: DebugOption = False,
 ) -> None:
     """Copy a published bot's model folder."""
-    from pipeline.hub import export as export_bot
-    from pipeline.plan import named
-    from pipeline.store import Store
+    from pipeline.core.names import named
+    from pipeline.core.store import Store
+    from pipeline.publish.hub import export as export_bot
 
     version = export_bot(Store.of(fleets.load(fleet, set_)), named(bot), to)
     print(f"{to}: {bot} in version {version}", file=sys.stderr)
@@ -101,7 +101,7 @@ def forget(
     debug: DebugOption = False,
 ) -> None:
     """Take a person out for good: tweets, bots, blends, endpoints, hub repositories (token in HF_TOKEN)."""
-    from pipeline.forget import forget as forget_person
+    from pipeline.operate.forget import forget as forget_person
 
     person = handle_of(handle)
     if person is None:

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline import fleet as fleets
 from pipeline.cli.options import BotsOption, DebugOption, FleetFile, JsonOption, SetOption, app, names_of, say_json
-from pipeline.progress import Progress
-from pipeline.session import session
+from pipeline.core import fleet as fleets
+from pipeline.core.progress import Progress
+from pipeline.core.ray_session import session
 
 
 @app.command()
@@ -22,7 +22,7 @@ def submit(
     debug: DebugOption = False,
 ) -> None:
     """Run the fleet as a job on a cluster; this code and local tweets travel along."""
-    from pipeline.submit import submit as submit_job
+    from pipeline.operate.submit import submit as submit_job
 
     with Progress() as progress:
         job = submit_job(fleets.load(fleet, set_), address, names_of(bots), not no_wait, progress)
@@ -34,7 +34,7 @@ def submit(
 @app.command()
 def gc(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Remove versions from the store that are neither in use nor served."""
-    from pipeline.gc import gc as collect
+    from pipeline.operate.gc import gc as collect
 
     gone = collect(fleets.load(fleet, set_))
     for one in gone:
@@ -47,7 +47,7 @@ def gc(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False, de
 @app.command()
 def doctor(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Check the cluster before a fleet: versions, GPUs, store, host names, tokens, room."""
-    from pipeline.doctor import doctor as look
+    from pipeline.operate.doctor import doctor as look
 
     with session():
         findings = look(fleets.load(fleet, set_))

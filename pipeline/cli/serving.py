@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import fleet as fleets
 from pipeline.cli.options import BotsOption, DebugOption, FleetFile, JsonOption, SetOption, app, names_of, say_json
-from pipeline.fleet import Fleet
-from pipeline.session import session
+from pipeline.core import fleet as fleets
+from pipeline.core.fleet import Fleet
+from pipeline.core.ray_session import session
 
 
 @app.command()
@@ -27,15 +27,15 @@ def deploy(
 
 def deploy_fleet(settings: Fleet, only: list[str] | None) -> dict[str, Any]:
     """Deploys to the running cluster, or to a local head that stays."""
+    from pipeline.core.ray_session import join, start_head
     from pipeline.run import versions
-    from pipeline.session import join, start_head
 
     job, found = versions(settings, only)
     with session():
         if not join():
             print(start_head("--include-dashboard=false"), file=sys.stderr)
         from serve.deploy import deploy as deploy_bots
-        from serve.keys import load as load_keys
+        from serve.http.keys import load as load_keys
 
         deployed = deploy_bots(settings, job.store, found, whole=only is None)
     for bot in sorted(found):
@@ -55,7 +55,7 @@ def undeploy(
     debug: DebugOption = False,
 ) -> None:
     """Remove the fleet's endpoints; the last one takes the local head along that `deploy` started."""
-    from pipeline.session import join, stop_head
+    from pipeline.core.ray_session import join, stop_head
 
     settings = fleets.load(fleet, set_)
     gone: list[str] = []
@@ -84,7 +84,7 @@ def generate(
     debug: DebugOption = False,
 ) -> None:
     """Sample in the terminal, without Serve."""
-    from serve.sample import sample
+    from pipeline.operate.sample import sample
 
     said = sample(fleets.load(fleet, set_), bot, prompt, n, seed)
     if as_json:

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline import fleet as fleets
-from pipeline import logs
 from pipeline.cli.options import BotsOption, DebugOption, FleetFile, JsonOption, SetOption, app, names_of, say_json
-from pipeline.errors import UsageError
-from pipeline.fleet import Fleet
-from pipeline.progress import Progress
-from pipeline.session import session
+from pipeline.core import fleet as fleets
+from pipeline.core import logs
+from pipeline.core.errors import UsageError
+from pipeline.core.fleet import Fleet
+from pipeline.core.progress import Progress
+from pipeline.core.ray_session import session
 
 
 @app.command()
@@ -63,9 +63,9 @@ def prepare(
         _finish(_steps(fleet, ["prepare"], bots, set_, as_json), as_json)
         return
     from pipeline import tweets
-    from pipeline.names import handle_of
-    from pipeline.preview import lines
-    from pipeline.preview import preview as preview_of
+    from pipeline.core.names import handle_of
+    from pipeline.prepare.preview import lines
+    from pipeline.prepare.preview import preview as preview_of
 
     settings, handle = fleets.load(fleet, set_), handle_of(preview)
     if handle is None:
@@ -103,7 +103,7 @@ def publish(
 
 
 def _push(settings: Fleet, only: list[str] | None, org: str) -> list[dict[str, Any]]:
-    from pipeline.hub import push
+    from pipeline.publish.hub import push
     from pipeline.run import versions
 
     job, found = versions(settings, only)
@@ -120,8 +120,8 @@ def sweep(
     debug: DebugOption = False,
 ) -> None:
     """Try recipes on a few bots, as the section `sweep` says; the best as a `train:` section on stdout."""
-    from pipeline.sweep import section, table
-    from pipeline.sweep import sweep as try_recipes
+    from pipeline.operate.sweep import section, table
+    from pipeline.operate.sweep import sweep as try_recipes
 
     with session(), Progress() as progress:
         result = try_recipes(fleets.load(fleet, set_), progress, names_of(bots))
@@ -142,8 +142,8 @@ def status(
     debug: DebugOption = False,
 ) -> None:
     """A table: each bot, its version, counts, loss, endpoint, last error."""
-    from pipeline.report import show
-    from pipeline.status import status as status_of
+    from pipeline.operate.status import status as status_of
+    from pipeline.report.table import show
 
     settings = fleets.load(fleet, set_)
     if watch:
@@ -158,8 +158,8 @@ def status(
 
 def _watch(settings: Fleet, as_json: bool) -> None:
     """Shows a command that works on the fleet; with --json, each of its records on a line of stdout."""
-    from pipeline.store import Store
-    from pipeline.watch import follow
+    from pipeline.core.store import Store
+    from pipeline.operate.watch import follow
 
     with Progress() as progress:
         follow(Store.of(settings), progress, *([say_json] if as_json else []))
@@ -173,7 +173,7 @@ def demo(
     debug: DebugOption = False,
 ) -> None:
     """The whole thing on the bundled sample, ending in working endpoints."""
-    from pipeline.demo import demo as show
+    from pipeline.operate.demo import demo as show
 
     with session():
         code = show(storage, set_ or [], once)
@@ -191,7 +191,7 @@ def _steps(
 
 def _finish(report: dict[str, Any], as_json: bool) -> None:
     """Shows the report and leaves with the exit code that it deserves."""
-    from pipeline.report import show
+    from pipeline.report.table import show
 
     if as_json:
         say_json(report)

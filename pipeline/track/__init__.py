@@ -16,9 +16,10 @@ from typing import Any, cast
 
 import ray
 
-from pipeline.errors import one_line
-from pipeline.plan import Bot, Job
-from pipeline.session import ensure
+from pipeline.core.errors import one_line
+from pipeline.core.ray_session import ensure
+from pipeline.plan.bots import Bot
+from pipeline.plan.job import Job
 from pipeline.track import lineage
 from pipeline.track.journal import Journal, due
 from pipeline.track.sync import resolve_mode, start_sync

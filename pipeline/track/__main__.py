@@ -2,8 +2,8 @@
 
 import sys
 
-from pipeline.fleet import Fleet
-from pipeline.progress import Progress
+from pipeline.core.fleet import Fleet
+from pipeline.core.progress import Progress
 from pipeline.track.sync import sync
 
 with Progress() as progress:

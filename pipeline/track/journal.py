@@ -14,11 +14,10 @@ from typing import Any
 
 from pyarrow import fs
 
-from pipeline import provenance
-from pipeline.fleet import Fleet
-from pipeline.plan import read_json
-from pipeline.settings import Wandb
-from pipeline.store import Store
+from pipeline.core.fleet import Fleet
+from pipeline.core.settings import Wandb
+from pipeline.core.store import Store, read_json
+from pipeline.plan import provenance
 from pipeline.track import lineage, offline
 from pipeline.track.lineage import Published, Run, Source
 

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.settings import Wandb
-from pipeline.store import Store
+from pipeline.core.settings import Wandb
+from pipeline.core.store import Store
 
 _POINTS = 50  # of a loss curve: more steps than that are averaged (each costs W&B 0.2 ms)
 _NAME = 100  # characters; W&B takes 128

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.settings import Wandb
+from pipeline.core.settings import Wandb
 from pipeline.track.lineage import Artifact, Run
-from pipeline.track.records import records
+from pipeline.track.wandb_records import records
 
 if TYPE_CHECKING:
     import wandb

@@ -26,11 +26,10 @@ from typing import Any
 
 from pyarrow import fs
 
-from pipeline.errors import UserError, one_line
-from pipeline.fleet import Fleet
-from pipeline.plan import current, read_json
-from pipeline.progress import Progress
-from pipeline.store import Store
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.fleet import Fleet
+from pipeline.core.progress import Progress
+from pipeline.core.store import Store, current, read_json
 from pipeline.track import journal as journals
 from pipeline.track import lineage
 from pipeline.track.journal import FOLDER, Journal

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.names import handle_of
+from pipeline.core.names import handle_of
 from pipeline.tweets.dates import timestamps
 from pipeline.tweets.record import SCHEMA, Part, Profile, Reject, Row
 

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from operator import itemgetter
 from typing import Any
 
-from pipeline.names import handle_of
+from pipeline.core.names import handle_of
 from pipeline.tweets import text_file
 from pipeline.tweets.columns import USUAL, Columns, flag, missing, plain_name
 from pipeline.tweets.export import OLD_COLUMNS

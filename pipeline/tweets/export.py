@@ -15,8 +15,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from pipeline.clean import unescape
-from pipeline.names import handle_of
+from pipeline.core.names import handle_of
 from pipeline.tweets.files import MAX_PICTURE, TweetFile, account_of, beside, read_small
 from pipeline.tweets.json_stream import values
 from pipeline.tweets.record import Profile
@@ -100,3 +99,8 @@ class Notes:
 
 def _inside(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
+
+
+def unescape(text: str) -> str:
+    """Rule 1: the three entities that Twitter's API escapes, in this order."""
+    return text.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")

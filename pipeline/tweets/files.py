@@ -14,10 +14,10 @@ from typing import Any
 
 from pyarrow import fs
 
-from pipeline.errors import UserError, one_line
-from pipeline.names import handle_of
-from pipeline.settings import TweetSource
-from pipeline.store import resolve
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.names import handle_of
+from pipeline.core.settings import TweetSource
+from pipeline.core.store import resolve
 
 _EXPORT_PART = re.compile(r"tweets?(-part\d+)?\.js")
 _MONTHS = "data/js/tweets"  # where exports from before 2018 keep a file a month

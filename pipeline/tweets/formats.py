@@ -14,6 +14,7 @@ from pipeline.tweets import archive, csv_file, json_file, parquet_file, x_export
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.opening import open_tweets
 from pipeline.tweets.record import Part, Profile, Reject, Row
+from pipeline.tweets.users import Users
 
 _HEAD = 4096  # bytes that tell the format
 _BOM = b"\xef\xbb\xbf"
@@ -38,11 +39,11 @@ def items(file: TweetFile) -> Iterator[Row | Reject | Profile | Part]:
             elif head.startswith(archive.MAGIC):
                 yield from _parts(file)
             elif head.startswith(parquet_file.MAGIC):
-                yield from parquet_file.rows(stream, file)
+                yield from parquet_file.rows(stream, file, Users(file, items))
             elif text.startswith((x_export.NEW, x_export.OLD)):
-                yield from x_export.rows(stream, file, text)
+                yield from x_export.rows(stream, file, Users(file, items), text)
             elif _JSON.match(text):
-                yield from json_file.rows(stream, file)
+                yield from json_file.rows(stream, file, Users(file, items))
             else:
                 yield from csv_file.rows(stream, file)
     except _UNREADABLE as error:

@@ -14,12 +14,13 @@ from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_stream import values
 from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.record import Profile, Reject, Row
+from pipeline.tweets.users import Users
 
 MAX_LINE = 16 * 2**20  # bytes; a longer line is no tweet
 
 
-def rows(stream: io.BufferedReader, file: TweetFile) -> Iterator[Row | Reject | Profile]:
-    tweets = Tweets(file)
+def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
+    tweets = Tweets(file, users)
     items = _lines(stream) if _one_a_line(stream) else values(stream)
     for line, item in items:
         if type(item) is dict:

@@ -1,6 +1,6 @@
 """What one JSON object says: a tweet as X's API v1.1 or v2 gives it, a page of them, or `{text, screen_name}`.
 
-    tweets = Tweets(file)
+    tweets = Tweets(file, users)
     for item in tweets.rows({"text": "hello", "screen_name": "wren"}, line=1): ...
 
 v1.1: `full_text` or `extended_tweet` is the whole text, `retweeted_status` marks a retweet (its `retweeted` only
@@ -11,7 +11,7 @@ text, `referenced_tweets` tell what it is, users come in `includes` or, flattene
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from pipeline.names import handle_of
+from pipeline.core.names import handle_of
 from pipeline.tweets.columns import Columns, flag, plain_name
 from pipeline.tweets.files import MAX_PICTURE, PICTURES, TweetFile, beside, read_small
 from pipeline.tweets.record import Profile, Reject, Row
@@ -42,9 +42,9 @@ class _Shape(NamedTuple):
 class Tweets:
     """Turns the objects of one file into rows; remembers the shapes and accounts that it has met."""
 
-    def __init__(self, file: TweetFile):
+    def __init__(self, file: TweetFile, users: Users):
         self._file = file
-        self._users = Users(file)
+        self._users = users
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._profiles: list[Profile] = []
 

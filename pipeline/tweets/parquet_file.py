@@ -14,6 +14,7 @@ from pipeline.tweets.columns import USUAL, Columns, missing, plain_name
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_tweet import NESTED, Tweets
 from pipeline.tweets.record import Profile, Reject, Row
+from pipeline.tweets.users import Users
 
 MAGIC = b"PAR1"
 _ROWS = 2_000  # read at a time
@@ -21,7 +22,7 @@ _MAX_COLUMN = 2**30  # bytes of one column in one row group, unpacked
 _WANTED = {plain_name(name) for names in USUAL.values() for name in names} | {plain_name(name) for name in NESTED}
 
 
-def rows(stream: io.BufferedReader, file: TweetFile) -> Iterator[Row | Reject | Profile]:
+def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
     """Raises OSError or ValueError (pyarrow's own are such) where the file is broken."""
     with ExitStack() as closing:
         table = pq.ParquetFile(closing.enter_context(_seekable(stream, file, closing)))
@@ -35,7 +36,7 @@ def rows(stream: io.BufferedReader, file: TweetFile) -> Iterator[Row | Reject | 
             return
         wanted = [name for name in names if plain_name(name) in _WANTED or name in file.columns.values()]
         _check_sizes(table, set(wanted))
-        tweets, line = Tweets(file), 0
+        tweets, line = Tweets(file, users), 0
         for batch in table.iter_batches(_ROWS, columns=wanted):
             for item in batch.to_pylist():
                 line += 1

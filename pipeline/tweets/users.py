@@ -6,20 +6,21 @@ tweets, where it is called something with users, profiles or accounts.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pyarrow import fs
 
 from pipeline.tweets.files import TweetFile
-from pipeline.tweets.record import Profile, Reject
+from pipeline.tweets.record import Part, Profile, Reject, Row
 
 _NAMED = re.compile(r"(user|profile|account)s?[^/]*\.(csv|tsv|jsonl?|ndjson)(\.gz|\.zst)?$", re.IGNORECASE)
 
 
 class Users:
-    def __init__(self, file: TweetFile):
-        self._file = file
+    def __init__(self, file: TweetFile, read: Callable[[TweetFile], Iterator[Row | Reject | Profile | Part]]):
+        """`read` reads a file of accounts; formats.py passes its own reader in, since the two need each other."""
+        self._file, self._read = file, read
         self._handles: dict[str, str] = {}  # by id
         self._profiles: dict[str, Profile] = {}  # by handle
         self._looked = False
@@ -43,8 +44,6 @@ class Users:
         return self._handles.get(id)
 
     def _beside(self) -> Iterator[Profile]:
-        from pipeline.tweets.formats import items  # the readers, of which we are a part
-
         file = self._file
         if file.users:
             paths = [file.users]
@@ -53,7 +52,7 @@ class Users:
             infos = file.filesystem.get_file_info(selector)
             paths = sorted(info.path for info in infos if _NAMED.search(info.path) and info.path != file.path)
         for path in paths:
-            for item in items(replace(file, path=path, columns={}, users=None)):
+            for item in self._read(replace(file, path=path, columns={}, users=None)):
                 if isinstance(item, Profile):
                     yield item
                 elif file.users:

@@ -15,6 +15,7 @@ from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_stream import values
 from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.record import Profile, Reject, Row
+from pipeline.tweets.users import Users
 
 NEW, OLD = b"window.YTD.", b"Grailbird.data."
 _KIND = re.compile(rb"window\.YTD\.(tweets?)\.")
@@ -22,11 +23,11 @@ _REPLY = ("in_reply_to_status_id_str", "in_reply_to_status_id", "in_reply_to_use
 _TWEET_LINK = re.compile(r"https?://(mobile\.)?(twitter|x)\.com/\w+/status/\d+", re.IGNORECASE)
 
 
-def rows(stream: io.BufferedReader, file: TweetFile, head: bytes) -> Iterator[Row | Reject | Profile]:
+def rows(stream: io.BufferedReader, file: TweetFile, users: Users, head: bytes) -> Iterator[Row | Reject | Profile]:
     """`head`: what the file begins with, by which its part is known."""
     file = replace(file, handle=owner_of(file))
     if head.startswith(OLD):
-        yield from _old(stream, file)
+        yield from _old(stream, file, users)
     elif not _KIND.match(head):
         name = head.partition(b"=")[0][:60].decode(errors="replace")
         yield Reject(0, f"a part of an X export that holds no tweets: {name}")
@@ -66,8 +67,8 @@ def _is_quote(tweet: dict[str, Any]) -> bool:
     return isinstance(link, str) and _TWEET_LINK.match(link) is not None
 
 
-def _old(stream: io.BufferedReader, file: TweetFile) -> Iterator[Row | Reject | Profile]:
-    tweets = Tweets(file)
+def _old(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
+    tweets = Tweets(file, users)
     for line, item in values(stream, START):
         if not isinstance(item, dict):
             yield item if isinstance(item, Reject) else Reject(line, "not a tweet")

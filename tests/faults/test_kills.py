@@ -21,11 +21,11 @@ from typing import Any
 import psutil
 import pytest
 from ray.cluster_utils import Cluster
-from toys import ROOT, WORDS, environment, ray_processes, tweets_of, write_csv
 
-from pipeline import fleet as fleets
-from pipeline.model import WEIGHTS
-from pipeline.store import Store
+from pipeline.core import fleet as fleets
+from pipeline.core.model_folder import WEIGHTS
+from pipeline.core.store import Store
+from tests.support.toys import ROOT, WORDS, environment, ray_processes, tweets_of, write_csv
 
 KILLS = int(os.environ.get("FAULT_KILLS", "20"))
 BOTS = int(os.environ.get("FAULT_BOTS", "12"))

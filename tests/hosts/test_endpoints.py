@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 import yaml
-from lab import HEAD, NETWORK, Lab, unavailable
-from toys import ROOT
+
+from tests.hosts.lab import HEAD, NETWORK, Lab, unavailable
+from tests.support.toys import ROOT
 
 MANIFEST = ROOT / "cluster" / "kuberay" / "service" / "rayservice.yaml"
 DASHBOARD = f"http://{HEAD}:8265"
@@ -49,9 +50,9 @@ def lab(base: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.Fi
 def upload(lab: Lab, folder: Path, base: Path, fleets: dict[str, tuple[str, ...]]) -> None:
     """Publishes toy bots in the store that the hosts share."""
     code = f"""
-import sys; sys.path.insert(0, {str(ROOT / "tests" / "serve")!r})
+import sys; sys.path.insert(0, {str(ROOT)!r})
 import boto3, pathlib
-from serve_fleet import publish
+from tests.support.serve_fleet import publish
 folder = pathlib.Path({str(folder)!r})
 for fleet, bots in {fleets!r}.items():
     for bot in bots:

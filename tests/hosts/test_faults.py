@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import HEAD, Lab, unavailable
-from toys import ROOT, WORDS, tweets_of, write_csv
+
+from tests.hosts.lab import HEAD, Lab, unavailable
+from tests.support.toys import ROOT, WORDS, tweets_of, write_csv
 
 FAULTS = 20
 BOTS = 24

@@ -1,0 +1,116 @@
+"""A base adapted to a whole population's tweets, from which its bots then start.
+
+    huggingtweets run fleet.yaml --set adapt=true        # adapts, then trains the bots on the result
+    huggingtweets pretrain fleet.yaml --from gpt2        # adapts alone, into the folder `pretrain.out`
+
+It learns from everybody's training tweets, never from what is held out, and not at all from some people
+(`adapt.holdout`, by the hash of the handle): what their bots gain is what a newcomer's would.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+
+from pipeline.base import training
+from pipeline.core import model_folder
+from pipeline.core.errors import UserError
+from pipeline.core.progress import Progress
+from pipeline.core.ray_session import capacity, ensure
+from pipeline.core.store import Store, read_json
+from pipeline.plan.job import Job
+from pipeline.prepare.index import Person, Prepared
+from pipeline.prepare.kept_tweets import load_tweets
+
+METRICS = "adapted.json"
+_PEOPLE = 64  # in a block of the data set
+
+
+def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job:
+    """The same job on the adapted base, which is made where there is none yet; unchanged unless the fleet adapts.
+
+    Without `make` a job whose base is still to be adapted comes back as it is.
+    """
+    if job.fleet.adapt is None:
+        return job
+    folder = f"work/adapted/{identity(job, prepared)}"
+    if not job.store.exists(f"{folder}/{METRICS}"):  # the last file that is written
+        if not make:
+            return job
+        files, metrics = adapt(job, prepared, progress)
+        job.store.write_folder(folder, files | {METRICS: json.dumps(metrics, indent=2).encode()})
+    files = {name: job.store.read(f"{folder}/{name}") for name in job.store.list(folder) if name != METRICS}
+    shown = read_json(job.store, f"{folder}/{METRICS}")
+    progress.say(
+        f"base adapted to {shown['people']:,} people: loss on {shown['held_out_people']:,} others "
+        f"{shown['loss_before']:.3f} → {shown['held_out_loss']:.3f}"
+    )
+    return replace(job, base=files, base_hash=model_folder.content_hash(files))
+
+
+def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Trains the job's base on the prepared tweets; returns the model folder's files and the metrics.
+
+    Raises UserError where too few people are left to learn from.
+    """
+    ensure()
+    settings = job.fleet.adapt
+    assert settings is not None
+    learning, held_out = split(prepared, settings.holdout)
+    if not learning or not held_out:
+        raise UserError(f"adapt: a population is needed, and this fleet has {len(prepared.people)} people")
+    gpus, cores = capacity()
+    run = training.Run(
+        name=f"adapt-{identity(job, prepared)}",
+        separator=model_folder.separator_id(model_folder.load_tokenizer(job.folder)),
+        block_size=job.train.block_size,
+        workers=settings.workers if settings.workers != "auto" else gpus or cores,
+        weight_decay=0.0,
+        precision=job.train.precision,
+        seed=job.train.seed,
+        **settings.model_dump(include={"batch_size", "epochs", "learning_rate", "warmup_steps", "checkpoint_minutes"}),
+    )
+    trained, metrics = training.fit(
+        run, job.base, _texts(job.store, learning), _texts(job.store, held_out), job.store, progress
+    )
+    weights = model_folder.weight_bytes(trained.state_dict(), job.fleet.publish.dtype)
+    kept = {name: data for name, data in job.base.items() if not name.endswith((".safetensors", ".index.json"))}
+    return kept | {model_folder.WEIGHTS: weights}, metrics | {"people": len(learning), "held_out_people": len(held_out)}
+
+
+def split(prepared: Prepared, share: float) -> tuple[list[Person], list[Person]]:
+    """The people to learn from, and the share of them (at least one) with the smallest hash of the handle."""
+    people = sorted(prepared.people.values(), key=lambda one: hashlib.sha256(one.handle.encode()).digest())
+    people = [person for person in people if person.tokens]
+    count = max(1, int(len(people) * share))
+    return people[count:], people[:count]
+
+
+def identity(job: Job, prepared: Prepared) -> str:
+    """Names an adapted base by what made it: 12 hex digits."""
+    settings = job.fleet.adapt.model_dump(exclude={"checkpoint_minutes"}) if job.fleet.adapt else {}
+    people = sorted(person.digest for person in prepared.people.values())
+    shaping = job.train.model_dump(include={"block_size", "precision", "seed", "holdout"})
+    made_of = [people, job.base_hash, settings, shaping, job.fleet.publish.dtype]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _texts(store: Store, people: list[Person]) -> "ray.data.Dataset":
+    """The people's training tweets as rows of `tokens` and `count`, read from the store by the cluster."""
+    handles = [person.handle for person in people]
+    blocks = max(1, -(-len(handles) // _PEOPLE))
+    source = ray.data.from_items([{"handle": handle} for handle in handles], override_num_blocks=blocks)
+    return source.map_batches(cast(Any, _read), fn_kwargs={"store": store}, batch_format="pyarrow").materialize()
+
+
+def _read(batch: pa.Table, store: Store) -> Iterator[pa.Table]:
+    for handle in batch["handle"].to_pylist():
+        tweets = load_tweets(store, handle)[0]
+        numbers = pa.array([np.asarray(ids, np.int32) for ids in tweets], pa.list_(pa.int32()))
+        yield pa.table({"tokens": numbers, "count": pa.array([len(ids) + 1 for ids in tweets], pa.int64())})

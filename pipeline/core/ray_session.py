@@ -1,0 +1,210 @@
+"""The Ray cluster a command uses: RAY_ADDRESS's, else one that runs on this machine, else one of its own.
+
+    with session():
+        ensure()                # connects, or starts a local cluster that ends with the block
+
+`deploy` outlives its command: `start_head` leaves a local head running, `stop_head` ends it by its id.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray._private import worker
+from ray._private.authentication.authentication_token_setup import (
+    enable_token_auth_by_default,
+    ensure_token_if_auth_enabled,
+    maybe_enable_token_auth_if_token_available,
+)
+from ray._private.services import find_bootstrap_address
+from ray.experimental import internal_kv
+
+from pipeline.core import logs
+from pipeline.core.errors import UserError, one_line
+
+_HEAD_KEY = b"huggingtweets:head"
+_START_SECONDS = 60
+# The workers' surroundings: two threads a worker make small models 15 times slower; models come from folders.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "POLARS_MAX_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Serve's processes pass a request on within one loop, and by gRPC: half of what a stream cost, a third of the delay
+    "RAY_SERVE_PROXY_USE_GRPC": "1",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+}
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """The length of a command: whatever `ensure` connected or started is left or ended with it."""
+    already = ray.is_initialized()
+    try:
+        yield
+    finally:
+        if not already and ray.is_initialized():
+            leave()
+
+
+def ensure() -> None:
+    """Connects to the cluster, or starts a local one. Raises UserError where RAY_ADDRESS leads nowhere."""
+    if not join():
+        # its first process hands the environment on: workers that wait idle can be used as they are
+        with _environment():
+            _init(address="local", include_dashboard=False)
+
+
+def join() -> bool:
+    """Connects to RAY_ADDRESS's cluster, else to the one `ray start` left on this machine; False without one."""
+    if ray.is_initialized():
+        return True
+    given = os.environ.get("RAY_ADDRESS")
+    if given and given != "auto":
+        _join_given(given)
+        return True
+    # Ray's own "auto" waits minutes for a cluster that is gone; its address stays behind when a head is killed
+    address = find_bootstrap_address(None)
+    if not address or not _listens(address):
+        return False
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    _connect(address)
+    return True
+
+
+def _join_given(address: str) -> None:
+    hint = "" if os.environ.get("RAY_AUTH_MODE") else "; if it asks for a token, set RAY_AUTH_MODE=token"
+    try:
+        if "://" not in address and not _listens(address):
+            raise ConnectionError("nothing listens there")
+        _connect(address)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {one_line(error)}{hint}") from error
+
+
+def _listens(address: str) -> bool:
+    """Whether anything accepts connections at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=3):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def capacity() -> tuple[int, int]:
+    """The cluster's GPUs and its cores; one core at least."""
+    resources = ray.cluster_resources()
+    return int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
+
+
+def leave() -> None:
+    """Disconnects; a local cluster of this process's own ends."""
+    ray.shutdown()
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Ours, for the processes that are started meanwhile."""
+    before = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    os.environ.update(_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name in _ENVIRONMENT:
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _connect(address: str) -> None:
+    _init(address=address, runtime_env={"env_vars": _ENVIRONMENT})
+
+
+def _init(**options: Any) -> None:
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+    _quiet()
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        token.chmod(0o600)  # Ray leaves it readable by everybody on the machine
+
+
+def _quiet() -> None:
+    """Ray's libraries tell a command's user a great deal; what matters comes back as errors."""
+    from ray.data import DataContext
+
+    for name in ("ray", "ray.data", "ray.train", "ray.serve", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if logs.as_json():
+        logging.getLogger().setLevel(logging.WARNING)  # Ray raises everybody's to INFO
+    # Ray tells of deaths on stdout, amid a command's results; what matters of them comes back as errors
+    worker.print_to_stdstream = lambda data, ignore_prefix: logging.getLogger("ray").warning("\n".join(data["lines"]))
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def start_head(*options: str) -> str:
+    """Starts a local head that stays when this command ends, and joins it; says how to stop it.
+
+    Its output goes to a file; it asks for Ray's token, which it makes where there is none yet.
+    """
+    enable_token_auth_by_default()  # as ray.init does for a cluster of its own
+    ensure_token_if_auth_enabled(create_token_if_missing=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = Path(tempfile.mkdtemp(prefix="huggingtweets-head-")) / "head.log"
+    ray_start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", "--block"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*ray_start, "--disable-usage-stats", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+            # jobs that are submitted to it find this interpreter and the programs beside it
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while not _listens(f"127.0.0.1:{port}"):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise UserError(f"a local Ray head did not start; its output is in {log}")
+        time.sleep(0.2)
+    _connect(f"127.0.0.1:{port}")
+    internal_kv._internal_kv_put(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
+    return f"started a local Ray head that stays (process {process.pid}, output in {log}); stop it with `undeploy`"
+
+
+def stop_head() -> bool:
+    """Ends the head that `start_head` left, if this cluster is that one; leaves the cluster first."""
+    known = internal_kv._internal_kv_get(_HEAD_KEY)
+    if not known:
+        return False
+    pid = json.loads(known)["pid"]
+    ray.shutdown()
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        os.kill(pid, signal.SIGTERM)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
+    _, alive = psutil.wait_procs(family, timeout=8)
+    for one in alive:
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            one.kill()
+    return True

@@ -1,0 +1,210 @@
+"""Takes a person out of a fleet, for good: tweets, bots, blends, endpoints, repositories, W&B's offline runs.
+
+    result = forget(fleet, "nasa")
+    result["removed"], result["left"]        # what is gone; what others hold, and where
+
+`forgotten.json` in the store keeps the handle: every later `run` passes over the person's records, and skips
+blends with them. (To let somebody in again, delete the entry and work/people.json.) The files of tweets are the
+user's own: they are named, not touched.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from pipeline import tweets
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.fleet import Fleet
+from pipeline.core.ray_session import join, session
+from pipeline.core.store import Store, read_json
+from pipeline.plan.bots import FORGOTTEN
+from pipeline.prepare.index import INDEX, REJECTS
+from pipeline.prepare.people import PICTURES
+from pipeline.publish import hub
+from pipeline.report import live
+from pipeline.track import journal, lineage
+
+# of work/; whatever else is there is made anew from the tweets
+_KEPT = ("people.json", "tweets", "pictures", "trained", "progress.json")
+_READERS = 8
+_VERSION = re.compile(r"[0-9a-f]{12}")
+
+
+@dataclass
+class Item:
+    """Something that is gone, or, with a reason, that is still there."""
+
+    kind: str  # endpoint, repository, W&B run, model, tweets, rejects, source file …
+    name: str
+    reason: str | None = None
+
+
+def forget(fleet: Fleet, handle: str) -> dict[str, Any]:
+    """Removes all that is of this person; what one call could not remove, the next tries again.
+
+    Returns {"handle", "bots", "removed", "left"}; the last two are lists of {"kind", "name", "reason"}.
+    """
+    store = Store.of(fleet)
+    known = read_json(store, FORGOTTEN)
+    entry = known.get(handle) or {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []}
+    bots = _bots(store, handle)
+    runs = journal.about(store, handle, bots)
+    entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
+    store.write(FORGOTTEN, _json(known | {handle: entry}))  # first: a run that begins now leaves the person out
+    items = [item for bot in bots for item in _repositories(store, bot)]
+    items += _models(store, bots)
+    items += _endpoints(fleet, handle)  # a pool serves what is published: that has to be gone first
+    items += [*_runs(store, runs), *_work(store, handle), *_rows(store, handle)]
+    items += _measured(store, handle)
+    items += [Item("W&B", name, "was synced; delete it there") for name in entry["wandb"]]
+    items += [Item("source file", name, "is yours; it still holds the person") for name in _sources(fleet, handle)]
+    items += [Item("file", name, "still names the person") for name in _mentions(store, handle)]
+    return {
+        "handle": handle,
+        "bots": bots,
+        "removed": [asdict(item) for item in items if item.reason is None],
+        "left": [asdict(item) for item in items if item.reason is not None],
+    }
+
+
+def _bots(store: Store, handle: str) -> list[str]:
+    """The person's bot and all blends with them, published or only trained."""
+    return sorted(bot for bot in {*store.list("bots"), *store.list("work/trained")} if handle in bot.split("-"))
+
+
+def _endpoints(fleet: Fleet, handle: str) -> Iterator[Item]:
+    try:
+        with session():
+            if join():
+                from serve.deploy import served, undeploy
+
+                table = served()
+                bots = [bot for bot, row in table.items() if row["fleet"] == fleet.fleet and handle in bot.split("-")]
+                if bots:
+                    yield from (Item("endpoint", bot) for bot in undeploy(fleet.fleet, bots))
+    except UserError as error:
+        yield Item("endpoint", "of this fleet", f"cannot be asked for: {one_line(error)}")
+
+
+def _repositories(store: Store, bot: str) -> Iterator[Item]:
+    for name, problem in hub.remove(store, bot):
+        yield Item("repository", name, problem and f"not deleted: {problem}; `forget` again tries again")
+
+
+def _runs(store: Store, folders: list[str]) -> Iterator[Item]:
+    """W&B's offline runs about the person; the fleet's runs, which list all bots, are written anew."""
+    for folder in folders:
+        store.delete(f"{journal.FOLDER}/{folder}")
+        yield Item("W&B offline run", journal.id_of(folder))
+
+
+def _synced(fleet: Fleet, store: Store, folders: list[str]) -> list[str]:
+    """What W&B holds by now, as far as this store knows: runs, and the artifacts that they made."""
+    ids = [journal.id_of(folder) for folder in journal.synced(store).intersection(folders)]
+    return [name for id in ids for name in lineage.pages(fleet.wandb, id)]
+
+
+def _models(store: Store, bots: list[str]) -> Iterator[Item]:
+    for bot in bots:
+        left = hub.repositories(store, bot)  # the record of what could not be deleted stays
+        for name in store.list(f"bots/{bot}"):
+            if not (left and name == hub.RECORD):
+                store.delete(f"bots/{bot}/{name}")
+        if not left:
+            store.delete(f"bots/{bot}")
+        store.delete(f"work/trained/{bot}")
+        yield Item("bot", bot)
+
+
+def _work(store: Store, handle: str) -> Iterator[Item]:
+    """The person's prepared tweets, their entry in the index, and what was learned from everybody's tweets."""
+    for kind, path in (("tweets", f"work/tweets/{handle}.parquet"), ("picture", f"{PICTURES}/{handle}")):
+        if store.exists(path):
+            store.delete(path)
+            yield Item(kind, path)
+    index = read_json(store, INDEX)
+    if handle in index.get("people", {}) or handle in index.get("owners", {}).values():
+        index["people"].pop(handle, None)
+        gone = {file for file, owner in index["owners"].items() if owner == handle}
+        for part in ("owners", "problems"):
+            index[part] = {file: value for file, value in index[part].items() if file not in gone}
+        store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
+        yield Item("index entry", INDEX)
+    for name in store.list("work"):
+        if name not in _KEPT:
+            store.delete(f"work/{name}")
+            yield Item("learned from all", f"work/{name}")
+
+
+def _rows(store: Store, handle: str) -> Iterator[Item]:
+    """The person's rows in the reports and lists of the fleet."""
+    report = read_json(store, "report.json")
+    if _names(handle, json.dumps(report)):
+        kept = [row for row in report["bots"] if handle not in row["bot"].split("-")]
+        for row in kept:
+            _unnamed(row["metrics"], handle)
+        store.write("report.json", _json(report | {"bots": kept}))
+        store.delete("report.html")  # the next command writes it anew
+        yield Item("rows", "report.json")
+    if _names(handle, json.dumps(read_json(store, live.FILE))):
+        store.delete(live.FILE)
+        yield Item("rows", live.FILE)
+    if store.exists(REJECTS):
+        lines = store.read(REJECTS).decode().splitlines(keepends=True)
+        others = [line for line in lines if not _names(handle, line)]
+        if len(others) < len(lines):
+            store.write(REJECTS, "".join(others).encode())
+            yield Item("rows", REJECTS)
+
+
+def _measured(store: Store, handle: str) -> Iterator[Item]:
+    """Others' metrics say whom their samples were taken for."""
+    for bot in store.list("bots"):
+        for version in filter(_VERSION.fullmatch, store.list(f"bots/{bot}")):
+            name = f"bots/{bot}/{version}/metrics.json"
+            metrics = read_json(store, name)
+            if _unnamed(metrics, handle):
+                store.write(name, _json(metrics))
+                yield Item("mention", name)
+
+
+def _unnamed(metrics: dict[str, Any], handle: str) -> bool:
+    """Takes the person out of a bot's metrics, in place; False where they do not name them."""
+    voice = metrics.get("voice") or {}
+    others = [entry for entry in voice.get("attributed", []) if handle not in entry[0].split("-")]
+    if len(others) == len(voice.get("attributed", [])):
+        return False
+    voice["attributed"] = others
+    return True
+
+
+def _mentions(store: Store, handle: str) -> list[str]:
+    """Files of the whole fleet that name the person even so."""
+    names = [name for name in store.list("") if name.endswith((".json", ".jsonl", ".html")) and name != FORGOTTEN]
+    return [name for name in names if _names(handle, store.read(name).decode(errors="replace"))]
+
+
+def _sources(fleet: Fleet, handle: str) -> list[str]:
+    """The files of tweets that hold records of the person."""
+
+    def holds(file: tweets.TweetFile) -> bool:
+        column = (batch.records["handle"] for batch in tweets.read_batches(file))
+        return any(pc.any(pc.equal(handles, handle)).as_py() for handles in column)
+
+    files = [file for file in tweets.find(fleet.tweets) if file.problem is None]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [file.label for file, found in zip(files, pool.map(holds, files), strict=True) if found]
+
+
+def _names(handle: str, text: str) -> bool:
+    return re.search(rf"(?<![a-z0-9_]){handle}(?![a-z0-9_])", text.lower()) is not None
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

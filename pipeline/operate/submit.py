@@ -1,0 +1,128 @@
+"""A fleet as a job on a cluster: this code, the fleet file and its local files travel along.
+
+    huggingtweets submit fleet.yaml --address http://127.0.0.1:8265
+
+The same as `ray job submit --working-dir FOLDER -- python -m pipeline run fleet.yaml` with a FOLDER made for it:
+the cluster runs the code that runs here, and reads tweets that lie on this machine.
+"""
+
+import asyncio
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+import pipeline
+import serve
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.fleet import Fleet
+from pipeline.core.progress import Progress
+from pipeline.core.settings import TweetSource
+
+_MOST_BYTES = 400 * 2**20  # Ray refuses a working directory of 500 MiB
+_PORTABLE = ("__pycache__", "*.pyc")
+
+
+def submit(fleet: Fleet, address: str, bots: list[str] | None, wait: bool, progress: Progress) -> dict[str, Any]:
+    """Submits `run`; with `wait` shows its output and returns when it has ended.
+
+    Returns {"job": id, "exit_code": the command's, None where nobody waited}. Raises UserError where the
+    cluster does not answer or the local files are too many to travel.
+    """
+    if "://" not in fleet.storage:
+        progress.say(f"storage {fleet.storage} is a folder on the node that runs the job; nodes do not share it")
+    command = ["python", "-m", "pipeline", "run", "fleet.yaml", *(["--bots", ",".join(bots)] if bots else [])]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        pack(fleet, folder)
+        try:
+            with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray's client takes them over the one it is given
+                client = JobSubmissionClient(address)
+            job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": str(folder)})
+        except Exception as error:  # the client raises whatever its HTTP library does
+            raise UserError(f"--address {address}: the job was not taken: {one_line(error)}") from error
+    progress.say(f"job {job}; `ray job stop {job} --address {address}` stops it")
+    return {"job": job, "exit_code": _follow(client, job) if wait else None}
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """The environment without these variables, for a while."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ |= kept
+
+
+def pack(fleet: Fleet, folder: Path) -> None:
+    """Makes the job's folder: the code, fleet.yaml, and the fleet's local tweets and base model."""
+    for package in (pipeline, serve):
+        source = Path(str(package.__file__)).parent
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns(*_PORTABLE))
+    sources = [_carried(source, folder / "tweets" / str(i)) for i, source in enumerate(fleet.tweets)]
+    base = fleet.base_model
+    if Path(base).is_absolute():
+        base = str(_copy(Path(base), folder / "base").relative_to(folder))
+    tweets = [
+        source.model_copy(update={"path": _inside(source.path, folder)}).model_dump(mode="json", exclude_unset=True)
+        for source in sources
+    ]
+    data = fleet.model_dump(mode="json", exclude_unset=True) | {"tweets": tweets, "base_model": base}
+    (folder / "fleet.yaml").write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if size > _MOST_BYTES:
+        raise UserError(
+            f"the fleet's local files are {size / 2**20:,.0f} MiB, and {_MOST_BYTES / 2**20:,.0f} can travel with a "
+            "job; put the tweets where the cluster reads them (s3://…, gs://…)"
+        )
+
+
+def _carried(source: TweetSource, folder: Path) -> TweetSource:
+    """The source with its local files copied below `folder`, under their own names: a name can be a handle."""
+    if "://" in source.path:
+        return source
+    path = Path(source.path)
+    if path.exists():
+        return source.model_copy(update={"path": str(_copy(path, folder / path.name))})
+    # a glob: what it can match lies below the part without wildcards
+    parts = path.parts
+    fixed = next(i for i, part in enumerate([*parts, "*"]) if any(sign in part for sign in "*?["))
+    root = Path(*parts[:fixed])
+    for match in sorted(root.glob(str(Path(*parts[fixed:])))) if parts[fixed:] else ():
+        _copy(match, folder / root.name / match.relative_to(root))
+    return source.model_copy(update={"path": str(Path(folder / root.name, *parts[fixed:]))})
+
+
+def _copy(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, target)
+    return target
+
+
+def _inside(path: str, folder: Path) -> str:
+    return str(Path(path).relative_to(folder)) if path.startswith(str(folder)) else path
+
+
+def _follow(client: JobSubmissionClient, job: str) -> int:
+    """Shows the job's output as it comes; returns its exit code."""
+
+    async def show() -> None:
+        async for text in client.tail_job_logs(job):
+            print(text, end="", flush=True)
+
+    asyncio.run(show())
+    details = client.get_job_info(job)
+    if details.driver_exit_code is not None:
+        return int(details.driver_exit_code)
+    return 0 if details.status == JobStatus.SUCCEEDED else 1

@@ -1,0 +1,241 @@
+"""Ray Data around the readers and the rules: files in, per person the kept tweets as tokens.
+
+    prepared = prepare(files, store, tokenizer_json, holdout=0.1)
+    prepared.people["nasa"].counts         # {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
+
+    files ─read─> batches ─judge─> chunks ─┬─ people who are in one chunk alone ──────────────> finish
+                                           └─ the others ─one hash shuffle by person─> shards ─> finish
+
+Reading, judging (verdicts and tokens) and finishing (`people.py`) are tasks side by side; `finish` writes
+`work/tweets/{handle}.parquet` (id, text, tokens, held_out) and hands back one small row a person. The driver
+never holds a tweet. docs/prepare.md says how much memory a worker takes.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+
+from pipeline import tweets
+from pipeline.core.errors import UserError
+from pipeline.core.ray_session import capacity, ensure
+from pipeline.core.settings import Filters
+from pipeline.core.store import Store
+from pipeline.prepare import people
+from pipeline.prepare.filters import TweetFilters, resolved
+from pipeline.prepare.index import INDEX, REJECTS, Person, Prepared, load_index
+from pipeline.prepare.people import KEPT, RAW
+from pipeline.prepare.tokens import Encoder
+from pipeline.tweets import TweetFile
+
+RULES = 3  # part of what prepared tweets depend on: raise it when readers or rules change
+_MIB = 2**20
+_CHUNK_BYTES = 16 * _MIB  # of what is read; the unit that streams
+_SHARD_BYTES = (32 * _MIB, 256 * _MIB)  # of what a task of the shuffle takes in or gives out, at least and at most
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the tasks need to know beside the tweets."""
+
+    store: Store
+    tokenizer: str  # a tokenizer.json
+    holdout: float
+    filters: Filters
+    problems: list[str]  # lines of rejects.jsonl that are known before anything is read
+
+
+def prepare(
+    files: list[TweetFile], store: Store, tokenizer: str, holdout: float, filters: Filters | None = None
+) -> Prepared:
+    """Reads, cleans, counts and tokenises every file; does nothing where files and settings are the same.
+
+    `tokenizer` is a tokenizer.json. Raises UserError where no file holds a tweet.
+    """
+    filters = resolved(filters or Filters())
+    fingerprint = _fingerprint(files, tokenizer, holdout, filters)
+    known = load_index(store)
+    if known and known.fingerprint == fingerprint:
+        return Prepared(**(vars(known) | {"unchanged": True}))
+    problems = {file.path: file.problem for file in files if file.problem is not None}
+    lines = [reject_line(path, 0, reason) for path, reason in sorted(problems.items())]
+    store.write(REJECTS, _jsonl(lines))
+    found: dict[str, Person] = {}
+    rejects = len(problems)
+    readable = [file for file in files if file.problem is None]
+    for handle, summary in _summaries(readable, Work(store, tokenizer, holdout, filters, lines)) if readable else ():
+        if handle:
+            found[handle] = Person(**summary)
+        else:
+            rejects += summary["rejects"]
+            problems |= summary["files"]
+    if not found:
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in sorted(problems.items())[:5])
+        raise UserError(f"no tweets to work with: {reasons or 'the files hold no usable record'}")
+    owners = {file.path: file.handle for file in files if file.path in problems and file.handle}
+    prepared = Prepared(dict(sorted(found.items())), dict(sorted(problems.items())), owners, rejects, fingerprint)
+    index = {key: value for key, value in asdict(prepared).items() if key != "unchanged"}
+    store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
+    return prepared
+
+
+def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float, filters: Filters) -> str:
+    described = [[file.path, file.handle, file.size, file.mtime, file.problem] for file in files]
+    told = [[file.columns, file.users, file.repair, sorted(file.without)] for file in files]
+    asked = [described, told, tokenizer, holdout, filters.model_dump(mode="json"), RULES]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def kept_texts(files: list[TweetFile], filters: Filters) -> ray.data.Dataset:
+    """The cleaned texts of all tweets that are kept, as the column `text`, in no order; lazy."""
+    chunks = chunks_of(files, resolved(filters))
+    return chunks.map_batches(_kept_texts, **WHOLE)
+
+
+def _kept_texts(chunk: pa.Table) -> pa.Table:
+    return chunk.filter(pc.equal(chunk["verdict"], KEPT)).select(["text"])
+
+
+def chunks_of(
+    files: list[TweetFile], filters: Filters, tokenizer: str = "", only: str | None = None
+) -> ray.data.Dataset:
+    """Everything in the files as chunks (people.CHUNK), in no order; lazy. Without a tokenizer they have no tokens.
+
+    `only`: nothing but this handle's tweets.
+    """
+    ensure()
+    context = ray.data.DataContext.get_current().copy()
+    context.target_max_block_size = _CHUNK_BYTES
+    context.shuffle_compression = "none"  # so that a shard is read where it lies, not copied into a worker's heap
+    with ray.data.DataContext.current(context):
+        groups = _groups(files, capacity()[1])
+        source = ray.data.from_items([{"files": group} for group in groups], override_num_blocks=len(groups))
+        # one file may hold everything: so that others can judge what one task reads, the two are not fused
+        read = source.map_batches(
+            cast(Any, _read), batch_size=1, batch_format="pandas", fn_kwargs={"only": only}, num_cpus=1
+        )
+        judge = {"filters": filters.model_dump_json(), "tokenizer": tokenizer}
+        return read.map_batches(cast(Any, _judge), fn_kwargs=judge, num_cpus=0.99, **WHOLE)
+
+
+# a block as it is, in a task of its own
+WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
+
+
+def _groups(files: list[TweetFile], cores: int) -> list[list[tuple[int, TweetFile]]]:
+    """The files with their numbers, in groups for a task each; files of one handle side by side."""
+    limit = min(_CHUNK_BYTES, sum(file.size for file in files) / (4 * cores))
+    groups: list[list[tuple[int, TweetFile]]] = [[]]
+    size = 0
+    for number in sorted(range(len(files)), key=lambda number: (files[number].handle or "", number)):
+        if size > limit:
+            groups, size = [*groups, []], 0
+        groups[-1].append((number, files[number]))
+        size += files[number].size
+    return groups
+
+
+def _read(batch: Any, only: str | None) -> Iterator[pa.Table]:
+    for group in batch["files"]:
+        for number, file in group:
+            for found in tweets.read_batches(file):
+                table = _raw(found, number)
+                yield table if only is None else table.filter(pc.equal(table["handle"], only))
+
+
+def _raw(found: tweets.Batch, number: int) -> pa.Table:
+    records = pa.Table.from_batches([found.records])
+    records = records.append_column(RAW.field("file"), pa.array(np.full(len(records), number, np.int32)))
+    records = records.append_column(RAW.field("note"), pa.nulls(len(records), pa.string()))
+    rejects = [("", one.line, reject_line(found.path, one.line, one.reason)) for one in found.rejects]
+    profiles = [(one.handle, 0, people.profile_note(one)) for one in found.profiles]
+    notes = [
+        {"handle": handle, "line": line, "note": note, "id": "", "text": "", "file": number}
+        for handle, line, note in rejects + profiles
+    ]
+    return pa.concat_tables([records, pa.Table.from_pylist(notes, RAW)])
+
+
+def _judge(raw: pa.Table, filters: str, tokenizer: str) -> pa.Table:
+    return people.judged(raw, _filters(filters), _encoder(tokenizer))
+
+
+@lru_cache(maxsize=1)
+def _filters(filters: str) -> TweetFilters:
+    return TweetFilters(Filters.model_validate_json(filters))
+
+
+@lru_cache(maxsize=1)
+def _encoder(tokenizer: str) -> Encoder | None:
+    return Encoder(tokenizer) if tokenizer else None
+
+
+def _summaries(files: list[TweetFile], work: Work) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(handle, a Person's fields) as they are finished, and ("", how many rejects and of which whole files)."""
+    chunks = chunks_of(files, work.filters, work.tokenizer).materialize()
+    everybody, shared = _census(chunks)
+    finished = []
+    if len(shared) < len(everybody):
+        finished.append(chunks.map_batches(_finish, fn_kwargs={"work": work, "without": shared}, **WHOLE))
+    if shared:
+        parts = chunks.map_batches(_only, fn_kwargs={"handles": shared}, **WHOLE) if finished else chunks
+        size = chunks.size_bytes()
+        shard = min(max(size // 64, _SHARD_BYTES[0]), _SHARD_BYTES[1])
+        parts.context.shuffle_input_batch_bytes = shard
+        shards = parts.repartition(max(1, math.ceil(size / shard)), keys=["handle"])
+        finished.append(shards.map_batches(_finish, fn_kwargs={"work": work, "without": set()}, **WHOLE))
+    for dataset in finished:
+        for row in dataset.iter_rows():
+            yield row["handle"], json.loads(row["summary"])
+
+
+def _census(chunks: ray.data.Dataset) -> tuple[set[str], set[str]]:
+    """All handles, and those that are in more than one chunk."""
+    everybody: set[str] = set()
+    shared: set[str] = set()
+    handles = chunks.map_batches(lambda chunk: pa.table({"handle": chunk["handle"].unique()}), **WHOLE)
+    for batch in handles.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for handle in cast(pa.Table, batch)["handle"].to_pylist():
+            (shared if handle in everybody else everybody).add(handle)
+    return everybody, shared
+
+
+def _only(chunk: pa.Table, handles: set[str]) -> pa.Table:
+    return chunk.filter(pc.is_in(chunk["handle"], pa.array(handles, pa.string())))
+
+
+def _finish(chunks: pa.Table, work: Work, without: set[str]) -> pa.Table:
+    rows: list[tuple[str, dict[str, Any]]] = []
+    rejected = pc.equal(chunks["handle"], "")
+    if "" not in without and pc.any(rejected).as_py():
+        rows.append(("", _rejects(chunks.filter(rejected), work)))
+    for person in people.finished(chunks, work.store, work.holdout, work.filters, without):
+        rows.append((person.handle, asdict(person)))
+    columns = [[handle for handle, _ in rows], [json.dumps(summary) for _, summary in rows]]
+    return pa.table([pa.array(column, pa.string()) for column in columns], names=["handle", "summary"])
+
+
+def _rejects(rejects: pa.Table, work: Work) -> dict[str, Any]:
+    """Lists the rejects in the store, those of whole files first."""
+    rejects = rejects.sort_by([("file", "ascending"), ("line", "ascending")])
+    lines = rejects["text"].to_pylist()
+    work.store.write(REJECTS, _jsonl([*work.problems, *lines]))
+    whole = [json.loads(line) for line, number in zip(lines, rejects["line"].to_pylist(), strict=True) if number == 0]
+    return {"rejects": len(lines), "files": {one["file"]: one["reason"] for one in whole}}
+
+
+def reject_line(path: str, line: int, reason: str) -> str:
+    return json.dumps({"file": path, "line": line, "reason": reason}, ensure_ascii=False)
+
+
+def _jsonl(lines: list[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()

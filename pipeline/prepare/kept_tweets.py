@@ -1,0 +1,53 @@
+"""A person's kept tweets, read back from the store: token ids for training, texts for evaluation.
+
+training, held_out = load_tweets(store, "nasa")
+
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.core.store import Store
+
+
+def load_tweets(store: Store, handle: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """A person's tweets as token ids, int32 each: those to train on, and those held out."""
+    with store.filesystem.open_input_file(store.path(f"work/tweets/{handle}.parquet")) as file:
+        # a third of read_table's time: with many people it is the small files that count
+        table = pq.ParquetFile(file).read(columns=["tokens", "held_out"], use_threads=False)
+    pairs = list(zip(table["tokens"].to_numpy(), table["held_out"].to_pylist(), strict=True))
+    return [tokens for tokens, out in pairs if not out], [tokens for tokens, out in pairs if out]
+
+
+@dataclass(frozen=True)
+class Tweets:
+    """A person's kept tweets: those to train on, and those held out with their token ids."""
+
+    training: list[str]
+    held_out: list[str]
+    held_out_ids: list[np.ndarray]  # int32 each
+
+
+def read_tweets(store: Store, handle: str, learned: np.ndarray | None = None) -> Tweets:
+    """A person's tweets as texts: what evaluating goes by. What a bot has `learned` from (continuing.py) is not held
+    out from it."""
+    data = pa.BufferReader(store.read(f"work/tweets/{handle}.parquet"))
+    table = pq.read_table(data, columns=["text", "tokens", "held_out"])
+    out = table["held_out"]
+    if learned is not None:
+        out = pc.and_not(out, pa.array(np.isin(hashes(table["tokens"].to_numpy()), learned)))
+    held_out = table.filter(out)
+    training = table.filter(pc.invert(out))["text"].to_pylist()
+    return Tweets(training, held_out["text"].to_pylist(), list(held_out["tokens"].to_numpy()))
+
+
+def hashes(tweets: Sequence[np.ndarray]) -> np.ndarray:
+    """A hash of each tweet's tokens: uint64 [tweets]."""
+    digests = b"".join(hashlib.blake2b(np.asarray(ids, np.int32).tobytes(), digest_size=8).digest() for ids in tweets)
+    return np.frombuffer(digests, "<u8")

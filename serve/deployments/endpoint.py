@@ -1,0 +1,213 @@
+"""A bot's own Serve deployment: it holds one model and answers concurrent requests as one batch.
+
+    serve.run(application(...), name="bot-nasa", route_prefix=None)
+    handle.options(stream=True).answer.remote("nasa", "0123456789ab", "My dream is", {})
+
+The deployment has no HTTP of its own: the gateway calls it through its handle. A new version comes as
+user_config: running replicas load it beside the old one and change over, and no request notices.
+"""
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from ray import serve
+from ray.serve import Application
+
+from pipeline.core import logs
+from pipeline.core.errors import one_line
+from pipeline.core.own_code import PROJECT, code_hash
+from pipeline.core.settings import Serve
+from pipeline.core.store import Store
+from serve.deployments.cache import Cache
+
+if TYPE_CHECKING:
+    from serve.engine.engine import EngineThread
+
+ENGINE_BATCH = 32  # sequences that one engine decodes together
+_AGAIN_SECONDS = 5.0  # how long a bot that did not load is not tried again
+
+
+@serve.deployment
+class BotEndpoint:
+    def __init__(self, bot: str, cache: Cache, options: dict[str, Any]):
+        import torch
+
+        torch.set_num_threads(1)  # more make a small model slower, and a host serves many bots
+        self.bot, self.cache, self.engine = bot, cache, options
+        self.thread: EngineThread | None = None
+        self.problem = ""
+        self.ready = 0.0  # since when
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Takes over a version of the bot; requests under way end on the one that they began with."""
+        self.version, before = config["version"], self.thread
+        await self._load()
+        if before:
+            before.close()
+
+    async def _load(self) -> None:
+        self.tried = time.monotonic()
+        try:
+            self.thread = await asyncio.to_thread(load, self.cache, self.bot, self.version, self.engine)
+            self.problem, self.ready = "", self.ready or time.monotonic()
+        except Exception as error:
+            # a replica that fails to start is started again for ever; one that says why answers at once
+            self.thread, self.problem = None, one_line(error)
+
+    def check_health(self) -> None:
+        if self.thread and not self.thread.is_alive():
+            raise RuntimeError(f"the engine of {self.bot} has ended")
+
+    async def answer(
+        self,
+        bot: str,
+        version: str,
+        prompt: str,
+        parameters: dict[str, Any],
+        logprobs: int | None = None,
+        pieces: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What the bot says, as `said` tells; the replica's own version answers."""
+        if not self.thread and time.monotonic() - self.tried > _AGAIN_SECONDS:
+            await self._load()  # what was wrong with the store may have passed
+        if not self.thread:
+            yield broken(self.bot, self.problem)
+            return
+        async for part in said(self.thread, prompt, parameters, logprobs, pieces):
+            if "choices" in part:
+                part["replica_seconds"] = time.monotonic() - self.ready
+            yield part
+
+
+def load(cache: Cache, bot: str, version: str, options: dict[str, Any]) -> "EngineThread":
+    """An engine with the bot's weights, at work. Raises what is wrong with its files."""
+    from serve.engine.engine import Engine, EngineThread
+
+    log, began = logs.log(fleet=cache.store.fleet, bot=bot, version=version), time.monotonic()
+    try:
+        with cache.folder(bot, version) as folder:
+            thread = EngineThread(Engine(folder, ENGINE_BATCH, **options))
+    except Exception as error:
+        log.error("does not load: %s", one_line(error))
+        raise
+    log.info("loaded in %.2f s", time.monotonic() - began)
+    return thread
+
+
+def engine_options(settings: Serve) -> dict[str, Any]:
+    """What a replica's engine is told. Ray shows the GPUs of a node to those, too, that have no share of any."""
+    return settings.engine | {"device": "cuda" if settings.gpus_per_replica else "cpu"}
+
+
+def cache_of(store: Store, settings: Serve) -> Cache:
+    return Cache(store, int(settings.cache_gb * 1e9))
+
+
+def broken(bot: str, problem: str) -> dict[str, Any]:
+    return {"error": [503, "bot_unavailable", f"the model of {bot} does not load: {problem}", 30]}
+
+
+async def said(
+    thread: "EngineThread", prompt: str, parameters: dict[str, Any], logprobs: int | None, pieces: bool
+) -> AsyncIterator[dict[str, Any]]:
+    """The answer to a prompt: {"choices": [{"text", "tokens", "finish_reason"}, …], "prompt_tokens", "batch"},
+    the last the number of sequences that the engine decoded together in the end.
+
+    With `pieces` these come first, as they are generated: {"pieces": [{"index", "token", "text", "logprob",
+    "top", "special", "finish_reason"}, …], "prompt_tokens"}. An error is {"error": [code, type, message]}.
+    Whoever stops listening stops the generation.
+    """
+    from serve.engine.parameters import Parameters
+    from serve.engine.request import Piece, Request
+
+    loop, arrived = asyncio.get_running_loop(), asyncio.Queue[Any]()
+
+    def put(item: Any) -> None:  # by the engine's thread
+        loop.call_soon_threadsafe(arrived.put_nowait, item)
+
+    on_piece = put if pieces else None
+    request = Request(prompt, Parameters(**parameters), on_piece=on_piece, logprobs=logprobs)
+    future = thread.submit(request)
+    future.add_done_callback(put)
+    try:
+        done = False
+        while not done:
+            items = [await arrived.get()]
+            while not arrived.empty():
+                items.append(arrived.get_nowait())
+            done = items[-1] is future
+            new = [
+                vars(item) | {"special": item.token == thread.engine.separator}
+                for item in items
+                if isinstance(item, Piece)
+            ]
+            if new:
+                yield {"pieces": new, "prompt_tokens": request.prompt_tokens}
+        choices = [
+            {"text": one.text, "tokens": one.tokens, "finish_reason": one.finish_reason} for one in future.result()
+        ]
+        yield {"choices": choices, "prompt_tokens": request.prompt_tokens, "batch": thread.engine.batch + len(choices)}
+    except ValueError as error:
+        yield {"error": [422, "validation_error", str(error)]}
+    finally:
+        request.cancelled = True
+
+
+def app_name(bot: str) -> str:
+    """The name of a bot's Serve application; a bot may be called like the gateway."""
+    return f"bot-{bot}"
+
+
+def application(bot: str, store: Store, version: str, settings: Serve) -> Application:
+    """The application that serves a bot, scaled by its requests between min and max."""
+    cache, options = cache_of(store, settings), engine_options(settings)
+    return BotEndpoint.options(  # type: ignore[attr-defined]
+        **constant(bot, store.root, cache.budget, options),
+        user_config={"version": version},
+        ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
+        max_ongoing_requests=2 * ENGINE_BATCH,
+        max_queued_requests=room(settings.max_replicas, settings.max_queued_requests),
+        graceful_shutdown_timeout_s=settings.deadline_seconds,
+        autoscaling_config=scaling(settings, settings.min_replicas),
+    ).bind(bot, cache, options)
+
+
+def room(max_replicas: int, max_queued: int) -> int:
+    """How many requests of a bot are let in: those that its replicas work on, and those that wait.
+
+    The gateway counts. Serve's own limit is as high: it takes a request on its way to an idle replica for a queued one.
+    """
+    return max_replicas * 2 * ENGINE_BATCH + max_queued
+
+
+def constant(*arguments: object) -> dict[str, Any]:
+    """Options under which Serve keeps running replicas as they are, until these arguments or our code change.
+
+    Serve names a deployment's version at random unless told, and replaces all replicas whenever it is run again.
+    """
+    quiet = {"log_level": "WARNING", "enable_access_log": False}  # the gateway writes a log of its own
+    return {"version": f"{serving_code()}:{arguments!r}", "_internal": True, "logging_config": quiet}
+
+
+@functools.cache
+def serving_code() -> str:
+    """A hash of the code, templates and assets that a replica or the gateway runs."""
+    return code_hash(PROJECT / "serve", PROJECT / "pipeline" / "core", PROJECT / "pipeline" / "assets" / "picture")
+
+
+def scaling(settings: Serve, min_replicas: int) -> dict[str, Any]:
+    """Serve's autoscaling between min and max replicas."""
+    return {
+        "min_replicas": min_replicas,
+        "initial_replicas": min_replicas,
+        "max_replicas": max(settings.max_replicas, min_replicas),
+        "target_ongoing_requests": settings.target_ongoing_requests,
+        "metrics_interval_s": 1,  # how soon a sleeping bot's first request is noticed
+        "look_back_period_s": 5,
+        "upscale_delay_s": 0,
+        "downscale_delay_s": 30,
+        "downscale_to_zero_delay_s": settings.idle_seconds,
+    }

@@ -1,0 +1,250 @@
+"""The gateway: the Serve deployment that owns all HTTP and passes prompts on to the bots.
+
+    curl localhost:8000/bots
+    curl localhost:8000/bots/nasa -d '{"inputs": "My dream is"}'
+
+It follows the registry's table of what is served, so that a list, a 404 or a bad request wakes no bot; the
+routes are in app.py. It calls a bot through the handle of its application, and again where a replica is lost.
+"""
+
+import asyncio
+import contextlib
+import math
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from grpc.aio import AioRpcError
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve import Application
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+
+from pipeline.core import logs
+from pipeline.core.names import is_bot_name
+from serve.deployments import bot_records, endpoint
+from serve.deployments.endpoint import app_name, constant
+from serve.deployments.handles import Handles
+from serve.deployments.metrics import Metrics
+from serve.deployments.pool import pool_name, session
+from serve.deployments.registry import Registry
+from serve.deployments.traffic import Traffic
+from serve.engine.parameters import Parameters
+from serve.http.guard import Guard
+from serve.http.routes import build
+from serve.http.schema import ApiError
+
+APP = "gateway"
+RETRY_SECONDS = 2
+_TRIES = 8  # for a request whose replica is lost: some ten seconds, until Serve has noticed
+_LOST = (RayActorError, RequestCancelledError, AioRpcError)
+_REPLICAS = {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 100}
+
+
+@serve.deployment(
+    max_ongoing_requests=1000,
+    autoscaling_config=_REPLICAS,
+    # it waits for bots, and a node full of bots still has room for it; but it stands where work is done, not on a
+    # head without cores: what is lost with the head does not take the endpoints along
+    ray_actor_options={"num_cpus": 0.001},
+)
+@serve.ingress()
+class Gateway:
+    async def __init__(self, registry: DeploymentHandle):  # type: ignore[misc]
+        self.registry = registry
+        self.table: dict[str, dict[str, Any]] = {}
+        self.sorted: list[str] = []
+        self.epoch, self.revision = "", 0
+        self.handles, self.traffic, self.metrics = Handles(), Traffic(), Metrics()
+        self.guard = Guard()
+        self._id = uuid.uuid4().hex
+        await self._follow_once()
+        self._following = asyncio.create_task(self._follow())
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        self.guard.app = build(self)
+        return self.guard
+
+    def check_health(self) -> None:
+        if self._following.done():
+            raise RuntimeError("the gateway has stopped following the registry")
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._follow_once()
+            except Exception:  # the registry is gone for a moment: go on with what is known
+                logs.log().warning("the registry does not answer", exc_info=True)
+                await asyncio.sleep(1)
+
+    async def _follow_once(self) -> None:
+        told = {"busy": self.traffic.report(), "metrics": self.metrics.report()}
+        self._learn(await self.registry.changes.remote(self._id, self.epoch, self.revision, told))
+
+    def _learn(self, news: dict[str, Any]) -> None:
+        """Takes in what the registry says; what it said before something that is known already is old."""
+        if news["epoch"] == self.epoch and news["revision"] < self.revision:
+            return
+        self.epoch, self.revision = news["epoch"], news["revision"]
+        self.signing_keys, self.storages = news["signing_keys"], news["storages"]
+        self.guard.allow(news["keys"], news["origins"], news["gateways"])
+        if news["whole"] or news["bots"]:
+            table = ({} if news["whole"] else self.table) | news["bots"]
+            self.table = {bot: entry for bot, entry in table.items() if entry}
+            self.sorted = sorted(self.table)
+
+    async def says(self, bots: list[str]) -> tuple[int, dict[str, str]]:
+        """The revision of the table this gateway knows, and the version of each of these bots in it."""
+        return self.revision, {bot: self.table[bot]["version"] for bot in bots if bot in self.table}
+
+    def names(self) -> list[str]:
+        return self.sorted
+
+    async def metrics_text(self) -> str:
+        """The metrics of all gateways, in Prometheus' text format."""
+        return await self.registry.metrics.remote()
+
+    def about(self, name: str) -> dict[str, Any]:
+        entry = self.table[name]
+        shown = ("fleet", "handles", "version", "ready", "endpoint", "since", "names", "pictures", "counts", "metrics")
+        return {"name": name} | {key: entry[key] for key in shown} | {"links": {"self": f"/bots/{name}"}}
+
+    def signing_key(self, bot: str) -> bytes:
+        """The key of the signatures under what a bot says: its fleet's."""
+        return self.signing_keys[self.table[bot]["fleet"]]
+
+    async def picture(self, bot: str, handle: str) -> bytes | None:
+        """The picture of one of the bot's people, as PNG, if there is one."""
+        entry = self.table[bot]
+        if handle not in entry["pictures"]:
+            return None
+        fleet = entry["fleet"]
+        return await asyncio.to_thread(bot_records.picture, fleet, self.storages[fleet], bot, entry["version"], handle)
+
+    async def known(self, name: str) -> str:
+        """The bot of this name. Raises ApiError 404; asks the registry first, which may know it already."""
+        bot = name.lower()
+        if is_bot_name(bot) and bot not in self.table:
+            with contextlib.suppress(Exception):
+                news = self.registry.news.remote(self.epoch, self.revision)
+                self._learn(await asyncio.wait_for(news, RETRY_SECONDS))
+        if bot not in self.table:
+            raise ApiError(404, "not_found", "no such bot is served here; GET /bots lists them")
+        return bot
+
+    async def say(
+        self, bot: str, prompt: str, parameters: Parameters, logprobs: int | None = None, pieces: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What a bot says, within its deadline, counted; whoever hangs up stops the generation."""
+        entry, label = self.table[bot], self.metrics.bot(bot)
+        room = endpoint.room(entry["max_replicas"], entry["max_queued_requests"])
+        if self.traffic.ongoing(bot) >= math.ceil(room / self.guard.gateways):
+            self.metrics.requests.labels(label, 503).inc()
+            raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS)
+        clock = asyncio.get_running_loop().time
+        began, first, status = clock(), 0.0, 499
+        self.traffic.begin(bot)
+        self.metrics.ongoing.labels(label).inc()
+        try:
+            answer = self._answer(bot, began + entry["deadline_seconds"], prompt, parameters, logprobs, pieces)
+            async with contextlib.aclosing(answer) as parts:
+                async for part in parts:
+                    if "pieces" in part and not first:
+                        first = clock() - began
+                        self.metrics.first.labels(entry["where"]).observe(first)
+                    if "choices" in part:
+                        status = 200
+                        self._count(label, part, clock() - began)
+                    yield part
+        except ApiError as error:
+            status = error.code
+            raise
+        finally:
+            self.traffic.end(bot)
+            self.metrics.ongoing.labels(label).dec()
+            self.metrics.requests.labels(label, status).inc()
+            self.metrics.seconds.labels(entry["where"]).observe(clock() - began)
+
+    def _count(self, label: str, answer: dict[str, Any], seconds: float) -> None:
+        """Takes an answer in that came `seconds` after it was asked for."""
+        self.metrics.tokens.labels(label).inc(sum(choice["tokens"] for choice in answer["choices"]))
+        self.metrics.batch.observe(answer["batch"])
+        if "pool" in answer:
+            self.metrics.pooled(answer["pool"])
+        waited = seconds - answer.get("replica_seconds", seconds)
+        if waited > 0:  # the replica became ready after the request had come
+            self.metrics.starts.observe(waited)
+
+    async def _answer(
+        self, bot: str, end: float, prompt: str, parameters: Parameters, logprobs: int | None, pieces: bool
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The parts of an answer, until `end`; a replica that is lost is not noticed.
+
+        The seed makes another one say the same, and pieces that were passed on already are left out.
+        """
+        sampling = parameters.seeded().model_dump(exclude={"details", "return_full_text"}, exclude_none=True)
+        sent: Counter[int] = Counter()  # pieces passed on, by choice
+        for attempt in range(1, _TRIES + 1):
+            passing: Counter[int] = Counter()
+            try:
+                async with self._calling(bot, attempt, prompt, sampling, logprobs, pieces) as call:
+                    while True:
+                        async with asyncio.timeout_at(end):
+                            part = await anext(call, None)
+                        if part is None:
+                            return
+                        if "error" in part:
+                            raise ApiError(*part["error"])
+                        if "pieces" in part:
+                            part["pieces"] = [one for one in part["pieces"] if _new(one["index"], passing, sent)]
+                        yield part
+            except TimeoutError:
+                raise ApiError(504, "deadline_exceeded", f"{bot} did not answer in time") from None
+            except BackPressureError:
+                raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS) from None
+            except DeploymentUnavailableError:
+                raise ApiError(503, "bot_unavailable", f"{bot} cannot be started", RETRY_SECONDS) from None
+            except _LOST:
+                self.metrics.retries.inc()
+                if attempt == _TRIES:
+                    raise ApiError(503, "bot_unavailable", f"{bot} was lost; try again", RETRY_SECONDS) from None
+                await asyncio.sleep(min(0.1 * 2**attempt, 2))
+
+    @contextlib.asynccontextmanager
+    async def _calling(self, bot: str, attempt: int, *arguments: Any) -> AsyncIterator[Any]:
+        """A call of the bot, ended with the block: whoever leaves early stops the generation."""
+        entry = self.table.get(bot)
+        if entry is None:
+            raise ApiError(404, "not_found", f"{bot} is not served any more")
+        again = attempt > 1 and entry["endpoint"] == "auto"  # its own replicas may just be going
+        if entry["where"] == "pool" or again:
+            application, deployment = pool_name(entry["fleet"]), "PoolWorker"
+        else:
+            application, deployment = app_name(bot), "BotEndpoint"
+        with self.handles.of(application, deployment) as handle:
+            # by value, over gRPC: half the time of Ray's object store, and tokens come in one stream
+            handle = handle.options(
+                stream=True, _by_reference=False, session_id=session(bot, self.traffic.ongoing(bot) - 1)
+            )
+            call = handle.answer.remote(bot, entry["version"], *arguments)
+            try:
+                yield call
+            finally:
+                call.cancel()
+
+
+def _new(index: int, passing: Counter[int], sent: Counter[int]) -> bool:
+    """Whether a piece of a choice is one that was not passed on yet; counts it."""
+    passing[index] += 1
+    if passing[index] <= sent[index]:
+        return False
+    sent[index] = passing[index]
+    return True
+
+
+def application() -> Application:
+    registry = Registry.options(**constant()).bind()  # type: ignore[attr-defined]
+    return Gateway.options(**constant()).bind(registry)  # type: ignore[attr-defined]

@@ -1,0 +1,110 @@
+"""A fleet's pool: warm workers that answer for any of its bots, for the many that are rarely asked.
+
+    serve.run(application("politicians", store, settings), name="pool-politicians", route_prefix=None)
+    handle.options(stream=True, session_id="nasa").answer.remote("nasa", "0123456789ab", "My dream is", {})
+
+Nobody waits for a process or an import: a worker that does not hold a bot maps its weights into memory, in
+milliseconds. Serve's consistent-hash router sends a session id's requests to the worker where it sent the
+ones before, and to the next on the ring when that is full; the gateway uses the bot's name as session id, with
+a number behind it when the bot is hot.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
+
+from pipeline.core.errors import one_line
+from pipeline.core.settings import Serve
+from pipeline.core.store import Store
+from serve.deployments.cache import Cache
+from serve.deployments.endpoint import (
+    ENGINE_BATCH,
+    broken,
+    cache_of,
+    constant,
+    engine_options,
+    load,
+    room,
+    said,
+    scaling,
+)
+from serve.deployments.residents import Residents
+
+SPREAD = 16  # requests of one bot that one worker gets before another one shares them
+_ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
+_SWEEP_SECONDS = 30
+
+
+@serve.deployment
+class PoolWorker:
+    def __init__(self, cache: Cache, budget: int, idle_seconds: float, options: dict[str, Any]):
+        import torch
+
+        import serve.engine.engine  # noqa: F401  (what takes seconds is done before the first request)
+
+        torch.set_num_threads(1)
+        self.residents = Residents(lambda bot, version: load(cache, bot, version, options), budget, idle_seconds)
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        self._sweeping = self._sweeping or asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            self.residents.sweep()
+
+    async def answer(
+        self,
+        bot: str,
+        version: str,
+        prompt: str,
+        parameters: dict[str, Any],
+        logprobs: int | None = None,
+        pieces: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What the bot says, as `endpoint.said` tells; loads it first where it is not in memory."""
+        holding = self.residents.of(bot, version)
+        try:
+            thread: Any = await holding.__aenter__()
+        except Exception as error:
+            yield broken(bot, one_line(error))
+            return
+        try:
+            async for part in said(thread, prompt, parameters, logprobs, pieces):
+                if "choices" in part:
+                    part["pool"] = vars(self.residents.counts()) | {"resident": len(self.residents)}
+                yield part
+        finally:
+            await holding.__aexit__(None, None, None)
+
+
+def pool_name(fleet: str) -> str:
+    return f"pool-{fleet}"
+
+
+def session(bot: str, ongoing: int) -> str:
+    """The session id of a bot's next request while so many are under way: a hot bot has several."""
+    return f"{bot}/{ongoing // SPREAD}" if ongoing >= SPREAD else bot
+
+
+def application(store: Store, settings: Serve) -> Application:
+    """The application that serves a fleet's pooled bots: always warm, scaled by their requests."""
+    cache, budget, options = cache_of(store, settings), int(settings.pool_memory_gb * 1e9), engine_options(settings)
+    return PoolWorker.options(  # type: ignore[attr-defined]
+        **constant(store.root, cache.budget, budget, settings.idle_seconds, options),
+        user_config={},
+        ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
+        max_ongoing_requests=2 * ENGINE_BATCH,
+        max_queued_requests=room(settings.max_replicas, settings.max_queued_requests),
+        graceful_shutdown_timeout_s=settings.deadline_seconds,
+        autoscaling_config=scaling(settings, max(1, settings.min_replicas)),
+        request_router_config=RequestRouterConfig(
+            request_router_class=_ROUTER,  # type: ignore[arg-type]
+            request_router_kwargs={"num_fallback_replicas": 2},
+        ),
+    ).bind(cache, budget, settings.idle_seconds, options)

@@ -1,0 +1,38 @@
+"""`serve.no_copies`: a bot says nothing that stands in a tweet it was trained on, eight words in a row or a whole one.
+
+    copies = Copies.of(folder)                                   # the folder's word_runs.npy
+    copies.forbids("the quick brown fox jumps over the lazy", ended=False)
+
+The engine asks before it takes a token, and draws another one where that would complete a copy.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.word_runs import RUN, RUNS_FILE, run_hashes, words
+
+
+class Copies:
+    def __init__(self, runs: np.ndarray):
+        self.runs = runs  # hashes, uint64, sorted
+
+    @classmethod
+    def of(cls, folder: Path) -> "Copies":
+        """Raises ValueError where the folder has no such file: nobody could keep that bot from copying."""
+        path = folder / RUNS_FILE
+        if not path.is_file():
+            raise ValueError(f"serve.no_copies needs {RUNS_FILE}, which this bot was published without")
+        return cls(np.load(path, allow_pickle=False))
+
+    def forbids(self, text: str, ended: bool) -> bool:
+        """Whether the text's last eight words are a training tweet's, or, at its end, all of a shorter one.
+
+        What came before was asked about before, so only the end is looked at.
+        """
+        last = words(text)[-RUN:]
+        if not last or (len(last) < RUN and not ended):
+            return False
+        [run] = run_hashes(" ".join(last))
+        at = int(np.searchsorted(self.runs, run))
+        return at < len(self.runs) and bool(self.runs[at] == run)

@@ -1,0 +1,374 @@
+"""Batched decoding, no Ray: a model that answers many requests at once.
+
+    engine = Engine(folder)
+    engine.generate([Request("My dream is", Parameters(num_return_sequences=3))])[0][0].text
+
+Continuous batching: a request joins at the next step, a finished or cancelled one leaves at once. The
+sequences at work stand in the first rows of one static key-value cache (kv.py), each with a length of its
+own; network.py computes their logits, sampling.py chooses their tokens, text.py makes text of these. What a
+seeded request says depends on its seed alone, not on the batch. docs/engine.md tells why, and how fast it is.
+"""
+
+import queue
+import secrets
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serve.engine.copies import Copies
+from serve.engine.cuda_graph import RecordedStep
+from serve.engine.kv import ROWS, KVCache, Span
+from serve.engine.network import LOOK_BACK, decode, load_network
+from serve.engine.request import Choice, Logprob, Piece, Request
+from serve.engine.sampling import penalise, sample
+from serve.engine.text import Text, Vocabulary
+
+MAX_TOKENS = 160  # in all, prompt included, unless asked otherwise: the original's
+MIN_TOKENS = 10
+_LONGEST = 2048  # positions that a sequence has at most
+_REDRAWS = 20  # of a token that would complete a copy
+_PROMPTS = 512  # prompt tokens read between two steps, so that long prompts do not hold up the others
+_STRETCH = 256  # positions: on a GPU steps look back over this, twice this, four times …
+
+
+@dataclass
+class _Sequence:
+    """One choice of a request at work: it owns a row of the cache."""
+
+    request: Request
+    index: int  # which of the request's choices
+    prompt: list[int]
+    max_new: int
+    min_new: int
+    rng: np.random.Generator
+    text: Text
+    ids: list[int] = field(default_factory=list)  # generated so far
+    said: list[str] = field(default_factory=list)  # their text
+    logprobs: list[Logprob] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt) + len(self.ids)
+
+
+class Engine:
+    """A model folder, ready to answer. Not thread-safe: one thread adds requests and steps."""
+
+    def __init__(
+        self,
+        folder: Path,
+        max_batch: int = 32,
+        int8: bool = False,
+        no_copies: bool = False,
+        device: str | None = None,  # a GPU where there is one
+    ):
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        cuda = self.device.type == "cuda"
+        self.vocabulary = Vocabulary.of(folder)
+        self.separator = self.vocabulary.separator
+        self.network = load_network(folder, self.device, torch.bfloat16 if cuda else torch.float32, int8)
+        self.capacity = min(self.network.positions or _LONGEST, _LONGEST)
+        self.max_batch = max_batch
+        self.copies = Copies.of(folder) if no_copies else None
+        # On a GPU other numbers of rows may mean other kernels, whose results differ in the last bits; there a
+        # step always has all rows, and a pass over prompts of one length always the same number, which costs little.
+        self._fixed, self._rows = cuda, max_batch if cuda else ROWS
+        self._cache = KVCache(self.network.layers)
+        recorded = cuda and self.network.recordable
+        self._recorded = RecordedStep(self.network, self._cache, max_batch, self.device) if recorded else None
+        self._waiting: deque[_Sequence] = deque()
+        self._active: list[_Sequence] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting or self._active)
+
+    @property
+    def batch(self) -> int:
+        """How many sequences it decodes together now."""
+        return len(self._active)
+
+    @property
+    def bytes(self) -> int:
+        """The memory it holds: weights, and the cache of the sequences at work (none when idle)."""
+        return self.network.bytes + self._cache.bytes + (self.copies.runs.nbytes if self.copies else 0)
+
+    def clear(self) -> None:
+        """Forgets all requests."""
+        self._waiting.clear()
+        self._active.clear()
+        self._release()
+
+    def _release(self) -> None:
+        self._cache.release()
+        if self._recorded:
+            self._recorded.forget()
+
+    def load_weights(self, path: Path) -> None:
+        """Takes over another bot's weights of the same shapes; nothing may be under way.
+
+        Raises ValueError where they are another model's.
+        """
+        self.network.load(path)
+
+    def add(self, request: Request) -> None:
+        """Queues a request; `on_done` is called, in a later `step`, with its choices in order.
+
+        Raises ValueError where the prompt leaves no room for an answer.
+        """
+        parameters = request.parameters
+        text = self.vocabulary.encode(request.prompt)
+        prompt = [self.separator, *text]
+        room = self.capacity - len(prompt)
+        if room < 1:
+            raise ValueError(f"the prompt has {len(prompt)} tokens, and this bot takes {self.capacity - 1}")
+        request.prompt_tokens = len(prompt)
+        max_new = min(parameters.max_new_tokens or max(1, MAX_TOKENS - len(prompt)), room)
+        default_min = max(0, MIN_TOKENS - len(prompt))
+        min_new = min(default_min if parameters.min_new_tokens is None else parameters.min_new_tokens, max_new)
+        seed = secrets.randbits(63) if parameters.seed is None else parameters.seed
+        stops = ("\n", *parameters.stop)
+        for index in range(parameters.num_return_sequences):
+            rng = np.random.default_rng([seed, index])
+            said = Text(self.vocabulary, text, stops)
+            self._waiting.append(_Sequence(request, index, prompt, max_new, min_new, rng, said))
+
+    def generate(self, requests: list[Request]) -> list[list[Choice]]:
+        """Answers all requests, in bulk; each answer is the request's choices in order."""
+        for request in requests:
+            self.add(request)
+        while self.busy:
+            self.step()
+        return [[choice for _, choice in sorted(request.choices.items())] for request in requests]
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One token for every sequence at work, after letting waiting ones in and cancelled ones go."""
+        self._drop_cancelled()
+        if self._waiting and len(self._active) < self.max_batch:
+            self._admit()
+        if self._active:
+            self._advance()
+        if not self.busy:
+            self._release()
+
+    def _advance(self) -> None:
+        """One pass over the newest token of each row; those beyond the sequences are there for the shape."""
+        rows, spare = len(self._active), -len(self._active) % self._rows
+        tokens = [sequence.ids[-1] for sequence in self._active] + [self.separator] * spare
+        newest = [sequence.length - 1 for sequence in self._active] + [0] * spare
+        length = self._reserve(rows + spare, max(newest) + 1)
+        inputs = torch.tensor([tokens, newest])
+        if self._recorded:
+            logits = self._recorded(inputs, length)
+        else:
+            logits = decode(self.network, inputs.to(self.device), length, self._cache)
+        self._take(logits[:rows], list(range(rows)))
+
+    def _reserve(self, rows: int, positions: int) -> int:
+        """Makes room in the cache; returns how many of its positions a step looks back over."""
+        length = _padded(positions)
+        if self._fixed:
+            rows, length = self.max_batch, min(_STRETCH, _padded(self.capacity))
+            while length < positions:
+                length *= 2
+        self._cache.reserve(rows, length)
+        return length
+
+    def _admit(self) -> None:
+        """Brings waiting sequences to work and reads their prompts: those of a length together, and each once."""
+        groups: dict[int, list[list[int]]] = {}  # by padded length of prompt: the rows of each request
+        latest, budget = None, _PROMPTS
+        while self._waiting and len(self._active) < self.max_batch:
+            sequence = self._waiting[0]
+            length = _padded(len(sequence.prompt))
+            if sequence.request is not latest:
+                if latest is not None and budget < length:
+                    break
+                budget -= length
+                latest = sequence.request
+                groups.setdefault(length, []).append([])
+            groups[length][-1].append(len(self._active))
+            self._active.append(self._waiting.popleft())
+        self._reserve(len(self._active), max(groups))
+        logits, order = [], []
+        for length, requests in groups.items():
+            together = max(1, _PROMPTS // length) if self._fixed else len(requests)
+            for first in range(0, len(requests), together):
+                members = requests[first : first + together]
+                logits.append(self._read(members, length, together))
+                order += [row for rows in members for row in rows]
+        self._take(torch.cat(logits), order)
+
+    def _read(self, requests: list[list[int]], length: int, count: int) -> Tensor:
+        """One pass over the prompts of requests, filled up to `count`; logits [rows, vocabulary] of all their rows."""
+        prompts = [self._active[rows[0]].prompt for rows in requests]
+        prompts += [[self.separator]] * (count - len(requests))
+        tokens = torch.tensor([prompt + [self.separator] * (length - len(prompt)) for prompt in prompts])
+        positions = torch.arange(length, device=self.device).clamp(max=self.capacity - 1).expand(len(prompts), -1)
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.device)
+        source = torch.tensor([i for i, rows in enumerate(requests) for _ in rows], device=self.device)
+        rows = torch.tensor([row for rows in requests for row in rows], device=self.device)
+        span = Span(rows, length, source=source)
+        return self.network(tokens.to(self.device), positions, last, span, self._cache)[source]
+
+    def _take(self, logits: Tensor, rows: list[int]) -> None:
+        """Chooses a token for each of the rows from logits [len(rows), vocabulary]; lets finished ones go."""
+        sequences = [self._active[row] for row in rows]
+        logits = logits.float()
+        told = _probabilities(logits, sequences)
+        for row, sequence in enumerate(sequences):
+            if sequence.request.parameters.repetition_penalty != 1:
+                penalise(logits[row], sequence.request.parameters.repetition_penalty, sequence.prompt + sequence.ids)
+        early = [row for row, sequence in enumerate(sequences) if len(sequence.ids) < sequence.min_new]
+        if early:
+            logits[early, self.separator] = -torch.inf
+        draws = [float(sequence.rng.random()) for sequence in sequences]
+        tokens = sample(logits, [sequence.request.parameters for sequence in sequences], draws)
+        if self.copies:
+            tokens = [self._original(*each) for each in zip(sequences, logits, tokens, strict=True)]
+        finished = []
+        for i, (row, sequence, token) in enumerate(zip(rows, sequences, tokens, strict=True)):
+            reason = self._say(sequence, token, told.get(i))
+            if reason:
+                finished.append((row, reason))
+        for row, reason in sorted(finished, reverse=True):
+            self._finish(row, reason)
+
+    def _original(self, sequence: _Sequence, logits: Tensor, token: int) -> int:
+        """The token, or the next one drawn that does not make the text a copy; the end, where too many would."""
+        assert self.copies
+        for _ in range(_REDRAWS):
+            ended = token == self.separator
+            text = self.vocabulary.decode(sequence.prompt[1:] + sequence.ids + ([] if ended else [token]))
+            if not self.copies.forbids(text, ended or text.endswith("\n")):
+                return token
+            logits[token] = -torch.inf
+            (token,) = sample(logits[None], [sequence.request.parameters], [float(sequence.rng.random())])
+        return self.separator
+
+    def _say(self, sequence: _Sequence, token: int, logprobs: Tensor | None) -> str | None:
+        """Takes a token into a sequence and passes it on; the reason to finish, if it does."""
+        sequence.ids.append(token)
+        text, reason = "", None
+        if token != self.separator:
+            text, stopped = sequence.text.add(token)
+            if stopped:
+                reason = "stop"
+        else:
+            reason = "stop"
+            text = sequence.text.end()
+        if not reason and len(sequence.ids) >= sequence.max_new:
+            reason = "length"
+            text += sequence.text.end()
+        sequence.said.append(text)
+        request = sequence.request
+        if logprobs is not None:
+            logprob, top = float(logprobs[token]), self._top(logprobs, request.logprobs)
+            if request.logprobs is not None:
+                sequence.logprobs.append(Logprob(self.vocabulary.token(token), logprob, top))
+            if request.on_piece:
+                request.on_piece(Piece(sequence.index, token, text, logprob, reason, top))
+        return reason
+
+    def _top(self, logprobs: Tensor, count: int | None) -> dict[str, float]:
+        if not count:
+            return {}
+        values, ids = logprobs.topk(count)
+        return {self.vocabulary.token(i): value for i, value in zip(ids.tolist(), values.tolist(), strict=True)}
+
+    def _drop_cancelled(self) -> None:
+        for row in range(len(self._active) - 1, -1, -1):
+            if self._active[row].request.cancelled:
+                self._finish(row, "cancelled")
+        for sequence in [one for one in self._waiting if one.request.cancelled]:
+            self._waiting.remove(sequence)
+            self._close(sequence, "cancelled")
+
+    def _finish(self, row: int, reason: str) -> None:
+        """Takes the sequence of a row out of the batch; the last row moves into its place."""
+        sequence, last = self._active[row], self._active.pop()
+        if last is not sequence:
+            self._cache.move(len(self._active), row, last.length)
+            self._active[row] = last
+        self._close(sequence, reason)
+
+    def _close(self, sequence: _Sequence, reason: str) -> None:
+        """Hands in a sequence's text; the request is done with its last one."""
+        request = sequence.request
+        choice = Choice("".join(sequence.said), len(sequence.ids), reason, sequence.logprobs)
+        request.choices[sequence.index] = choice
+        if len(request.choices) == request.parameters.num_return_sequences:
+            request.on_done([choice for _, choice in sorted(request.choices.items())])
+
+
+def _padded(length: int) -> int:
+    return -(-length // LOOK_BACK) * LOOK_BACK
+
+
+def _probabilities(logits: Tensor, sequences: list[_Sequence]) -> dict[int, Tensor]:
+    """Log-probabilities [vocabulary] of those sequences whose tokens somebody wants to know about."""
+    rows = [i for i, one in enumerate(sequences) if one.request.on_piece or one.request.logprobs is not None]
+    return dict(zip(rows, torch.log_softmax(logits[rows], -1), strict=True)) if rows else {}
+
+
+class EngineThread(threading.Thread):
+    """Runs an engine for many callers: requests come in from any thread, answers are futures."""
+
+    def __init__(self, engine: Engine):
+        super().__init__(daemon=True, name="engine")
+        self.engine = engine
+        self._inbox: queue.SimpleQueue[tuple[Request, Future[list[Choice]]] | None] = queue.SimpleQueue()
+        self._pending: set[Future[list[Choice]]] = set()
+        self.start()
+
+    def submit(self, request: Request) -> "Future[list[Choice]]":
+        """The request's choices, as a future; ValueError in it where the prompt is too long."""
+        future: Future[list[Choice]] = Future()
+        self._inbox.put((request, future))
+        return future
+
+    def close(self) -> None:
+        """Lets the thread end, once what was submitted before is answered."""
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        closing = False
+        while not closing or self.engine.busy:
+            while not closing and (not self.engine.busy or not self._inbox.empty()):
+                submitted = self._inbox.get()
+                if submitted is None:
+                    closing = True
+                else:
+                    self._accept(*submitted)
+            try:
+                self.engine.step()
+            except Exception as error:
+                self.engine.clear()
+                for future in list(self._pending):
+                    self._settle(future, error=error)
+
+    def _accept(self, request: Request, future: "Future[list[Choice]]") -> None:
+        self._pending.add(future)
+        request.on_done = lambda choices: self._settle(future, choices)
+        try:
+            self.engine.add(request)
+        except ValueError as error:
+            self._settle(future, error=error)
+
+    def _settle(
+        self, future: "Future[list[Choice]]", choices: list[Choice] | None = None, error: Exception | None = None
+    ) -> None:
+        self._pending.discard(future)
+        if not future.set_running_or_notify_cancel():
+            return
+        if error:
+            future.set_exception(error)
+        else:
+            future.set_result(choices or [])

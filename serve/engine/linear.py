@@ -1,0 +1,81 @@
+"""Linear layers, their weights laid out once for the processor that multiplies by them.
+
+    layer = linear(weight, bias, int8=False)
+    layer(x), layer.gelu(x), layer.plus(x, rest)
+
+On a CPU, oneDNN multiplies packed weights two to three times as fast as a plain matrix product does at the few
+rows of a decoding step, and adds up each row alike whatever the number of rows.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.core import onednn
+
+
+def linear(weight: Tensor, bias: Tensor | None, int8: bool) -> "Linear":
+    """The layer of weights [out, in] that suits them; int8 is for a CPU."""
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not onednn.AVAILABLE:
+        return Linear(weight, bias)
+    return Int8(weight, bias) if int8 else Packed(weight, bias)
+
+
+class Linear:
+    """x [rows, in] to [rows, out], by weights [out, in]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        self.bytes = weight.nbytes + (0 if bias is None else bias.nbytes)
+        self.weight, self.bias = weight.contiguous(), bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """GELU of the result, by its tanh approximation."""
+        return F.gelu(self(x), approximate="tanh")
+
+    def plus(self, x: Tensor, rest: Tensor) -> Tensor:
+        """The result, added to what went past it."""
+        return self(x) + rest
+
+
+class Packed(Linear):
+    """float32 in oneDNN's own layout, with what follows in the same pass."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__(weight, bias)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+    def gelu(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "gelu", [], "tanh")
+
+    def plus(self, x: Tensor, rest: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise.binary(x, rest, self.weight, self.bias, "add")
+
+
+class Int8(Linear):
+    """Weights in 8 bits with a scale for each output; inputs too, with a scale for each row.
+
+    A scale for the whole input, as in PyTorch's dynamic quantisation, would make a row's result depend on its
+    neighbours. The sums are of whole numbers, so their order does not matter.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        out = weight.shape[0]
+        self.scale = (weight.abs().amax(1) / 127).clamp(min=1e-12)
+        whole = (weight / self.scale[:, None]).round().to(torch.int8).contiguous()
+        self.bias = weight.new_zeros(out) if bias is None else bias
+        self.bytes = whole.nbytes + self.scale.nbytes + self.bias.nbytes
+        self.weight = torch.ops.onednn.qlinear_prepack(whole, None)
+        self.zero = torch.zeros(out, dtype=torch.int32)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        scale = (x.abs().amax(1, keepdim=True) / 127).clamp_(min=1e-12)
+        whole = (x / scale).round_().add_(128).to(torch.uint8)
+        kept = (self.weight, self.scale, self.zero, None)
+        product = torch.ops.onednn.qlinear_pointwise(whole, 1.0, 128, *kept, 1.0, 0, torch.float32, "none", [], "")
+        return product * scale + self.bias

@@ -1,0 +1,81 @@
+"""How to sample: the parameters of a request, validated, with their limits and defaults."""
+
+import secrets
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+MAX_NEW_TOKENS = 512
+MAX_CHOICES = 16
+MAX_STOPS = 8
+MAX_STOP_CHARS = 64
+
+
+# what text-generation clients send along; without effect here, so only their neutral values are taken
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "decoder_input_details": (False,),
+    "watermark": (False,),
+    "best_of": (1,),
+    "use_cache": (True, False),
+    "wait_for_model": (True, False),
+}
+
+
+class Parameters(BaseModel):
+    """How to sample; the defaults are the original huggingtweets'."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_new_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)  # None: 160 tokens with the prompt
+    min_new_tokens: int | None = Field(None, ge=0, le=MAX_NEW_TOKENS)  # None: 10 tokens with the prompt
+    temperature: float = Field(1.0, gt=0, le=100)
+    top_p: float = Field(0.95, gt=0, le=1)
+    top_k: int = Field(50, ge=0, le=2**31 - 1)  # 0: no limit
+    repetition_penalty: float = Field(1.0, gt=0, le=10)
+    num_return_sequences: int = Field(1, ge=1, le=MAX_CHOICES)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    stop: list[str] = Field([], max_length=MAX_STOPS)
+    return_full_text: bool | None = None  # None: true without streaming, as in transformers
+    do_sample: bool = True
+    details: bool = False  # tell tokens, seed and why the text ended, as text-generation-inference does
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalise(cls, value: Any) -> Any:
+        """Nulls mean the default; `n` and `stop_sequences` are other names; neutral extras go."""
+        if not isinstance(value, dict):
+            return value
+        given = {key: item for key, item in value.items() if item is not None}
+        given = {key: item for key, item in given.items() if item not in _NEUTRAL.get(key, ())}
+        for other, name in (("n", "num_return_sequences"), ("stop_sequences", "stop")):
+            if other in given:
+                given.setdefault(name, given.pop(other))
+        if isinstance(given.get("stop"), str):
+            given["stop"] = [given["stop"]]
+        return given
+
+    @field_validator("stop")
+    @classmethod
+    def _stops(cls, value: list[str]) -> list[str]:
+        if any(not 1 <= len(stop) <= MAX_STOP_CHARS for stop in value):
+            raise ValueError(f"a stop string has 1 to {MAX_STOP_CHARS} characters")
+        return [printable(stop) for stop in value]
+
+    @model_validator(mode="after")
+    def _lengths(self) -> "Parameters":
+        if self.max_new_tokens is not None and (self.min_new_tokens or 0) > self.max_new_tokens:
+            raise ValueError(f"min_new_tokens {self.min_new_tokens} exceeds max_new_tokens {self.max_new_tokens}")
+        return self
+
+    def seeded(self) -> "Parameters":
+        """The same with a seed: drawn here where none is given, so that a second try says the same."""
+        return self if self.seed is not None else self.model_copy(update={"seed": secrets.randbits(63)})
+
+
+def printable(text: str) -> str:
+    """The text. Raises ValueError where it is not valid Unicode: JSON can spell half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("not valid Unicode (a lone surrogate)") from None
+    return text

@@ -1,0 +1,101 @@
+"""Tokens and text: a model folder's tokenizer, and the text of one answer as it grows.
+
+vocabulary = Vocabulary.of(folder)
+text = Text(vocabulary, prompt_ids, stops=("\\n",))
+piece, stopped = text.add(token)    # the part of the text that is certain now
+"""
+
+import functools
+import hashlib
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from pipeline.core.model_folder import SEPARATOR, load_tokenizer, separator_id, tokenizer_json
+
+
+class Vocabulary:
+    """The tokenizer of a model folder and the token that stands between tweets."""
+
+    def __init__(self, folder: Path, tokenizer: str):
+        self.tokenizer = Tokenizer.from_str(tokenizer)
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        known = self.tokenizer.token_to_id(SEPARATOR)
+        self.separator: int = separator_id(load_tokenizer(folder)) if known is None else known
+        self.tokenizer.encode_special_tokens = True  # a prompt that spells a special token stays text
+
+    @staticmethod
+    def of(folder: Path) -> "Vocabulary":
+        """The folder's vocabulary; folders with the same tokenizer share one. Raises UserError."""
+        text = tokenizer_json(folder)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if digest not in _shared:
+            _shared[digest] = Vocabulary(folder, text)
+        return _shared[digest]
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    @functools.lru_cache(maxsize=100_000)  # noqa: B019  (a vocabulary lives as long as its process)
+    def token(self, token: int) -> str:
+        """One token as text; a part of a character shows as the replacement character."""
+        return self.decode([token])
+
+
+_shared: dict[str, Vocabulary] = {}
+
+
+class Text:
+    """The text of one answer, token by token, cut before the first stop string.
+
+    What `add` and `end` return, joined, is the text: the tokens decoded as a whole, up to the stop.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, prompt: list[int], stops: tuple[str, ...]):
+        self.vocabulary, self.stops = vocabulary, stops
+        # the prompt stands before, for tokenizers that write a first word without its space; where it ends
+        # in a replacement character the stream would take that for an unfinished one
+        before = vocabulary.decode(prompt)
+        self._ids = [] if before.endswith("\ufffd") else list(prompt)
+        self._before = len(before) if self._ids else 0
+        self._stream = DecodeStream(ids=list(self._ids), skip_special_tokens=False)
+        self._decoded = 0  # characters that came out of the stream
+        self._held = ""  # of these, the end that may be the beginning of a stop string
+
+    def add(self, token: int) -> tuple[str, bool]:
+        """The text that is certain with this token, and whether a stop string ended it."""
+        self._ids.append(token)
+        new = self._stream.step(self.vocabulary.tokenizer, token)
+        if new is None:  # within a character
+            return "", False
+        self._decoded += len(new)
+        return self._cut(new)
+
+    def end(self) -> str:
+        """What was held back, with an unfinished character as the replacement character."""
+        new = self.vocabulary.decode(self._ids)[self._before + self._decoded :]
+        certain, stopped = self._cut(new)
+        return certain if stopped else certain + self._held
+
+    def _cut(self, new: str) -> tuple[str, bool]:
+        text = self._held + new
+        found = [at for at in (text.find(stop) for stop in self.stops) if at >= 0]
+        if found:
+            return text[: min(found)], True
+        longest = max((_overlap(text, stop) for stop in self.stops), default=0)
+        certain = len(text) - longest
+        self._held = text[certain:]
+        return text[:certain], False
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of `text` with which `stop` begins."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

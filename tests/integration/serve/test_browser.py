@@ -1,0 +1,244 @@
+"""The page in a real browser (headless Chromium): found, asked, picked, shared; on a phone and by keyboard too."""
+
+import io
+import os
+import re
+import shutil
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+from serve.http import keys
+from serve.http.schema import ApiError
+from tests.support.fake_bots import ANSWER, FakeBots, routes, serving
+
+CHROMIUM = shutil.which("chromium")
+if not CHROMIUM and not os.environ.get("CI"):
+    pytest.skip("no chromium on this machine; Debian's package has it", allow_module_level=True)
+
+DESKTOP = {"viewport": {"width": 1280, "height": 860}}
+PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
+CROWD = [f"wren_{number:04}" for number in range(1_200)]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    assert CHROMIUM, "chromium is to be installed where CI is set"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    bots = FakeBots([*CROWD, "nasa", "billnye-nasa"])
+    with serving(routes(bots)) as address:
+        yield address, bots
+
+
+@pytest.fixture
+def bots(gateway):
+    gateway[1].__init__([*CROWD, "nasa", "billnye-nasa"])
+    return gateway[1]
+
+
+@pytest.fixture
+def open_page(chromium, gateway, bots):
+    """Opens a path of the gateway in a fresh browser; whatever the browser complains about fails the test."""
+    contexts, complaints = [], []
+
+    def open_(path: str, **options) -> Page:
+        context = chromium.new_context(base_url=gateway[0], **(options or DESKTOP))
+        contexts.append(context)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
+        page.on("request", lambda one: one.url.startswith((gateway[0], "blob:")) or complaints.append(one.url))
+        page.goto(path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    refused = re.compile("status of (404|503|504)")  # what the tests here provoke
+    assert [one for one in complaints if not refused.search(one)] == []
+
+
+def ask(page: Page) -> None:
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(".written")).to_have_count(4)
+
+
+def test_the_gallery_shows_thousands_a_page_at_a_time_and_finds_one_by_its_handle(open_page, bots):
+    page = open_page("/")
+    expect(page.locator(".bot")).to_have_count(48)
+    expect(page.locator("#found")).to_have_text("1,202 bots")
+    expect(page.get_by_role("link", name="@billnye & @nasa")).to_contain_text("AI cyborg")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".bot")).to_have_count(96)
+    page.get_by_label("Search the bots").fill("@NASA")
+    expect(page.locator(".bot")).to_have_count(2)
+    nasa = page.get_by_role("link", name=re.compile("NASA 🚀"))
+    expect(nasa).to_contain_text(re.compile(r"@nasa.*AI bot.*2,426 tweets.*loss 3\.42"))
+    page.get_by_label("Search the bots").fill("nobody")
+    expect(page.locator("#found")).to_have_text("No bot has “nobody” in its handle.")
+    assert bots.asked == []
+
+
+def test_going_back_from_a_bot_shows_the_gallery_as_it_was(open_page):
+    page = open_page("/")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".bot")).to_have_count(96)
+    page.get_by_role("link", name="@wren_0090").click()
+    expect(page.locator("h1")).to_contain_text("@wren_0090")
+    assert page.url.endswith("/b/wren_0090")
+    page.go_back()
+    expect(page.locator(".bot")).to_have_count(96)
+    expect(page.get_by_role("link", name="@wren_0090")).to_be_in_viewport()
+
+
+def test_continuations_are_written_word_by_word_and_markup_in_them_is_text(open_page, bots):
+    bots.pause = 0.1
+    page = open_page("/b/nasa")
+    expect(page.get_by_role("heading")).to_contain_text("AI bot")
+    page.get_by_label("Begin a sentence").fill("I love")
+    page.keyboard.press("Enter")
+    expect(page.locator(".writing")).to_have_count(4)
+    expect(page.locator(".writing .words").first).to_have_text(" to see a")  # not whole yet
+    expect(page.get_by_role("radio")).to_have_count(4)
+    expect(page.locator(".written")).to_have_count(4)
+    assert page.locator(".written label").all_inner_texts() == [f"I love{ANSWER}"] * 4
+    assert page.locator(".written b").count() == 0
+    assert bots.asked == [("nasa", "I love")] * 4
+    expect(page.locator("#status")).to_have_text("4 of 4 continuations are written.")
+
+
+def test_one_is_picked_copied_saved_as_a_picture_and_shared_by_a_link_that_shows_it(open_page):
+    page = open_page("/b/nasa")
+    ask(page)
+    page.locator(".written").nth(1).click()
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.locator("#toast")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == f"My dream is{ANSWER}"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save picture").click()
+    assert download.value.suggested_filename == "nasa.png"
+    assert Image.open(io.BytesIO(download.value.path().read_bytes())).size == (1200, 630)
+    page.get_by_role("button", name="Share").click()
+    expect(page.locator("#toast")).to_have_text("Link copied")
+    link = page.evaluate("navigator.clipboard.readText()")
+    shared = open_page(link)
+    expect(shared.locator(".written label")).to_have_text(f"My dream is{ANSWER}")
+    altered = open_page(link.replace("whale", "snail"))
+    expect(altered.locator(".hint")).to_contain_text("altered or is too old")
+    assert altered.locator(".written").count() == 0
+
+
+def test_where_the_device_can_share_it_gets_the_words_the_link_and_the_picture(open_page):
+    page = open_page("/b/nasa")
+    page.evaluate(
+        """() => {
+            window.given = null;
+            navigator.canShare = () => true;
+            navigator.share = async (data) => { window.given = {...data, files: data.files.map((file) => file.type)}; };
+        }"""
+    )
+    ask(page)
+    page.locator(".written").first.click()
+    page.get_by_role("button", name="Share").click()
+    page.get_by_role("button", name="Share").wait_for()
+    given = page.wait_for_function("() => window.given").json_value()
+    assert given["text"] == f"My dream is{ANSWER}" and "/b/nasa?" in given["url"] and given["files"] == ["image/png"]
+
+
+def test_all_of_it_works_by_keyboard(open_page):
+    page = open_page("/")
+    expect(page.locator(".bot")).to_have_count(48)
+    page.keyboard.press("/")
+    page.keyboard.type("nasa")
+    expect(page.locator(".bot")).to_have_count(2)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text("NASA 🚀")
+    page.keyboard.press("/")
+    page.keyboard.type("I love")
+    page.keyboard.press("Enter")
+    expect(page.locator(".written")).to_have_count(4)
+    page.get_by_role("radio").first.focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("radio").nth(1)).to_be_checked()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("navigator.clipboard.readText()") == f"I love{ANSWER}"
+
+
+def test_writing_can_be_stopped_and_leaving_stops_it(open_page, bots):
+    bots.pause = 0.5
+    page = open_page("/b/nasa")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".failed")).to_have_count(4)
+    expect(page.get_by_role("button", name="Again")).to_be_visible()
+    page.get_by_role("button", name="Again").click()
+    page.get_by_role("link", name="All bots").click()
+    expect(page.locator(".bot")).to_have_count(48)
+
+
+def test_a_bot_that_is_busy_is_asked_again_and_one_that_cannot_answer_says_why(open_page, bots):
+    page = open_page("/b/nasa")
+    bots.refuse = [ApiError(503, "overloaded", "nasa is busy; try again", 1)] * 4
+    ask(page)
+    bots.refuse = [ApiError(504, "deadline_exceeded", "nasa did not answer in time")] * 4
+    page.get_by_role("button", name="Again").click()
+    expect(page.locator(".failed").first).to_contain_text("nasa did not answer in time")
+
+
+def test_a_bot_that_is_not_there_is_said_to_be_missing(open_page):
+    page = open_page("/b/nobody")
+    expect(page.get_by_role("heading")).to_have_text("There is no such bot here.")
+    page.get_by_role("link", name="All bots").click()
+    expect(page.locator(".bot")).to_have_count(48)
+
+
+@pytest.mark.parametrize("options", [DESKTOP, PHONE], ids=["desktop", "dark phone"])
+def test_it_fits_the_screen_and_has_no_barrier_that_axe_knows(open_page, options):
+    page = open_page("/", **options)
+    expect(page.locator(".bot")).to_have_count(48)
+    check(page)
+    page.goto("/b/billnye-nasa")
+    ask(page)
+    page.locator(".written").first.click()
+    page.locator("summary").click()
+    check(page)
+
+
+def check(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_where_keys_are_set_the_browser_asks_for_one_and_keeps_it(chromium):
+    guard = routes(FakeBots(["nasa"]), "a-key-of-sixteen=")
+    with serving(guard) as address:
+        page = chromium.new_page(base_url=address)
+        page.goto("/b/nasa")
+        page.get_by_label("Key").fill("not-this-key-here")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("This key is not valid.")
+        page.get_by_label("Key").fill("a-key-of-sixteen=")
+        page.keyboard.press("Enter")
+        ask(page)
+        assert page.url == f"{address}/b/nasa" and "a-key-of-sixteen" not in page.evaluate("document.cookie")
+        guard.allow({keys.digest("another-key-of-theirs"): None}, [], 1)  # theirs alone from now on
+        page.get_by_role("button", name="Again").click()
+        expect(page.get_by_label("Key")).to_be_visible()
+        page.context.close()

@@ -1,0 +1,200 @@
+"""The page without a browser: what the server puts into it, and pictures only of what bots said."""
+
+import html
+import io
+import re
+from urllib.parse import urlencode
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from serve.http.web import MAX_SAID_CHARS, STATIC
+from serve.http.web.signature import is_signed, sign
+from tests.support.fake_bots import FACE, FakeBots, routes
+
+KEY = "a-key-of-sixteen="
+PROMPT, SAID = 'My "dream" is', " <script>alert('🐋')</script> & more"
+
+
+@pytest.fixture
+def bots():
+    return FakeBots(["billnye-nasa", "ferry", "nasa"])
+
+
+@pytest.fixture
+def client(bots):
+    with TestClient(routes(bots), base_url="http://bots.test") as client:
+        yield client
+
+
+def signed(bots: FakeBots, bot: str, prompt: str = PROMPT, said: str = SAID) -> dict[str, str]:
+    return {"prompt": prompt, "said": said, "signature": sign(bots.signing_key(bot), bot, prompt, said)}
+
+
+def test_a_signature_fits_one_text_of_one_bot():
+    signature = sign(b"key", "nasa", "My dream is", " tea")
+    assert re.fullmatch(r"[\w-]{22}", signature)
+    assert is_signed(b"key", "nasa", "My dream is", " tea", signature)
+    assert not is_signed(b"another key", "nasa", "My dream is", " tea", signature)
+    assert not is_signed(b"key", "ferry", "My dream is", " tea", signature)
+    assert not is_signed(b"key", "nasa", "My dream", " is tea", signature)
+    assert not is_signed(b"key", "nasa", "My dream is", " tea", "é" + signature)
+
+
+def test_the_page_and_all_that_it_loads_is_under_100_kb_and_from_here(client):
+    page = client.get("/")
+    assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
+    files = {path.name: client.get(f"/static/{path.name}") for path in STATIC.iterdir()}
+    assert all(file.status_code == 200 for file in files.values())
+    assert len(page.content) + sum(len(file.content) for file in files.values()) < 100_000
+    for text in [page.text, *(path.read_text() for path in STATIC.iterdir() if path.suffix in (".js", ".css"))]:
+        assert not re.findall(
+            r"""(?:src|href|url|from|import)[\s=("']+(?:https?:)?//""", text.replace("http://bots.test", "")
+        )
+
+
+def test_what_a_browser_has_already_is_not_sent_again(client):
+    script = client.get("/static/main.js")
+    again = client.get("/static/main.js", headers={"If-None-Match": script.headers["etag"]})
+    assert script.headers["cache-control"] == "no-cache" and (again.status_code, again.content) == (304, b"")
+
+
+def test_nothing_inline_and_nothing_from_elsewhere_is_allowed_to_run(client):
+    page = client.get("/b/nasa")
+    policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'" and policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert not re.search(r"<script(?![^>]*src)|<style| on\w+=| style=", page.text)
+    assert not [path.name for path in STATIC.glob("*.js") if "innerHTML" in path.read_text()]
+
+
+def test_the_pages_and_pictures_ask_no_bot(client, bots):
+    for path in ("/", "/b/nasa", "/static/main.js", "/bots", "/bots/nasa/card.png"):
+        assert client.get(path).status_code == 200
+    assert bots.asked == []
+
+
+def test_a_bots_page_says_in_its_head_who_it_is_and_that_it_is_an_ai(client):
+    page = client.get("/b/nasa").text
+    assert "<title>NASA 🚀 · AI bot</title>" in page
+    assert 'property="og:image" content="http://bots.test/bots/nasa/card.png"' in page
+    assert "<title>@billnye &amp; @nasa · AI cyborg</title>" in client.get("/b/billnye-nasa").text
+    assert client.get("/b/nobody").status_code == 404
+    assert client.get("/b/..%2f..").status_code == 404
+
+
+def test_a_signed_link_carries_what_the_bot_said_escaped_and_its_picture(client, bots):
+    query = signed(bots, "nasa")
+    page = client.get("/b/nasa", params=query).text
+    assert "<script>alert" not in page
+    [image] = re.findall(r'og:image" content="([^"]+)"', page)
+    assert html.unescape(image) == f"http://bots.test/bots/nasa/card.png?{urlencode(query)}"
+    [said] = re.findall(r'data-said="([^"]*)"', page)
+    assert html.unescape(said) == SAID
+
+
+@pytest.mark.parametrize("change", [{"said": " tea"}, {"prompt": "I hate"}, {"signature": ""}, {"signature": "x" * 22}])
+def test_an_altered_link_shows_nothing_of_what_it_claims(client, bots, change):
+    query = signed(bots, "nasa") | change
+    page = client.get("/b/nasa", params=query)
+    assert page.status_code == 200 and "data-said" not in page.text and query["said"] not in page.text
+    answer = client.get("/bots/nasa/card.png", params=query)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (403, "not_signed")
+
+
+def test_a_picture_is_drawn_of_what_is_signed_for_this_bot_only(client, bots):
+    query = signed(bots, "nasa")
+    answer = client.get("/bots/nasa/card.png", params=query)
+    assert answer.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(answer.content)).size == (1200, 630)
+    assert client.get("/bots/ferry/card.png", params=query).status_code == 403
+    assert client.get("/bots/nobody/card.png", params=query).status_code == 404
+    assert client.get("/bots/nasa/card.png").content != answer.content
+
+
+def test_a_profile_picture_is_shown_where_there_is_one_and_drawn_on_what_the_bot_says(client, bots):
+    for path in ("/bots/nasa/pictures/nasa.png", "/bots/billnye-nasa/pictures/nasa.png"):
+        answer = client.get(path)
+        assert (answer.content, answer.headers["content-type"]) == (FACE, "image/png")
+    for path in (
+        "ferry/pictures/ferry",
+        "billnye-nasa/pictures/billnye",
+        "nobody/pictures/nasa",
+        "nasa/pictures/..%2f",
+    ):
+        assert client.get(f"/bots/{path}.png").status_code == 404
+    pictured = client.get("/bots/nasa/card.png", params=signed(bots, "nasa")).content
+    bots.table["nasa"]["pictures"] = []
+    assert client.get("/bots/nasa/card.png", params=signed(bots, "nasa")).content != pictured
+
+
+@pytest.mark.parametrize("prompt, said", [("x" * 2_001, " tea"), ("My dream is", "x" * (MAX_SAID_CHARS + 1))])
+def test_a_text_beyond_the_limits_is_not_drawn_even_if_signed(client, bots, prompt, said):
+    query = signed(bots, "nasa", prompt, said)
+    assert client.get("/bots/nasa/card.png", params=query).status_code == 403
+
+
+def test_every_answer_carries_the_signature_that_its_picture_needs(client, bots):
+    body = {"inputs": PROMPT, "parameters": {"return_full_text": False}}
+    whole = client.post("/bots/nasa", json=body)
+    said = whole.json()[0]["generated_text"]
+    assert whole.headers["x-signature"] == signed(bots, "nasa", said=said)["signature"]
+    stream = client.post("/bots/nasa", json=body | {"stream": True}).text
+    signatures = re.findall(r'"signature": "([\w-]+)"', stream)
+    assert signatures == [whole.headers["x-signature"]]
+    query = {"prompt": PROMPT, "said": said, "signature": signatures[0]}
+    assert client.get("/bots/nasa/card.png", params=query).status_code == 200
+
+
+@pytest.fixture
+def locked(bots):
+    """The routes behind a guard that wants a key."""
+    with TestClient(routes(bots, KEY), base_url="http://bots.test", follow_redirects=False) as client:
+        yield client
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_a_browser_without_a_key_is_shown_a_form_on_every_route_and_others_an_error(locked):
+    for path in ("/", "/b/nasa", "/static/main.js", "/bots", "/bots/nasa/card.png"):
+        page = locked.get(path, headers=BROWSER)
+        assert page.status_code == 401 and 'action="/key"' in page.text and "NASA" not in page.text
+        assert locked.get(path).json()["error"]["type"] == "unauthorized"
+    assert locked.get("/health").status_code == 200
+
+
+def test_a_key_that_is_entered_opens_the_page_that_was_asked_for(locked):
+    form = locked.get('/b/nasa?said="<b>', headers=BROWSER).text
+    [back] = re.findall(r'name="back" value="([^"]*)"', form)
+    reply = locked.post("/key", data={"key": f" {KEY} ", "back": html.unescape(back)})
+    assert (reply.status_code, reply.headers["location"]) == (303, "/b/nasa?said=%22%3Cb%3E")
+    cookie = reply.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=lax" in cookie and "secure" not in cookie
+    assert locked.get("/b/nasa", headers=BROWSER).status_code == 200
+    assert locked.post("/bots/nasa", json={"inputs": "Hi"}).status_code == 200
+
+
+def test_a_wrong_key_opens_nothing_and_is_said_to_be_wrong(locked):
+    for wrong in ("a-key-that-is-wrong", "two words", "é", ""):
+        locked.post("/key", data={"key": wrong, "back": "/"})
+        page = locked.get("/", headers=BROWSER)
+        assert page.status_code == 401 and "This key is not valid." in page.text
+
+
+@pytest.mark.parametrize("back", ["//evil.test", "https://evil.test", "/\\evil.test", "javascript:alert(1)", "/a\r\nb"])
+def test_the_way_back_stays_on_this_site(locked, back):
+    assert locked.post("/key", data={"key": KEY, "back": back}).headers["location"] == "/"
+
+
+def test_another_site_cannot_enter_a_key_here_nor_a_large_body(locked):
+    reply = locked.post("/key", data={"key": KEY, "back": "/"}, headers={"Origin": "http://evil.test"})
+    assert reply.status_code == 403 and "set-cookie" not in reply.headers
+    assert locked.post("/key", data={"key": "x" * 10_000}).status_code == 413
+
+
+def test_over_tls_the_cookie_is_sent_over_tls_only(bots):
+    with TestClient(routes(bots), base_url="https://bots.test", follow_redirects=False) as client:
+        assert "secure" in client.post("/key", data={"key": KEY}).headers["set-cookie"].lower()

@@ -1,0 +1,133 @@
+"""Several gateways and several workers of a pool: one service all the same, when full too, and without its registry."""
+
+import asyncio
+import signal
+import time
+
+import httpx
+import psutil
+import pytest
+
+from serve.deployments import gateway
+from serve.deployments.endpoint import constant
+from serve.http import keys
+from tests.support.access_log import lines_of
+from tests.support.serve_fleet import publish
+from tests.support.toys import until
+
+KEY, SLOW_KEY = "the-key-of-these-tests", "another-key-of-these-tests"
+NO_LIMITS = httpx.Limits(max_connections=None)
+ASK = {"inputs": "Engine", "parameters": {"max_new_tokens": 60, "min_new_tokens": 60, "seed": 5}}
+
+
+@pytest.fixture(scope="module")
+def served(make_served, tmp_path_factory):
+    path = tmp_path_factory.mktemp("keys") / "keys.txt"
+    path.write_text(KEY + "\n")
+    client, *rest = make_served(
+        "several",
+        ("ada", "ben"),
+        endpoint="pooled",
+        min_replicas=2,
+        max_replicas=2,
+        max_queued_requests=1,
+        keys_file=str(path),
+    )
+    client.headers["Authorization"] = f"Bearer {KEY}"
+    return client, *rest
+
+
+@pytest.fixture(scope="module")
+def two_gateways(served):
+    """The gateway, scaled as Serve would scale it under load."""
+    from ray import serve
+    from ray.serve.api import RunTarget
+
+    def scale(count: int) -> None:
+        scaling = gateway._REPLICAS | {"min_replicas": count, "max_replicas": count}
+        registry = gateway.Registry.options(**constant()).bind()
+        application = gateway.Gateway.options(**constant(), autoscaling_config=scaling).bind(registry)
+        serve.run_many([RunTarget(application, gateway.APP, "/")])
+
+    scale(2)
+    until(lambda: counted(served[0], "huggingtweets_gateways") == 2, 60)
+    yield
+    scale(1)
+
+
+def counted(client: httpx.Client, name: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{name} "))
+
+
+def test_two_gateways_say_the_same_and_each_asks_for_a_key(served, two_gateways):
+    client = served[0]
+    expected = client.post("/bots/ada", json=ASK).json()
+    for number in range(24):
+        answer = client.post("/bots/ada", json=ASK, headers={"X-Request-Id": f"either-{number}"})
+        assert answer.status_code == 200 and answer.json() == expected
+        assert client.get("/bots").json()["total"] == 2
+        assert httpx.get(f"{client.base_url}/bots/ada").status_code == 401
+    until(lambda: len(lines_of("either-")) == 24, 10)
+    assert len({path for path, _ in lines_of("either-")}) == 2  # both have answered some
+
+
+def test_two_gateways_share_a_keys_rate(served, two_gateways, make_served, monkeypatch):
+    monkeypatch.setenv(keys.ENVIRONMENT, SLOW_KEY)
+    make_served("slow", ("slowbot",), requests_per_minute=8)
+    headers = {"Authorization": f"Bearer {SLOW_KEY}"}
+    began = time.monotonic()
+    answers = [served[0].get("/bots/slowbot", headers=headers).status_code for _ in range(40)]
+    refilled = 8 * (time.monotonic() - began) / 60
+    assert set(answers) == {200, 429} and answers.count(200) <= 8 + refilled + 1
+
+
+def test_a_hot_bot_is_answered_by_several_workers_and_where_they_are_full_asked_to_come_back(served):
+    client = served[0]
+    expected = client.post("/bots/ben", json=ASK).json()
+    loads = counted(client, "huggingtweets_pool_loads_total")
+    last = asyncio.run(crowd_until_one_is_refused(client, ASK["parameters"] | {"max_new_tokens": 110, "n": 16}))
+    assert last.status_code == 503 and last.json()["error"]["type"] == "overloaded"
+    assert int(last.headers["retry-after"]) > 0
+    until(lambda: client.post("/bots/ben", json=ASK).status_code == 200, 30)  # those who left make room
+    assert client.post("/bots/ben", json=ASK).json() == expected
+    until(lambda: counted(client, "huggingtweets_pool_loads_total") > loads, 10)  # into a second worker's memory
+
+
+async def crowd_until_one_is_refused(client, parameters) -> httpx.Response:
+    """More requests for one bot at once than its workers and its queue take; who is not refused hangs up."""
+    async with httpx.AsyncClient(
+        base_url=client.base_url, headers=client.headers, limits=NO_LIMITS, timeout=90
+    ) as many:
+        body = {"inputs": "Engine", "parameters": parameters}
+        asking = [asyncio.create_task(many.post("/bots/ben", json=body)) for _ in range(250)]
+        for answer in asyncio.as_completed(asking):
+            last = await answer
+            if last.status_code != 200:
+                break
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        return last
+
+
+def test_a_registry_that_is_lost_comes_back_with_all_it_knew_and_nobody_waits_for_it(served, base):
+    client, _, storage, _ = served
+    before = client.get("/bots").json()
+    expected = client.post("/bots/ada", json=ASK).json()
+    registries = [one for one in psutil.process_iter(["cmdline"]) if is_registry(one)]
+    assert len(registries) == 1
+    registries[0].send_signal(signal.SIGKILL)
+    for _ in range(20):
+        answer = client.post("/bots/ada", json=ASK)
+        assert answer.status_code == 200 and answer.json() == expected
+        assert client.get("/bots").json() == before
+    publish(storage, base, "newcomer")
+    until(lambda: client.get("/bots/newcomer").status_code == 200, 90)  # it watches the store again
+    assert client.post("/bots/newcomer", json=ASK).status_code == 200
+    assert [bot["name"] for bot in client.get("/bots").json()["bots"]] == ["ada", "ben", "newcomer", "slowbot"]
+    assert httpx.get(f"{client.base_url}/bots").status_code == 401
+
+
+def is_registry(process: psutil.Process) -> bool:
+    return any("ServeReplica:gateway:Registry" in part for part in process.info["cmdline"] or ())

@@ -1,0 +1,124 @@
+"""What README, guides and examples show is there: fleet files load, commands and their options parse, files exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from ray.scripts.scripts import cli as ray_cli
+from ray.serve.scripts import cli as serve_cli
+
+from pipeline import cli
+from pipeline.core.fleet import load
+from tests.support.toys import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("cluster/*.md")])
+PROGRAMS = ("huggingtweets ", "python -m pipeline ", "ray ", "serve ", "make ", "kubectl apply ", "python benchmarks/")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/**/*.yaml")), ids=lambda path: path.name)
+def test_an_example_is_a_valid_fleet_file(path):
+    assert load(path).fleet
+
+
+def test_the_readmes_fleet_file_is_valid(tmp_path):
+    [block] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "friends.yaml").write_text(block)
+    assert load(tmp_path / "friends.yaml").chosen is None
+
+
+def test_every_command_is_in_the_readme():
+    table = README[README.index("## Commands") : README.index("Options:")]
+    commands = set(typer.main.get_command(cli.app).commands)
+    assert commands == set(re.findall(r"`([a-z]+)", table)) - {"huggingtweets"}
+
+
+def shown(path: Path) -> Iterator[str]:
+    """The command lines in a guide, in its blocks and in its sentences; continued lines joined, remarks left out."""
+    text = re.sub(r"\\\n\s*", "", path.read_text(encoding="utf-8"))
+    lines = [line.strip() for line in text.splitlines()]
+    inline = [
+        " ".join(code.split()) for code in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    ]
+    for line in [*lines, *inline]:
+        command = re.sub(r"^(export )?([A-Z_]+=\S+ +)+", "", line.removeprefix("$ ")).partition("  #")[0].strip()
+        if command.startswith(PROGRAMS):
+            yield command
+
+
+def refuse(command: str) -> str:
+    """What is wrong with a command line, or nothing. `…` and capitals stand for what the reader puts there."""
+    words = shlex.split(command, comments=True)
+    if "COMMAND" in words or "…" in command:
+        words = words[: next(i for i, word in enumerate(words) if "…" in word or word == "COMMAND")]
+    if "|" in words or "&&" in words or "&" in words:
+        words = words[: next(i for i, word in enumerate(words) if word in ("|", "&&", "&"))]
+    match words:
+        case ["huggingtweets", *rest] | ["python", "-m", "pipeline", *rest]:
+            return parsed(typer.main.get_command(cli.app), rest)
+        case ["ray", "job", "submit", *rest]:  # its options, and what is submitted where that is said
+            at = rest.index("--") if "--" in rest else len(rest)
+            ours = shlex.join(rest[at + 1 :])
+            return parsed(ray_cli, ["job", "submit", *rest[:at], "--", "true"]) or (refuse(ours) if ours else "")
+        case ["ray", *rest]:
+            return parsed(ray_cli, rest)
+        case ["serve", *rest]:
+            return parsed(serve_cli, rest)
+        case ["make", target, *_]:
+            makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+            return "" if re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE) else f"no target {target}"
+        case ["kubectl", "apply", "-k" | "-f", path, *_]:
+            found = [place for place in (ROOT / path, ROOT / "cluster" / path) if place.exists()]
+            return "" if found else f"no {path}"
+        case ["python", "benchmarks/plan.py", *rest] if not {"--calibrate", "--check", "--costs"} & set(rest):
+            done = subprocess.run([sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
+            return done.stderr
+        case ["python", script, *_]:
+            return "" if (ROOT / script).exists() else f"no {script}"
+    return ""
+
+
+def parsed(program: Any, words: list[str]) -> str:
+    """Why a click program would refuse these words, or nothing."""
+    for name in list(words):
+        commands = getattr(program, "commands", None)
+        if commands is None:
+            break
+        if name not in commands:
+            return f"no such command: {name}"
+        program, words = commands[name], words[1:]
+    if hasattr(program, "commands") or not words:  # the command alone, as one speaks of it
+        return ""
+    try:
+        program.make_context(program.name, words)
+    except Exception as error:  # click's, and typer's own copies of them
+        return getattr(error, "message", "") or str(error) or type(error).__name__
+    return ""
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_commands_of_a_guide_exist_and_their_options_parse(path):
+    problems = {command: problem for command in shown(path) if (problem := refuse(command))}
+    assert not problems
+
+
+def test_a_command_that_is_not_there_would_be_noticed():
+    assert refuse("huggingtweets trian fleet.yaml") and refuse("huggingtweets run fleet.yaml --lanes 2")
+    assert refuse("ray job submit --adress x -- python -m pipeline run f.yaml")
+    assert refuse("ray job submit -- python -m pipeline run --no-such f.yaml")
+    assert refuse("python benchmarks/plan.py --entry tpu") and not refuse("python benchmarks/plan.py --users 10")
+    assert refuse("make coffee") and refuse("kubectl apply -k cluster/kuberay/tpu")
+    assert not refuse("ray job submit --address x --working-dir . -- python -m pipeline run f.yaml --set a.b=1")
+    assert len(list(shown(ROOT / "docs" / "operating.md"))) > 20
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_files_that_a_guide_links_to_are_there(path):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (path.parent / link).exists()]

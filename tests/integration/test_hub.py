@@ -1,0 +1,144 @@
+"""Pushing to the hub: the real client against a hub on loopback."""
+
+import json
+import os
+
+import pytest
+from huggingface_hub import constants
+from pyarrow import fs
+
+from pipeline.core.errors import UsageError, UserError
+from pipeline.core.progress import Progress
+from pipeline.core.store import Store
+from pipeline.publish import hub
+from tests.support.fake_hub import Hub
+
+FILES = {
+    "config.json": b"{}",
+    "model.safetensors": b"w" * 1000,
+    "README.md": b"---\nlicense: mit\n---\ncard\n",
+    "metrics.json": b"{}",
+    "stats.json": b"{}",
+}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", server.address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(fs.LocalFileSystem(), str(tmp_path / "fleets/birds"))
+    for bot in ("owl", "owl-wren", "wren"):
+        store.write_folder(f"bots/{bot}/v1", FILES)
+        store.write(f"bots/{bot}/current", b"v1")
+    return store
+
+
+def push(store, versions, **options):
+    with Progress() as progress:
+        return hub.push(store, versions, "birds", options.get("private", True), progress)
+
+
+def test_bots_get_private_repositories_with_a_tag_for_the_version(server, store):
+    results = push(store, {"wren": "v1", "owl-wren": "v1"})
+    assert [(one.repository, one.status) for one in results] == [("birds/owl-wren", "pushed"), ("birds/wren", "pushed")]
+    repo = server.repos["birds/wren"]
+    assert repo["private"] is True
+    assert {name: repo["files"][name] for name in FILES} == FILES
+    assert list(repo["tags"]) == ["v1"]
+
+
+def test_only_what_changed_is_pushed_again(server, store):
+    push(store, {"wren": "v1", "owl": "v1"})
+    fewer = {name: data for name, data in FILES.items() if name != "stats.json"}
+    store.write_folder("bots/wren/v2", fewer | {"model.safetensors": b"x" * 1000})
+    assert [one.status for one in push(store, {"wren": "v2", "owl": "v1"})] == ["unchanged", "pushed"]
+    assert list(server.repos["birds/wren"]["tags"]) == ["v1", "v2"]
+    assert server.repos["birds/wren"]["files"] == fewer | {"model.safetensors": b"x" * 1000}
+    assert len(server.repos["birds/owl"]["commits"]) == 1
+
+
+def test_a_new_card_is_pushed_for_a_version_that_is_there(server, store):
+    push(store, {"wren": "v1"})
+    store.write("bots/wren/v1/README.md", b"---\nlicense: mit\n---\na better card\n")
+    assert [one.status for one in push(store, {"wren": "v1"})] == ["pushed"]
+    assert b"better" in server.repos["birds/wren"]["files"]["README.md"]
+    assert list(server.repos["birds/wren"]["tags"]) == ["v1"]
+    assert [one.status for one in push(store, {"wren": "v1"})] == ["unchanged"]
+
+
+def test_a_busy_hub_is_asked_again(server, store, monkeypatch):
+    monkeypatch.setattr(hub.time, "sleep", lambda seconds: None)
+    server.failures = [503, 429]
+    assert push(store, {"wren": "v1"})[0].status == "pushed"
+
+
+def test_a_refused_bot_fails_alone(server, store):
+    server.failures = [403]
+    statuses = {one.status for one in push(store, {"wren": "v1", "owl": "v1"})}
+    assert statuses == {"failed", "pushed"}
+
+
+def test_a_name_too_long_for_the_hub_fails_alone(server, store):
+    crowd = "-".join(f"person{i:09d}" for i in range(8))
+    store.write_folder(f"bots/{crowd}/v1", FILES)
+    result, _ = push(store, {crowd: "v1", "wren": "v1"})
+    assert result.status == "failed"
+    assert "96" in (result.reason or "")
+
+
+def test_a_refused_token_ends_it(server, store, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_bad")
+    with pytest.raises(UserError, match="HF_TOKEN"):
+        push(store, {"wren": "v1"})
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(UserError, match="HF_TOKEN is not set"):
+        push(store, {"wren": "v1"})
+
+
+def test_an_organisation_is_a_name(server, store):
+    with Progress() as progress, pytest.raises(UsageError, match="--hub"):
+        hub.push(store, {"wren": "v1"}, "../x", True, progress)
+
+
+def test_repositories_can_be_removed(server, store):
+    push(store, {"wren": "v1"})
+    assert list(hub.repositories(store, "wren")) == ["birds/wren"]
+    assert list(hub.remove(store, "wren")) == [("birds/wren", None)]
+    assert not server.repos
+    assert list(hub.remove(store, "wren")) == []
+    push(store, {"wren": "v1"})
+    server.repos.clear()  # somebody deleted it there
+    assert list(hub.remove(store, "wren")) == [("birds/wren", None)]
+
+
+def test_a_bot_is_exported_as_a_plain_folder(store, tmp_path):
+    assert hub.export(store, "wren", tmp_path / "out") == "v1"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == FILES
+    with pytest.raises(UsageError, match="not empty"):
+        hub.export(store, "wren", tmp_path / "out")
+    with pytest.raises(UserError, match="not published"):
+        hub.export(store, "stork", tmp_path / "other")
+
+
+def test_the_record_of_pushes_is_in_the_store(server, store):
+    push(store, {"wren": "v1"})
+    assert json.loads(store.read("bots/wren/hub.json"))["birds/wren"]["version"] == "v1"
+    assert os.environ["HF_TOKEN"] not in store.read("bots/wren/hub.json").decode()
+
+
+def test_the_export_command(store, tmp_path, huggingtweets):
+    fleet = tmp_path / "birds.yaml"
+    fleet.write_text("fleet: birds\ntweets: nothing.csv\n")
+    assert huggingtweets("export", fleet, "@Wren", "--to", tmp_path / "out")[0] == 0
+    assert (tmp_path / "out/model.safetensors").exists()
+    assert huggingtweets("export", fleet, "../wren", "--to", tmp_path / "out2")[0] == 2

@@ -1,0 +1,59 @@
+"""`ray job submit` against a cluster with token auth: the way in on a real cluster."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from ray._private.services import get_webui_url_from_internal_kv
+
+from tests.support.toys import ROOT, environment, until
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+@pytest.fixture(scope="module")
+def dashboard(cluster):
+    """The address of the Jobs API; it comes up a moment after the cluster."""
+    until(get_webui_url_from_internal_kv, 60)
+    return f"http://{get_webui_url_from_internal_kv()}"
+
+
+@pytest.fixture
+def submit(dashboard):
+    def run(*command: str, **changes: str) -> subprocess.CompletedProcess:
+        arguments = ["ray", "job", "submit", "--address", dashboard, "--working-dir", ".", "--", *command]
+        options = {"cwd": ROOT, "env": environment() | changes, "capture_output": True, "text": True, "timeout": 300}
+        return subprocess.run(arguments, **options)
+
+    return run
+
+
+def test_a_fleet_runs_as_a_submitted_job(make_fleet, submit, dashboard, huggingtweets):
+    path = make_fleet(("ada",), train={"epochs": 1})
+    done = submit("python", "-m", "pipeline", "run", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ada: held-out loss" in done.stdout  # progress, in `ray job logs`
+    report = json.loads((path.parent / "fleets" / "toys" / "report.json").read_text())
+    assert [row["status"] for row in report["bots"]] == ["trained"]
+    # the same fleet, its code and tweets packed for a cluster that has neither
+    code, out, err = huggingtweets("submit", path, "--address", dashboard, "--set", "train.epochs=1")
+    assert code == 0, out + err
+    assert "prepare 1/1: 1 people, " in out
+    report = json.loads((path.parent / "fleets" / "toys" / "report.json").read_text())
+    assert [row["status"] for row in report["bots"]] == ["unchanged"]
+
+
+def test_without_the_token_nothing_is_run(submit, tmp_path):
+    (tmp_path / "wrong").write_text("0" * 32)
+    refused = submit("python", "-c", "print(1)", RAY_AUTH_TOKEN_PATH=str(tmp_path / "wrong"))
+    assert refused.returncode != 0
+    assert "token" in (refused.stdout + refused.stderr).lower()
+
+
+def test_the_working_directory_is_small_enough_to_travel():
+    """Ray uploads the checkout at each submit; what it must not carry is in .gitignore or .rayignore."""
+    assert shutil.which("git")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    size = sum((ROOT / name).stat().st_size for name in listed.decode().split("\0") if name and (ROOT / name).exists())
+    assert size < 40 * 2**20

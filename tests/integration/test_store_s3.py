@@ -1,0 +1,61 @@
+"""The store on a real S3 server on loopback, also while it fails."""
+
+import threading
+
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.core.fleet import Fleet
+from pipeline.core.store import Store
+from tests.support.s3 import BUCKET
+
+FILES = {"config.json": b"{}", "model.safetensors": b"w" * 3_000_000}
+
+
+@pytest.fixture
+def store(s3, tmp_path) -> Store:
+    return Store.of(Fleet(fleet=tmp_path.name[-40:].lower(), tweets=["x.csv"], storage=f"s3://{BUCKET}/all"))
+
+
+def test_files_and_folders_come_back_as_they_were_written(store, tmp_path):
+    store.write("report.json", b"one")
+    store.write("report.json", b"two")
+    store.write_folder("bots/wren/v1", FILES)
+    assert store.read("report.json") == b"two"
+    assert store.list("bots/wren") == ["v1"]
+    assert {path.name: path.read_bytes() for path in store.fetch("bots/wren/v1", tmp_path / "c").iterdir()} == FILES
+    store.delete("bots/wren")
+    assert not store.exists("bots/wren/v1/config.json")
+    assert store.list("bots/wren") == []
+    with pytest.raises(FileNotFoundError):
+        store.read("bots/wren/v1/config.json")
+
+
+def test_a_server_that_fails_every_fifth_time_loses_nothing(store, s3):
+    s3.failures, failed = 0.2, s3.failed
+    try:
+        for i in range(4):
+            store.write_folder(f"bots/wren/v{i}", {"config.json": f"{i}".encode()})
+        assert store.list("bots/wren") == sorted(f"v{i}" for i in range(4))
+        assert [store.read(f"bots/wren/v{i}/config.json") for i in range(4)] == [f"{i}".encode() for i in range(4)]
+        store.delete("bots/wren/v0")
+        assert not store.exists("bots/wren/v0/config.json")
+    finally:
+        s3.failures = 0.0
+    assert s3.failed > failed
+
+
+def test_a_server_that_is_gone_for_a_while_is_waited_for(store, s3):
+    s3.gone = True
+    threading.Timer(3, setattr, (s3, "gone", False)).start()
+    store.write("report.json", b"late")
+    assert store.read("report.json") == b"late"
+    assert not s3.gone
+
+
+def test_a_bucket_that_is_not_there_is_named_at_once(s3):
+    store = Store.of(Fleet(fleet="birds", tweets=["x.csv"], storage="s3://nobodys-bucket/all"))
+    asked = s3.asked
+    with pytest.raises(UserError, match="nobodys-bucket"):
+        store.check_writable()
+    assert s3.asked - asked < 5

@@ -1,0 +1,59 @@
+"""What travels with a job."""
+
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.core.fleet import load
+from pipeline.core.progress import Progress
+from pipeline.operate.submit import pack, submit
+from pipeline.tweets import find
+
+
+@pytest.fixture
+def fleet(tmp_path, base):
+    for name in ("csv/wren.csv", "csv/owl.csv", "csv/notes.txt", "one/mole.csv", "exports/stork/tweets.js"):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("id,text\n1,three plain words\n")
+    path = tmp_path / "birds.yaml"
+    path.write_text(
+        f"""
+fleet: birds
+storage: s3://bucket/fleets
+base_model: {base}
+tweets: [data/csv/*.csv, data/one/mole.csv, {{path: data/exports, handle: stork}}, s3://bucket/more.csv]
+train: {{epochs: 2}}
+"""
+    )
+    return load(path, ["train.seed=3"])
+
+
+def test_the_jobs_folder_is_a_fleet_of_its_own(fleet, tmp_path):
+    folder = tmp_path / "job"
+    folder.mkdir()
+    pack(fleet, folder)
+    assert (folder / "pipeline/cli/__init__.py").exists()
+    assert (folder / "serve/engine/engine.py").exists()
+    assert not list(folder.rglob("*.pyc"))
+    there = load(folder / "fleet.yaml")
+    assert there.train.model_fields_set == {"epochs", "seed"}
+    assert there.storage == fleet.storage
+    assert (folder / "base/config.json").exists()
+    local = [source for source in there.tweets if "://" not in source.path]
+    assert [source.handle for source in there.tweets] == [None, None, "stork", None]
+    assert all(source.path.startswith(str(folder)) for source in local)
+    names = {file.path.rpartition("/")[2] for file in find(local[:2])}
+    assert names == {"wren.csv", "owl.csv", "mole.csv"}
+    assert str(tmp_path / "data") not in (folder / "fleet.yaml").read_text()
+
+
+def test_too_much_to_travel_is_refused(fleet, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.operate.submit._MOST_BYTES", 1000)
+    with pytest.raises(UserError, match="s3://"):
+        pack(fleet, tmp_path / "job")
+
+
+@pytest.mark.usefixtures("cluster")  # whose RAY_ADDRESS a client of Ray's would take over the one it is given
+def test_a_cluster_that_does_not_answer_is_named(fleet):
+    with Progress() as progress, pytest.raises(UserError, match="--address"):
+        submit(fleet, "http://127.0.0.1:9", None, True, progress)

@@ -1,0 +1,31 @@
+"""A whole run online with a W&B that takes its time: nobody waits, everything is written, and later sent."""
+
+import json
+import time
+
+from pipeline.core import fleet as fleets
+from pipeline.core.store import Store
+from pipeline.track import journal as journals
+
+
+def test_a_run_does_not_wait_for_a_slow_wandb_and_a_second_adds_nothing(cluster, server, make_fleet, huggingtweets):
+    path = make_fleet(("ada",), wandb={"mode": "auto"})
+    server.delay = 5.0
+    code, out, err = huggingtweets("run", path, "--json")
+    assert code == 0, err
+    version = json.loads(out)["bots"][0]["version"]
+    store = Store.of(fleets.load(path))
+    runs = journals.runs(store)
+    assert {journals.id_of(name).split(".")[0] for name in runs} == {"tweets", f"ada-{version}", "fleet"}
+    assert not journals.synced(store)  # at 5 seconds a call, that takes a minute a run
+    assert "in the background" in err
+    server.delay = 0.0
+    deadline = time.monotonic() + 150
+    while journals.due(store):
+        assert time.monotonic() < deadline, server.operations
+        time.sleep(0.2)
+    assert (f"ada-{version}", "ada-train") in server.uses
+    calls = len(server.operations)
+    assert huggingtweets("run", path)[0] == 0
+    assert journals.runs(store) == runs
+    assert huggingtweets("sync", path)[0] == 0 and len(server.operations) == calls

@@ -1,0 +1,111 @@
+"""Bots without models or Ray, for tests of the page: the gateway's real routes over them, on a real port."""
+
+import asyncio
+import contextlib
+import io
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import uvicorn
+from PIL import Image
+from starlette.types import ASGIApp
+
+from serve.engine.parameters import Parameters
+from serve.http import keys
+from serve.http.guard import Guard
+from serve.http.routes import build
+from serve.http.schema import ApiError
+
+_FILE = io.BytesIO()
+Image.new("RGB", (88, 88), "teal").save(_FILE, "PNG")
+FACE = _FILE.getvalue()
+ANSWER = " to see a <b>whale</b> 🐋 from the kitchen window, twice a day"
+
+
+class FakeBots:
+    """What the routes need of a gateway. `pause` is how long a bot thinks before each word, in seconds."""
+
+    def __init__(self, bots: list[str], answer: str = ANSWER, pause: float = 0.0):
+        self.table = {bot: about(bot, i) for i, bot in enumerate(sorted(bots))}
+        self.answer, self.pause = answer, pause
+        self.asked: list[tuple[str, str]] = []
+        self.refuse: list[ApiError] = []  # raised by the next requests, one each
+
+    def signing_key(self, bot: str) -> bytes:
+        return b"a key of the tests"
+
+    async def picture(self, bot: str, handle: str) -> bytes | None:
+        return FACE if handle in self.table[bot]["pictures"] else None
+
+    async def metrics_text(self) -> str:
+        return ""
+
+    def names(self) -> list[str]:
+        return list(self.table)
+
+    def about(self, name: str) -> dict[str, Any]:
+        return self.table[name]
+
+    async def known(self, name: str) -> str:
+        if name not in self.table:
+            raise ApiError(404, "not_found", "no such bot is served here; GET /bots lists them")
+        return name
+
+    async def say(
+        self, bot: str, prompt: str, parameters: Parameters, logprobs: int | None = None, pieces: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append((bot, prompt))
+        if self.refuse:
+            raise self.refuse.pop(0)
+        words = [f" {word}" for word in self.answer.split()]
+        for number, word in enumerate(words, 1):
+            await asyncio.sleep(self.pause)
+            reason = "stop" if number == len(words) else None
+            piece = {"index": 0, "token": number, "text": word, "logprob": -1.0, "special": False}
+            yield {"pieces": [piece | {"finish_reason": reason}], "prompt_tokens": 4}
+        yield {"choices": [{"text": self.answer, "tokens": len(words), "finish_reason": "stop"}], "prompt_tokens": 4}
+
+
+def about(bot: str, number: int = 0) -> dict[str, Any]:
+    handles = bot.split("-")
+    counts = {handle: {"downloaded": 3200, "retweets": 700, "short": 73, "kept": 2427 - number} for handle in handles}
+    losses = {"loss": 3.41 + number % 90 / 100, "perplexity": 30.3, "base_loss": 4.62, "base_perplexity": 101.5}
+    return {
+        "name": bot,
+        "fleet": "birds",
+        "handles": handles,
+        "names": {"nasa": "NASA 🚀"} if bot == "nasa" else {},
+        "pictures": ["nasa"] if "nasa" in handles else [],
+        "version": "0123456789ab",
+        "ready": True,
+        "since": 1790000000,
+        "counts": counts,
+        "metrics": {"held_out": losses | {"tokens": 4000}},
+        "links": {"self": f"/bots/{bot}"},
+    }
+
+
+def routes(bots: FakeBots, key: str | None = None) -> Guard:
+    """The gateway's routes over these bots, for whoever has the key if there is one."""
+    guard = Guard(build(bots))
+    guard.allow({keys.digest(key): None} if key else {}, [], 1)
+    return guard
+
+
+@contextlib.contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """The address at which an application answers, on a free port of loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()

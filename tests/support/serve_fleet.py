@@ -1,0 +1,41 @@
+"""Toy bots published without training."""
+
+import json
+import os
+import socket
+import zlib
+from pathlib import Path
+
+VERSION = "000000000001"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def publish(storage: Path, base: Path, bot: str, version: str = VERSION, seed: int = 0) -> str:
+    """A published bot: the toy base with weights of its own (a seed's noise); returns its version."""
+    import torch
+
+    from pipeline.core.model_folder import bot_files, load, read_files, weight_bytes
+
+    folder = storage / "bots" / bot / version
+    folder.mkdir(parents=True)
+    model, _ = load(base)
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{bot} {seed}".encode()))
+    state = {
+        name: value + 0.05 * torch.randn(value.shape, generator=generator)
+        for name, value in model.state_dict().items()
+        if name != "lm_head.weight"
+    }
+    for name, data in bot_files(read_files(base), weight_bytes(state, "float16"), 0).items():
+        (folder / name).write_bytes(data)
+    tweets = {handle: {"downloaded": 140, "retweets": 6, "short": 4, "kept": 130} for handle in bot.split("-")}
+    (folder / "stats.json").write_text(json.dumps({"handles": bot.split("-"), "tweets": tweets}))
+    (folder / "metrics.json").write_text(json.dumps({"held_out": {"loss": 3.5}}))
+    draft = storage / "bots" / bot / ".current"
+    draft.write_text(version)
+    os.replace(draft, storage / "bots" / bot / "current")
+    return version

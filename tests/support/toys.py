@@ -1,0 +1,53 @@
+"""What tests of all kinds use besides fixtures: where the project is, and tweets of made-up people."""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+WORDS = {
+    "ada": ("engine", "wheel", "brass", "lever", "count", "number", "card", "loom", "weave", "pattern", "steam"),
+    "ben": ("soup", "bread", "onion", "pepper", "kettle", "spoon", "butter", "cheese", "oven", "salt", "lemon"),
+    "cleo": ("river", "barge", "moon", "sand", "cat", "palm", "gold", "reed", "snake", "crown", "market"),
+}
+
+
+def tweets_of(handle: str, count: int = 130) -> list[str]:
+    """Made-up tweets in the words of one of WORDS; over 6,000 characters of them."""
+    rng = random.Random(handle)
+    return [" ".join(rng.choices(WORDS[handle], k=9)).capitalize() + "." for _ in range(count)]
+
+
+def write_csv(path: Path, texts: list[str], first_id: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f'{first_id + i},"{text}"' for i, text in enumerate(texts)]
+    path.write_text("\n".join(["id,text", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def environment() -> dict[str, str]:
+    """The environment for a subprocess: this one's, with the project's programs first."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
+    """Waits for something to hold, and fails where it does not within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "did not come to be"
+        time.sleep(0.1)
+
+
+def ray_processes(title: str) -> list[psutil.Process]:
+    """This machine's Ray processes whose title begins so ("QueueActor"), with their `cpu_times` in `info`."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cpu_times"]):
+        if " ".join(process.info["cmdline"] or []).startswith(f"ray::{title}"):
+            found.append(process)
+    return found

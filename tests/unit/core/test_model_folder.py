@@ -1,0 +1,175 @@
+"""Model folders: what makes a base another base, and what a bot's folder holds."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load as load_safetensors
+
+from pipeline.core import model_folder
+from pipeline.core.errors import UserError
+
+CONFIG = {"model_type": "gpt2", "n_positions": 1024, "torch_dtype": "float16", "task_specific_params": {"x": 1}}
+BASE = {
+    "config.json": json.dumps(CONFIG).encode(),
+    "generation_config.json": b'{"temperature": 0.1, "some_leftover": 1}',
+    "model.safetensors": b"base weights",
+    "tokenizer.json": b"{}",
+    "merges.txt": b"a b",
+    "train_defaults.json": b'{"epochs": 9}',
+}
+
+
+def put(folder: Path, files: dict[str, bytes]) -> Path:
+    return model_folder.write_files(files, folder)
+
+
+def test_the_hash_of_a_base_is_that_of_its_content_in_any_order():
+    assert model_folder.content_hash(BASE) == model_folder.content_hash(dict(reversed(BASE.items())))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "merges.txt"])
+def test_other_weights_configuration_or_tokenizer_are_another_base(name):
+    assert model_folder.content_hash(BASE | {name: b"other"}) != model_folder.content_hash(BASE)
+    assert model_folder.content_hash(
+        {key: data for key, data in BASE.items() if key != name}
+    ) != model_folder.content_hash(BASE)
+
+
+def test_content_that_moves_between_files_is_another_base():
+    moved = BASE | {"merges.txt": BASE["tokenizer.json"], "tokenizer.json": BASE["merges.txt"]}
+    assert model_folder.content_hash(moved) != model_folder.content_hash(BASE)
+
+
+@pytest.mark.parametrize("name", ["train_defaults.json", "generation_config.json"])
+def test_settings_that_do_not_change_what_a_base_computes_leave_it_the_same(name):
+    assert model_folder.content_hash(BASE | {name: b"{}"}) == model_folder.content_hash(BASE)
+
+
+def test_a_base_is_read_without_what_does_not_belong_to_the_model(tmp_path):
+    folder = put(tmp_path / "base", BASE | {"README.md": b"# hi", "pytorch_model.bin": b"a pickle"})
+    (folder / "onnx").mkdir()
+    assert model_folder.read_files(folder) == BASE
+
+
+def test_a_base_can_be_a_local_folder(tmp_path):
+    folder = put(tmp_path / "base", BASE)
+    assert model_folder.fetch_base(str(folder)) == folder
+
+
+@pytest.mark.parametrize("needed", ["config.json", "model.safetensors"])
+def test_a_folder_that_holds_no_model_is_refused_by_what_it_lacks(tmp_path, needed):
+    folder = put(tmp_path / "base", {name: data for name, data in BASE.items() if name != needed})
+    with pytest.raises(UserError, match=f"holds no {needed}"):
+        model_folder.fetch_base(str(folder))
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        model_folder.fetch_base(str(tmp_path / "absent"))
+
+
+def test_a_base_that_cannot_be_downloaded_is_named_with_a_way_out():
+    with pytest.raises(UserError, match=r"base_model birds/none: neither a folder .* `base_model: mini`") as caught:
+        model_folder.fetch_base("birds/none")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bots_folder_holds_the_new_weights_and_the_tokenizer_and_nothing_else_of_the_base():
+    index = {"model.safetensors.index.json": b"{}", "model-00001-of-00002.safetensors": b"a shard"}
+    files = model_folder.bot_files(BASE | index, b"new weights", separator=7)
+    assert set(files) == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "merges.txt",
+    }
+    assert files["model.safetensors"] == b"new weights"
+    assert files["tokenizer.json"] == BASE["tokenizer.json"]
+
+
+def test_a_bots_weights_are_computed_with_in_full_and_its_prompt_starts_a_tweet():
+    config = json.loads(model_folder.bot_files(BASE, b"", separator=7)["config.json"])
+    assert config == {"model_type": "gpt2", "n_positions": 1024, "dtype": "float32", "prefix": "<|endoftext|>"}
+
+
+def test_a_bot_samples_as_the_original_did():
+    assert json.loads(model_folder.bot_files(BASE, b"", separator=7)["generation_config.json"]) == {
+        "do_sample": True,
+        "temperature": 1.0,
+        "top_p": 0.95,
+        "top_k": 50,
+        "min_length": 10,
+        "max_length": 160,
+        "bos_token_id": 7,
+        "eos_token_id": 7,
+        "pad_token_id": 7,
+    }
+
+
+def test_a_bot_on_a_short_base_says_no_more_than_the_base_can_look_at():
+    short = BASE | {"config.json": b'{"n_positions": 64}'}
+    assert json.loads(model_folder.bot_files(short, b"", separator=7)["generation_config.json"])["max_length"] == 64
+
+
+def test_making_a_bots_files_leaves_the_bases_as_they_were():
+    base = dict(BASE)
+    model_folder.bot_files(base, b"new", separator=7)
+    assert base == BASE
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_weights_are_stored_in_the_asked_precision_and_counters_as_they_are(dtype):
+    state = {"a.weight": torch.tensor([0.5, -1.25]), "steps": torch.tensor([2**40])}
+    stored = load_safetensors(model_folder.weight_bytes(state, dtype))
+    assert stored["a.weight"].dtype == getattr(torch, dtype)
+    assert stored["a.weight"].tolist() == [0.5, -1.25]
+    assert stored["steps"].dtype == torch.int64
+    assert stored["steps"].tolist() == [2**40]
+
+
+def test_half_precision_is_half_the_bytes():
+    state = {"a": torch.zeros(10_000)}
+    assert len(model_folder.weight_bytes(state, "float16")) < 0.51 * len(model_folder.weight_bytes(state, "float32"))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_tied_weights_are_stored_once_under_the_name_that_transformers_looks_for(dtype):
+    shared = torch.ones(3, 2)
+    state = {"lm_head.weight": shared, "transformer.wte.weight": shared, "transformer.h.0.weight": torch.ones(2)}
+    assert set(load_safetensors(model_folder.weight_bytes(state, dtype))) == {
+        "transformer.wte.weight",
+        "transformer.h.0.weight",
+    }
+
+
+def test_weights_that_are_not_contiguous_are_stored_right():
+    state = {"a": torch.arange(6.0).reshape(2, 3).T}
+    assert load_safetensors(model_folder.weight_bytes(state, "float32"))["a"].tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+def test_the_same_weights_are_the_same_bytes():
+    state = {"b": torch.ones(2), "a": torch.zeros(2)}
+    assert model_folder.weight_bytes(state, "float16") == model_folder.weight_bytes(
+        dict(reversed(state.items())), "float16"
+    )
+
+
+def test_weights_go_into_a_live_model_and_those_of_another_are_refused(tmp_path):
+    network = torch.nn.Linear(2, 1)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(
+        model_folder.weight_bytes({"weight": torch.tensor([[1.0, 2.0]]), "bias": torch.tensor([3.0])}, "float16")
+    )
+    model_folder.load_weights(network, path)
+    assert (network.weight.tolist(), network.bias.tolist()) == ([[1.0, 2.0]], [3.0])
+    assert network.weight.dtype == torch.float32
+
+    path.write_bytes(model_folder.weight_bytes({"weight": torch.zeros(1, 2)}, "float16"))
+    with pytest.raises(ValueError, match="bias does not fit"):
+        model_folder.load_weights(network, path)
+    path.write_bytes(model_folder.weight_bytes({"weight": torch.zeros(1, 2), "extra": torch.zeros(1)}, "float16"))
+    with pytest.raises(ValueError, match="extra does not fit"):
+        model_folder.load_weights(network, path)

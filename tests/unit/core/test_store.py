@@ -1,0 +1,209 @@
+"""The store: what is in it is whole, and it is where the fleet file says."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from pipeline.core.errors import UserError
+from pipeline.core.fleet import Fleet
+from pipeline.core.store import Store, resolve
+
+FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
+
+
+class Remote(fs.FileSystemHandler):
+    """Makes of a local folder what the store takes for an object store: no renaming to be relied on."""
+
+    def __init__(self, root: Path):
+        self.inner = fs.SubTreeFileSystem(str(root), fs.LocalFileSystem())
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def get_type_name(self):
+        return "remote"
+
+    def normalize_path(self, path):
+        return path
+
+    def get_file_info(self, paths):
+        return self.inner.get_file_info(paths)
+
+    def get_file_info_selector(self, selector):
+        return self.inner.get_file_info(selector)
+
+    def open_output_stream(self, path, metadata):
+        self.inner.create_dir(path.rpartition("/")[0], recursive=True)
+        return self.inner.open_output_stream(path)
+
+    def open_input_file(self, path):
+        return self.inner.open_input_file(path)
+
+    def delete_dir(self, path):
+        self.inner.delete_dir(path)
+
+    def delete_file(self, path):
+        self.inner.delete_file(path)
+
+    def move(self, source, target):
+        raise AssertionError("an object store cannot rename")
+
+    copy_file = create_dir = delete_dir_contents = delete_root_dir_contents = open_append_stream = move
+    open_input_stream = open_input_file
+
+
+Remote.__abstractmethods__ = frozenset()
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Store:
+    return Store(fs.LocalFileSystem(), str(tmp_path / "fleets" / "birds"))
+
+
+@pytest.fixture(params=["local", "remote"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "local":
+        return request.getfixturevalue("local")
+    (tmp_path / "bucket").mkdir()
+    return Store(fs.PyFileSystem(Remote(tmp_path / "bucket")), "fleets/birds")
+
+
+def test_a_fleets_store_is_a_folder_of_its_name(tmp_path):
+    fleet = Fleet(fleet="birds", tweets=["wren.csv"], storage=str(tmp_path))
+    Store.of(fleet).write("bots/wren/current", b"abc")
+    assert (tmp_path / "birds" / "bots" / "wren" / "current").read_bytes() == b"abc"
+
+
+def test_what_is_written_is_read_and_replaces_what_was_there(store):
+    store.write("bots/wren/current", b"old")
+    store.write("bots/wren/current", b"new")
+    assert store.read("bots/wren/current") == b"new"
+    assert store.list("bots/wren") == ["current"]
+
+
+def test_a_file_that_is_not_there_is_a_file_not_found(store):
+    with pytest.raises(FileNotFoundError):
+        store.read("bots/wren/current")
+    assert not store.exists("bots/wren/current")
+
+
+def test_a_folder_that_is_not_there_is_empty(store):
+    assert store.list("bots") == []
+
+
+def test_a_folder_is_listed_in_order(store):
+    for name in ("wren", "lark", "robin"):
+        store.write(f"bots/{name}/current", b"1")
+    assert store.list("bots") == ["lark", "robin", "wren"]
+
+
+def test_a_folder_of_files_is_written_and_deleted_whole(store):
+    store.write_folder("bots/wren/v1", FILES)
+    assert {name: store.read(f"bots/wren/v1/{name}") for name in store.list("bots/wren/v1")} == FILES
+    store.delete("bots/wren/v1")
+    assert store.list("bots/wren/v1") == []
+
+
+def test_deleting_what_is_not_there_is_no_error(store):
+    store.delete("bots/wren")
+    assert not store.exists("bots/wren")
+
+
+def test_one_file_can_be_deleted_beside_others(store):
+    store.write_folder("bots/wren/v1", FILES)
+    store.delete("bots/wren/v1/config.json")
+    assert store.list("bots/wren/v1") == ["model.safetensors"]
+
+
+def test_a_models_folder_can_be_had_locally(store, tmp_path):
+    store.write_folder("bots/wren/v1", FILES)
+    folder = store.fetch("bots/wren/v1", tmp_path / "cache")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+
+
+def test_a_local_models_folder_is_not_copied(local, tmp_path):
+    local.write_folder("bots/wren/v1", FILES)
+    assert local.fetch("bots/wren/v1", tmp_path / "cache") == Path(local.path("bots/wren/v1"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_folder_written_anew_holds_nothing_of_the_old_one(local):
+    local.write_folder("work/trained/wren/v1", FILES | {"old.json": b"{}"})
+    local.write_folder("work/trained/wren/v1", FILES)
+    assert local.list("work/trained/wren/v1") == sorted(FILES)
+
+
+class Failing(dict):
+    """Files of which the last cannot be produced, as when the disk is full half-way."""
+
+    def items(self):
+        yield from super().items()
+        raise OSError("disk full")
+
+
+def test_a_folder_that_could_not_be_finished_leaves_nothing_behind(local):
+    with pytest.raises(OSError, match="disk full"):
+        local.write_folder("bots/wren/v1", Failing(FILES))
+    assert not [path for path in Path(local.root).rglob("*") if path.is_file()]
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_draft(local):
+    local.write("report.json", b"old")
+    with pytest.raises(TypeError):
+        local.write("report.json", "not bytes")  # type: ignore[arg-type]
+    assert local.read("report.json") == b"old"
+    assert [path.name for path in Path(local.root).iterdir()] == ["report.json"]
+
+
+def test_a_reader_never_sees_a_half_written_file(local, monkeypatch):
+    local.write("report.json", b"old")
+    seen = []
+
+    def spy(draft: str, path: str) -> None:
+        seen.append(local.read("report.json"))
+        assert local.list("") == ["report.json"]  # the draft does not count as a file
+        fs.LocalFileSystem().move(draft, path)
+
+    class Watched(fs.LocalFileSystem):
+        move = staticmethod(spy)
+
+    Store(Watched(), local.root).write("report.json", b"new")
+    assert (seen, local.read("report.json")) == ([b"old"], b"new")
+
+
+def test_a_store_travels_to_another_process(local):
+    local.write("report.json", b"{}")
+    assert pickle.loads(pickle.dumps(local)).read("report.json") == b"{}"
+
+
+def test_a_writable_store_is_left_as_it_was_found(store):
+    store.check_writable()
+    assert store.list("work") == []
+
+
+def test_storage_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "a file").write_text("in the way")
+    store = Store(fs.LocalFileSystem(), str(tmp_path / "a file" / "birds"))
+    with pytest.raises(UserError, match="a file/birds: cannot be written"):
+        store.check_writable()
+
+
+def test_a_local_path_becomes_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    filesystem, path = resolve("fleets")
+    assert isinstance(filesystem, fs.LocalFileSystem)
+    assert path == str(tmp_path / "fleets")
+
+
+def test_a_file_uri_is_a_local_path(tmp_path):
+    filesystem, path = resolve(f"file://{tmp_path}/fleets")
+    assert isinstance(filesystem, fs.LocalFileSystem)
+    assert path == str(tmp_path / "fleets")
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/x", "://x", "http://example.org/x"])
+def test_storage_of_an_unknown_kind_is_named(uri):
+    with pytest.raises(UserError, match="no such storage"):
+        resolve(uri)

@@ -1,0 +1,257 @@
+"""The engine: it says what transformers says, whatever shares its batch."""
+
+import asyncio
+import shutil
+import threading
+
+import pytest
+import torch
+from pyarrow.fs import LocalFileSystem
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from pipeline.core.settings import Serve
+from pipeline.core.store import Store
+from pipeline.core.word_runs import runs_file
+from serve.deployments.cache import Cache
+from serve.deployments.endpoint import BotEndpoint, engine_options
+from serve.engine.cuda_graph import RecordedStep
+from serve.engine.engine import Engine, EngineThread, Piece, Request
+from serve.engine.parameters import Parameters
+from tests.support import fake_graphs
+
+PROMPT = "Soup and bread"
+
+
+@pytest.fixture(scope="module")
+def engine(base):
+    return Engine(base, max_batch=6)
+
+
+def said(engine: Engine, prompt: str = PROMPT, **parameters: object) -> list[str]:
+    return [choice.text for choice in engine.generate([Request(prompt, Parameters(**parameters))])[0]]
+
+
+def test_greedy_decoding_equals_transformers(base, engine):
+    model = AutoModelForCausalLM.from_pretrained(base)
+    ids = torch.tensor([[engine.separator, *engine.vocabulary.encode(PROMPT)]])
+    greedy = {"do_sample": False, "max_new_tokens": 20, "min_new_tokens": 20}
+    expected = model.generate(ids, pad_token_id=0, **greedy)[0, ids.shape[1] :]
+    choice = engine.generate([Request(PROMPT, Parameters(**greedy))])[0][0]
+    assert choice.text == engine.vocabulary.decode(expected.tolist()).split("\n")[0]
+
+
+def test_a_seeded_answer_is_the_same_alone_and_in_any_batch(engine):
+    alone = said(engine, seed=5, num_return_sequences=2)
+    others = [Request("River barge", Parameters(top_k=0, temperature=2.0)) for _ in range(7)]
+    same = Request(PROMPT, Parameters(seed=5, num_return_sequences=2))
+    answers = engine.generate([*others[:3], same, *others[3:]])
+    assert [choice.text for choice in answers[3]] == alone
+    assert alone[0] != alone[1]
+
+
+def test_other_seeds_say_other_things(engine):
+    assert len({said(engine, seed=seed)[0] for seed in range(8)}) > 4
+
+
+def test_more_choices_than_the_batch_holds_all_come(engine):
+    choices = said(engine, num_return_sequences=16, seed=1)
+    assert len(choices) == 16 and choices[:3] == said(engine, num_return_sequences=3, seed=1)
+
+
+def test_lengths_are_kept(engine):
+    choice = engine.generate([Request(PROMPT, Parameters(max_new_tokens=7, min_new_tokens=7))])[0][0]
+    assert choice.tokens <= 7
+    assert engine.generate([Request(PROMPT, Parameters(max_new_tokens=1))])[0][0].tokens == 1
+
+
+def test_the_default_length_counts_the_prompt_and_ends_at_the_models_positions(engine):
+    choice = engine.generate([Request(PROMPT, Parameters(seed=3, min_new_tokens=500))])[0][0]
+    prompt = len(engine.vocabulary.encode(PROMPT)) + 1
+    assert choice.tokens <= engine.capacity - prompt
+
+
+def test_a_prompt_without_room_for_an_answer_is_refused(engine):
+    with pytest.raises(ValueError, match="takes 127"):
+        engine.generate([Request("soup bread " * 100)])
+
+
+def test_the_text_ends_before_a_stop_string_and_at_a_line_break(engine):
+    free = said(engine, seed=4, max_new_tokens=40, min_new_tokens=40)[0]
+    stop = free[5:8]
+    assert said(engine, seed=4, max_new_tokens=40, min_new_tokens=40, stop=[stop])[0] == free.split(stop)[0]
+    assert "\n" not in free
+
+
+def test_a_repetition_penalty_makes_greedy_text_vary(engine):
+    plain = said(engine, do_sample=False, max_new_tokens=30, min_new_tokens=30)[0]
+    varied = said(engine, do_sample=False, max_new_tokens=30, min_new_tokens=30, repetition_penalty=5.0)[0]
+    assert len(set(varied)) > len(set(plain))
+
+
+def test_top_k_of_one_is_greedy(engine):
+    assert said(engine, top_k=1, max_new_tokens=9) == said(engine, do_sample=False, max_new_tokens=9)
+
+
+def test_a_prompt_that_spells_the_separator_stays_text(engine):
+    request = Request("a <|endoftext|> b", Parameters(max_new_tokens=1))
+    engine.add(request)
+    assert engine._waiting[0].prompt.count(engine.separator) == 1
+    engine.generate([])
+
+
+@pytest.mark.parametrize("stop", [[], ["zzz"], None])
+def test_pieces_come_one_by_one_and_make_up_the_text(engine, stop):
+    plain = engine.generate([Request(PROMPT, Parameters(seed=6, top_k=0, num_return_sequences=3))])[0]
+    stop = [plain[1].text[3:6]] if stop is None else stop
+    pieces: list[Piece] = []
+    request = Request(PROMPT, Parameters(seed=6, top_k=0, num_return_sequences=3, stop=stop), on_piece=pieces.append)
+    for index, choice in enumerate(engine.generate([request])[0]):
+        mine = [piece for piece in pieces if piece.index == index]
+        assert "".join(piece.text for piece in mine) == choice.text
+        assert len(mine) == choice.tokens and all(piece.logprob <= 0 for piece in mine)
+        assert [piece.finish_reason for piece in mine] == [None] * (len(mine) - 1) + [choice.finish_reason]
+
+
+def test_probabilities_are_the_models_own(base, engine):
+    request = Request(PROMPT, Parameters(seed=6, max_new_tokens=5, min_new_tokens=5, temperature=3.0), logprobs=2)
+    pieces: list[Piece] = []
+    request.on_piece = pieces.append
+    choice = engine.generate([request])[0][0]
+    model = AutoModelForCausalLM.from_pretrained(base)
+    ids = [engine.separator, *engine.vocabulary.encode(PROMPT), *[piece.token for piece in pieces]]
+    assert request.prompt_tokens == len(ids) - len(pieces)
+    with torch.inference_mode():
+        expected = torch.log_softmax(model(torch.tensor([ids])).logits[0], -1)
+    assert len(choice.logprobs) == choice.tokens
+    for at, (told, piece) in enumerate(zip(choice.logprobs, pieces, strict=True), request.prompt_tokens - 1):
+        assert told.logprob == piece.logprob == pytest.approx(float(expected[at, piece.token]), abs=1e-4)
+        assert list(told.top.values()) == pytest.approx(expected[at].topk(2).values.tolist(), abs=1e-4)
+        assert told.top == piece.top and told.token == engine.vocabulary.decode([piece.token])
+
+
+def test_an_idle_engine_holds_its_weights_alone(engine):
+    idle = engine.bytes
+    engine.add(Request(PROMPT, Parameters(seed=1)))
+    engine.step()
+    assert engine.bytes > idle == engine.network.bytes
+    engine.generate([])
+    assert engine.bytes == idle
+
+
+def test_a_cancelled_request_leaves_at_once_and_the_others_go_on(engine):
+    gone, stays = Request(PROMPT, Parameters(min_new_tokens=50)), Request(PROMPT, Parameters(seed=1))
+    engine.add(gone)
+    engine.add(stays)
+    engine.step()
+    gone.cancelled = True
+    engine.step()
+    assert gone.choices[0].finish_reason == "cancelled"
+    engine.generate([])
+    assert stays.choices[0].text == said(engine, seed=1)[0]
+
+
+def test_another_bots_weights_are_taken_over_in_place(base, engine, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    before = said(engine, seed=2)
+    other = {name: tensor * 1.5 for name, tensor in load_file(base / "model.safetensors").items()}
+    save_file(other, tmp_path / "other.safetensors")
+    engine.load_weights(tmp_path / "other.safetensors")
+    assert said(engine, seed=2) != before
+    engine.load_weights(base / "model.safetensors")
+    assert said(engine, seed=2) == before
+
+
+def test_weights_of_another_model_are_refused(engine, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="another model"):
+        engine.load_weights(tmp_path / "other.safetensors")
+
+
+def test_a_model_of_another_architecture_works_too(base, tmp_path):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((base / name).read_bytes())
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=500, num_key_value_heads=2, max_position_embeddings=128, **sizes)
+    llama = LlamaForCausalLM(config)
+    llama.save_pretrained(tmp_path)
+    engine = Engine(tmp_path)
+    ids = torch.tensor([[engine.separator, *engine.vocabulary.encode(PROMPT)]])
+    greedy = {"do_sample": False, "max_new_tokens": 12, "min_new_tokens": 12}
+    expected = llama.eval().generate(ids, pad_token_id=0, eos_token_id=0, **greedy)
+    answers = engine.generate([Request("River", Parameters(seed=1)), Request(PROMPT, Parameters(**greedy))])
+    assert answers[1][0].text == engine.vocabulary.decode(expected[0, ids.shape[1] :].tolist()).split("\n")[0]
+
+
+def test_many_threads_share_one_engine(base):
+    thread = EngineThread(Engine(base, max_batch=4))
+    alone = thread.submit(Request(PROMPT, Parameters(seed=9))).result(timeout=60)[0].text
+    answers: list[str] = []
+
+    def ask() -> None:
+        answers.append(thread.submit(Request(PROMPT, Parameters(seed=9))).result(timeout=60)[0].text)
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert answers == [alone] * 12
+
+
+def test_a_closed_thread_answers_what_it_has_and_ends(base):
+    thread = EngineThread(Engine(base))
+    answers = [thread.submit(Request(PROMPT, Parameters(seed=seed))) for seed in range(3)]
+    thread.close()
+    assert all(answer.result(timeout=60)[0].tokens for answer in answers)
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+
+
+def test_a_request_that_cannot_be_answered_fails_alone(base):
+    thread = EngineThread(Engine(base))
+    too_long = thread.submit(Request("soup bread " * 100))
+    fine = thread.submit(Request(PROMPT, Parameters(seed=1)))
+    with pytest.raises(ValueError, match="tokens"):
+        too_long.result(timeout=60)
+    assert fine.result(timeout=60)[0].text
+
+
+def test_the_fleet_files_settings_reach_the_engine(base, tmp_path):
+    folder = shutil.copytree(base, tmp_path / "bots" / "ada" / "0123456789ab")
+    (folder / "word_runs.npy").write_bytes(runs_file(["one two three four five six seven eight"]))
+    settings = Serve(quantize="int8", no_copies=True)
+    cache = Cache(Store(LocalFileSystem(), str(tmp_path)), 10**9, tmp_path / "cache")
+    replica = BotEndpoint.func_or_class("ada", cache, engine_options(settings))
+    asyncio.run(replica.reconfigure({"version": "0123456789ab"}))
+    assert replica.thread and not replica.problem
+    engine = replica.thread.engine
+    replica.thread.close()
+    assert engine.bytes < 0.6 * Engine(base).bytes and engine.copies is not None
+    assert Engine(base).copies is None
+
+
+def test_steps_recorded_for_a_gpu_say_the_same(base, monkeypatch):
+    """By graphs that need no GPU: as the spans grow, and after the cache was given back."""
+    graphs = fake_graphs.install(monkeypatch)
+    requests = [("Soup", 1, 6), ("River barge", 2, 90), ("Moon", 3, 30)]
+
+    def answers(engine):
+        asked = [Request(text, Parameters(seed=seed, max_new_tokens=n, stop=[])) for text, seed, n in requests]
+        return [choices[0].text for choices in engine.generate(asked)]
+
+    plain, recording = Engine(base, max_batch=4), Engine(base, max_batch=4)
+    recording._fixed = True
+    recording._recorded = RecordedStep(recording.network, recording._cache, 4, recording.device)
+    monkeypatch.setattr("serve.engine.engine._STRETCH", 32)
+    assert [answers(recording) for _ in range(2)] == [answers(plain)] * 2
+    assert len(graphs) >= 4 and min(graph.replays for graph in graphs) > 1
+    assert recording.bytes == plain.bytes
+
+
+def test_a_replica_without_a_share_of_a_gpu_leaves_the_gpus_alone():
+    assert engine_options(Serve())["device"] == "cpu"
+    assert engine_options(Serve(gpus_per_replica=0.1))["device"] == "cuda"

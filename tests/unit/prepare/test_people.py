@@ -1,0 +1,142 @@
+"""From raw tweets to people, without Ray: what chunks hold, how they come together, what is written."""
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.core.model_folder import ASSETS, SEPARATOR, tokenizer_json
+from pipeline.core.settings import Filters
+from pipeline.core.store import Store, resolve
+from pipeline.prepare.filters import TweetFilters
+from pipeline.prepare.index import Person
+from pipeline.prepare.kept_tweets import load_tweets
+from pipeline.prepare.people import CHUNK, RAW, finished, judged, profile_note, sampled
+from pipeline.prepare.tokens import Encoder
+from pipeline.tweets import Profile
+from tests.support.plain_rules import clean, held_out
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(*resolve(str(tmp_path / "store")))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder(tokenizer_json(ASSETS / "mini"))
+
+
+def raw(*rows: dict) -> pa.Table:
+    return pa.Table.from_pylist([{"id": "", "file": 0, "line": i + 1} | row for i, row in enumerate(rows)], RAW)
+
+
+def tweets_by(handle: str, count: int) -> list[dict]:
+    rng = random.Random(handle)
+    words = ["ferry", "soup", "wheel", "moon", "pier", "bread", "@wren", "https://t.co/x", "&amp;", "late"]
+    return [
+        {"handle": handle, "id": str(1000 + i), "text": " ".join(rng.choices(words, k=rng.randint(1, 9)))}
+        for i in range(count)
+    ]
+
+
+def people_of(table: pa.Table, store: Store, filters: Filters | None = None) -> dict[str, Person]:
+    return {person.handle: person for person in finished(table, store, 0.1, filters or Filters())}
+
+
+def chunk(rows: list[dict], encoder: Encoder | None, filters: Filters | None = None) -> pa.Table:
+    return judged(raw(*rows), TweetFilters(filters or Filters()), encoder)
+
+
+def test_people_come_out_as_the_plain_rules_have_them_however_the_chunks_fall(store, encoder):
+    rows = [row for handle in ("ada", "ben", "cleo") for row in tweets_by(handle, 100)]
+    rows += [row | {"file": 1} for row in rows[::3]]  # the same tweets once more, in another file
+    random.Random(1).shuffle(rows)
+    whole = chunk(rows, encoder)
+    assert whole.schema == CHUNK
+    pieces = pa.concat_tables([chunk(rows[start : start + 37], encoder) for start in range(0, len(rows), 37)])
+    people = people_of(pieces, store)
+    assert people == people_of(whole, store)
+    for handle in ("ada", "ben", "cleo"):
+        plain = [(row["id"], *clean(row["text"], None)) for row in tweets_by(handle, 100)]
+        kept = [(id, text) for id, verdict, text in plain if verdict == "kept"]
+        short = sum(verdict == "short" for _, verdict, _ in plain)
+        person = people[handle]
+        assert person.counts == {"downloaded": 100, "retweets": 0, "short": short, "kept": len(kept)}
+        assert person.chars == len(SEPARATOR.join(text for _, text in kept))
+        training, held = load_tweets(store, handle)
+        outs = held_out([id for id, _ in kept], 0.1)
+        texts = sorted(text for (_, text), out in zip(kept, outs, strict=True) if out)
+        decode = encoder.tokenizer.decode
+        assert sorted(decode(ids.tolist()) for ids in held) == texts
+        assert len(training) + len(held) == len(kept)
+        assert all(ids.dtype == np.int32 for ids in training)
+        assert person.tokens == sum(len(ids) + 1 for ids in training)
+
+
+def test_of_a_tweet_in_two_files_the_first_files_counts(store, encoder):
+    first = {"handle": "ada", "id": "7", "text": "the first of two files", "file": 0, "line": 9}
+    second = {"handle": "ada", "id": "7", "text": "RT @ben: the second", "file": 1, "line": 1}
+    for rows in ([first, second], [second, first]):
+        assert people_of(chunk(rows, encoder), store)["ada"].counts["kept"] == 1
+    assert people_of(chunk([first, second | {"handle": "ben"}], encoder), store)["ben"].counts["retweets"] == 1
+
+
+def test_tweets_without_ids_all_count(store, encoder):
+    rows = [{"handle": "ada", "text": "the same words again"}] * 3
+    assert people_of(chunk(rows, encoder), store)["ada"].counts["kept"] == 3
+
+
+def test_the_digest_is_of_what_is_kept_and_of_nothing_else(store, encoder):
+    rows = tweets_by("ada", 30)
+    digest = people_of(chunk(rows, encoder), store)["ada"].digest
+    assert people_of(chunk([*rows[::-1], {"handle": "ada", "text": "short"}], encoder), store)["ada"].digest == digest
+    assert (
+        people_of(chunk([*rows, {"handle": "ada", "text": "one more for luck"}], encoder), store)["ada"].digest
+        != digest
+    )
+
+
+def test_name_and_picture_come_from_profiles_and_a_profile_alone_is_nobody(store, encoder):
+    told = [Profile("ada", "Ada L."), Profile("ada", None, b"a picture"), Profile("ben", "Ben", b"another")]
+    profiles = [{"handle": one.handle, "line": 0, "text": "", "note": profile_note(one)} for one in told]
+    people = people_of(chunk([*tweets_by("ada", 5), *profiles], encoder), store)
+    assert list(people) == ["ada"]
+    assert (people["ada"].name, people["ada"].counts["downloaded"]) == ("Ada L.", 5)
+    assert store.list("work/pictures") == ["ada"]
+    assert store.read("work/pictures/ada") == b"a picture"
+
+
+def test_filters_take_from_what_is_kept_and_counts_add_up(store, encoder):
+    rows = tweets_by("ada", 60) + [
+        {"handle": "ada", "text": f"the ferry is late {i % 4}", "likes": i} for i in range(40)
+    ]
+    filters = Filters(min_likes=10, duplicates=False)
+    person = people_of(chunk(rows, encoder, filters), store, filters)["ada"]
+    assert person.counts["duplicates"] == 26 and person.counts["kept"] == 4
+    assert list(person.counts) == ["downloaded", "retweets", "short", "likes", "duplicates", "kept"]
+    assert person.counts["downloaded"] == sum(person.counts.values()) - person.counts["downloaded"] == 100
+    assert sum(map(len, load_tweets(store, "ada"))) == 4
+    plain = people_of(chunk(rows, encoder), store)["ada"]
+    assert (plain.counts["downloaded"], plain.counts["short"]) == (100, person.counts["short"])
+    assert plain.digest != person.digest
+
+
+def test_a_person_of_whom_nothing_is_kept_is_counted(store, encoder):
+    person = people_of(chunk([{"handle": "ada", "text": "hm"}], encoder), store)["ada"]
+    assert person.counts == {"downloaded": 1, "retweets": 0, "short": 1, "kept": 0}
+    assert (person.chars, person.tokens) == (0, 0)
+
+
+def test_a_sample_shows_what_came_in_for_each_row(encoder):
+    rows = [{"handle": "ada", "id": str(i), "text": f"the ferry &amp; the pier {i}"} for i in range(30)]
+    rows += [{"handle": "ada", "text": "RT @ben: soup"}, {"handle": "ada", "text": "hm https://t.co/x"}]
+    rows += [{"handle": "ada", "text": "the ferry & the pier 3"}]
+    filters = Filters(duplicates=False)
+    seen = sampled(chunk(rows, None, filters), filters, 10)
+    assert seen["counts"] == {"downloaded": 33, "retweets": 1, "short": 1, "duplicates": 1, "kept": 30}
+    assert seen["texts"]["retweets"] == ["RT @ben: soup"]
+    assert seen["texts"]["short"] == ["hm https://t.co/x"]
+    assert seen["texts"]["duplicates"] == ["the ferry & the pier 3"]
+    assert len(seen["texts"]["kept"]) == 10 and all("ferry & the" in text for text in seen["texts"]["kept"])

@@ -1,0 +1,146 @@
+"""The model card: what the hub reads at its head, and what a person reads below."""
+
+import dataclasses
+import json
+
+import pytest
+from huggingface_hub import ModelCard
+
+from pipeline.core import fleet as fleets
+from pipeline.core.settings import Override, Train
+from pipeline.plan.bots import Bot
+from pipeline.plan.job import open_job
+from pipeline.prepare.index import Person
+from pipeline.publish.card import PROMPT, card, data, facts, languages_of, rows
+
+COUNTS = {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
+LOSSES = {"loss": 3.1, "loss_interval": [3.0, 3.2], "base_loss": 4.5, "base_loss_interval": [4.3, 4.7]}
+PERPLEXITIES = {"perplexity": 22.2, "base_perplexity": 90.0}
+METRICS = {
+    "held_out": LOSSES
+    | PERPLEXITIES
+    | {"tokens": 900, "tweets": 60, "per_character": LOSSES | PERPLEXITIES | {"characters": 3000}},
+    "voice": {"top1": 0.7, "base_top1": 0.1, "real_top1": 0.8, "chance": 0.1, "people": 10, "samples": 64},
+    "copying": {"exact": 0, "long_runs": 0.05, "real_exact": 0, "real_long_runs": 0.1, "longest_run": 9, "samples": 64},
+    "variety": {"distinct_2": 0.9, "real_distinct_2": 0.95, "duplicates": 0.0}
+    | {"length": {"p50": 70.0}, "real_length": {"p50": 80.0}},
+    "safety": {"links": 0.0, "mentions": 0.25, "blocked": None},
+    "samples": {PROMPT: ["My dream is ~~~~ <img src=x> | a `tick`"], "": ["Hello there"]},
+    "train": {"loss": 3.0, "steps": 12, "tokens": 3072, "seconds": 4.5},
+}
+
+
+@pytest.fixture
+def job(make_fleet):
+    return open_job(fleets.load(make_fleet()))
+
+
+def bot_of(*handles: str, counts: dict[str, int] = COUNTS) -> Bot:
+    people = [Person(handle, counts, 50_000, 12_000, "digest") for handle in handles]
+    return Bot("-".join(handles), people, "0123456789ab", "trained", metrics=METRICS)
+
+
+def card_of(job, bot: Bot, metrics: dict = METRICS) -> str:
+    return card(job, json.loads(json.dumps(facts(job, bot))), metrics)  # as it travels to a worker
+
+
+def test_the_head_is_card_data_that_the_hub_reads(job):
+    read = ModelCard(card_of(job, bot_of("nasa"))).data
+    assert (read.language, read.library_name, read.pipeline_tag) == (None, "transformers", "text-generation")
+    assert read.widget == [{"text": "My dream is"}] and read.thumbnail == "predictions.png"
+    assert {"huggingtweets", "ai-bot"} <= set(read.tags) and read.base_model == job.folder.name
+    results = {result.metric_type: result.metric_value for result in read.eval_results}
+    assert results == {"perplexity": 22.2, "accuracy": 0.7}
+
+
+def test_languages_and_pictures_stand_in_it_where_they_are_known(job):
+    known = facts(job, bot_of("billnye", "nasa")) | {"languages": ["en", "fr"], "pictures": ["profile-nasa.png"]}
+    text = card(job, known, METRICS)
+    assert ModelCard(text).data.language == languages_of(text) == ["en", "fr"]
+    assert languages_of(card(job, known | {"languages": ["ja"]}, METRICS)) == ["ja"]
+    assert languages_of(card_of(job, bot_of("nasa"))) == []
+    assert "AI CYBORG\n\n![Profile picture](profile-nasa.png)\n\n![What this bot says](predictions.png)\n" in text
+    without = card_of(job, bot_of("nasa"))
+    assert "Profile picture" not in without and "AI BOT\n\n![What" in without and "language:" not in without
+
+
+def test_a_hub_id_is_named_as_the_base_and_a_path_by_its_folder_alone(job):
+    hub = dataclasses.replace(job, fleet=job.fleet.model_copy(update={"base_model": "org/gpt2-large"}))
+    assert data(hub, facts(hub, bot_of("nasa")), METRICS).base_model == "org/gpt2-large"
+    assert str(job.folder) not in card_of(job, bot_of("nasa"))
+
+
+def test_the_counts_stand_in_the_originals_table(job):
+    text = card_of(job, bot_of("nasa"))
+    lines = ["| Data | @nasa |", "| --- | ---: |", "| Tweets downloaded | 3200 |", "| Retweets | 770 |"]
+    lines += ["| Short tweets | 3 |", "| Tweets kept | 2427 |"]
+    assert "\n".join(lines) in text
+    assert "AI BOT" in text and "AI CYBORG" not in text
+
+
+def test_a_blend_has_a_column_for_each_person_and_a_filter_a_row(job):
+    text = card_of(job, bot_of("billnye", "nasa", counts=COUNTS | {"near_duplicates": 40}))
+    assert "AI CYBORG" in text and "@billnye and @nasa" in text
+    assert "| Data | @billnye | @nasa |" in text and "| Tweets kept | 2427 | 2427 |" in text
+    assert list(rows({"nasa": COUNTS | {"near_duplicates": 40}}))[-2:] == ["near_duplicates", "kept"]
+    assert "| Near-copies | 40 | 40 |" in text
+
+
+def test_it_tells_how_good_the_bot_is_and_how_it_was_made(job):
+    text = card_of(job, bot_of("nasa"))
+    assert "4.500 (4.300 to 4.700) | 3.100 (3.000 to 3.200)" in text
+    assert "out of 10 people (chance 10 %) | 10 % | 70 % | 80 % |" in text
+    assert "| Safety: mentions somebody | | 25 % | |" in text and "block list" not in text
+    assert "| epochs | 2 |" in text and "| steps | 12 |" in text
+    assert "/bots/nasa" in text and "huggingtweets forget" in text
+
+
+def test_it_tells_the_recipe_that_this_very_bot_was_made_by(job):
+    assert "rate falls along a cosine to zero." in card_of(job, bot_of("nasa"))
+    override = Override(bots=["nasa"], schedule="linear", warmup_ratio=0.1, epochs=3)
+    job = dataclasses.replace(job, train=job.train.model_copy(update={"overrides": [override]}))
+    text = card_of(job, bot_of("nasa"))
+    assert "rate falls along a line to zero, after it has risen for the first 10 % of the steps." in text
+    assert "| epochs | 3 |" in text and "| schedule | linear |" in text
+    assert "| epochs | 2 |" in card_of(job, bot_of("wren"))
+
+
+def test_what_a_bot_says_is_shown_as_text(job):
+    _, _, said = card_of(job, bot_of("nasa")).partition("~~~~text\n")
+    assert said.startswith("1. My dream is ~~~~ <img src=x> | a `tick`\n2. Hello there\n~~~~")
+
+
+def test_where_there_is_nobody_to_tell_apart_from_the_card_says_nothing_of_voice(job):
+    text = card_of(job, bot_of("nasa"), METRICS | {"voice": {"people": 1}})
+    assert "Voice" not in text and "accuracy" not in text
+
+
+def test_runs_on_wandb_are_linked_where_they_are_sent(job):
+    assert "wandb.ai" not in card_of(job, bot_of("nasa"))
+    wandb = job.fleet.wandb.model_copy(update={"mode": "online", "entity": "us"})
+    online = dataclasses.replace(job, fleet=job.fleet.model_copy(update={"wandb": wandb}))
+    assert "(https://wandb.ai/us/huggingtweets/runs/" in card_of(online, bot_of("nasa"))
+
+
+def test_a_person_is_called_by_their_name_where_it_is_known(job):
+    bot = bot_of("billnye", "nasa")
+    bot.people[0] = dataclasses.replace(bot.people[0], name="Bill <Nye> [1]")
+    assert "# Bill \\<Nye\\> \\[1\\] and @nasa 🤖 AI CYBORG" in card_of(job, bot)
+    assert "\n# @nasa 🤖 AI BOT\n" in card_of(job, bot_of("nasa"))
+
+
+def test_little_text_is_said(job):
+    bot = bot_of("nasa")
+    bot.warning = "only 8,897 characters"
+    assert "> It learned from little text (only 8,897 characters)" in card_of(job, bot)
+
+
+def test_what_of_the_model_was_trained_and_what_it_went_on_from_is_said(job):
+    settings = Train(overrides=[{"bots": ["nasa"], "freeze_layers": 1, "lora": {"rank": 4}}])
+    job = dataclasses.replace(job, train=settings)
+    told = {"from": "ba9876543210", "new_tweets": 120, "old_tweets": 2000, "loss_before": 3.25}
+    text = card_of(job, bot_of("nasa"), METRICS | {"continued": told})
+    assert "| lora | rank 4, alpha 16.0 |" in text and "| freeze layers | 1 |" in text and "(LoRA)" in text
+    assert "went on from the one before, `ba9876543210`, with 120 new tweets" in text and "3.250" in text
+    other = card_of(job, bot_of("wren"))
+    assert "lora" not in other.lower() and "freeze" not in other and "went on" not in other

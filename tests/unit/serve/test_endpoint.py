@@ -1,0 +1,40 @@
+"""A replica whose bot does not load says why, and takes it up when it does."""
+
+import asyncio
+
+import pytest
+
+from serve.deployments import endpoint
+
+
+def test_a_bot_that_did_not_load_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch):
+    tries = []
+
+    def load(*arguments):
+        tries.append(arguments[1:3])
+        if len(tries) < 3:
+            raise OSError("the store is gone")
+        return "an engine"
+
+    async def said(thread, *arguments):
+        yield {"choices": [], "by": thread}
+
+    monkeypatch.setattr(endpoint, "load", load)
+    monkeypatch.setattr(endpoint, "said", said)
+
+    async def run() -> None:
+        replica = endpoint.BotEndpoint.func_or_class("ada", None, {})
+        await replica.reconfigure({"version": "1"})
+
+        async def ask() -> dict:
+            return await anext(replica.answer("ada", "1", "Engine", {}))
+
+        code, kind, message, retry = (await ask())["error"]
+        assert (code, kind, retry) == (503, "bot_unavailable", 30) and "the store is gone" in message
+        assert tries == [("ada", "1")]  # so soon nobody tries again
+        monkeypatch.setattr(endpoint, "_AGAIN_SECONDS", -1.0)
+        assert "error" in await ask()
+        assert (await ask())["by"] == (await ask())["by"] == "an engine"
+        assert len(tries) == 3
+
+    asyncio.run(run())

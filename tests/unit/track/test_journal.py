@@ -1,0 +1,116 @@
+"""W&B's own files, written by W&B and read back: lineage, config, history, tables; and what a crash leaves."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.store import Store
+from pipeline.track import journal as journals
+from pipeline.track.journal import Journal
+from pipeline.track.wandb_records import records
+from tests.support import published
+
+VERSION = "0123456789ab"
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    return published.fleet_of(tmp_path, ("owl-wren", "wren"))
+
+
+def read_back(store: Store, run_id: str) -> dict:
+    """A run's file as W&B's server would see it."""
+    [folder] = [name for name in journals.runs(store) if journals.id_of(name) == run_id]
+    found: dict = {"config": {}, "history": [], "summary": {}, "uses": {}, "makes": {}}
+    found["folder"] = Path(store.path(f"wandb/{folder}"))
+    for record in records(found["folder"] / f"run-{run_id}.wandb"):
+        found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        if record.HasField("run"):
+            found["run"] = record.run
+        if record.HasField("history"):
+            found["history"].append(values(record.history.item))
+        found["summary"] |= values(record.summary.update)
+        if record.HasField("artifact"):
+            side = "uses" if record.artifact.use_after_commit else "makes"
+            found[side][record.artifact.name] = record.artifact
+    return found
+
+
+def values(items) -> dict:
+    """A record's items; what is nested (a table's place) comes as one item for each leaf."""
+    found: dict = {}
+    for item in items:
+        *outer, key = item.nested_key or [item.key]
+        inner = found
+        for name in outer:
+            inner = inner.setdefault(name, {})
+        inner[key] = json.loads(item.value_json)
+    return found
+
+
+def test_a_bots_runs_read_back(fleet):
+    store = Store.of(fleet)
+    Journal.of(fleet).write_bot("owl-wren", VERSION)
+    train = read_back(store, f"owl-wren-{VERSION}")
+    made = [
+        read_back(store, f"tweets.{handle}.{published.digest(handle)[:12]}")["makes"][f"{handle}-train"]
+        for handle in ("owl", "wren")
+    ]
+    assert (train["run"].run_group, train["run"].job_type, train["run"].display_name) == ("birds", "train", "owl-wren")
+    assert train["config"]["seed"] == 7 and "torch" in train["config"]["libraries"]
+    losses = [step["train/loss"] for step in train["history"] if "train/loss" in step]
+    assert len(losses) == 40 and losses == sorted(losses, reverse=True)
+    assert train["summary"]["held_out/loss"] == 3.5
+    assert [artifact.digest for artifact in made] == [train["uses"][f"{one}-train"].digest for one in ("owl", "wren")]
+    assert set(train["uses"]) == {"mini", "owl-train", "wren-train"}
+    model = train["makes"]["owl-wren-model"]
+    assert model.type == "finetuned-model" and set(model.aliases) == {"latest", VERSION}
+    table = next(step["samples"] for step in train["history"] if "samples" in step)
+    assert json.loads((train["folder"] / "files" / table["path"]).read_text())["data"] == [
+        ["My dream is", "My dream is rain"],
+        ["My dream is", "My dream is 🐦"],
+        ["", "Rain again."],
+    ]
+
+
+def test_models_are_referred_to_and_nothing_is_copied(fleet):
+    store = Store.of(fleet)
+    Journal.of(fleet).write_bot("wren", VERSION)
+    run = read_back(store, f"wren-{VERSION}")
+    [entry] = run["makes"]["wren-model"].manifest.contents
+    assert entry.ref == f"file://{store.path(f'bots/wren/{VERSION}/model.safetensors')}" and not entry.local_path
+    staging = Path.home() / ".local/share/wandb/artifacts/staging"
+    assert not list(staging.rglob("*")), "W&B keeps copies that nobody deletes"
+
+
+def test_a_second_time_adds_nothing_and_a_crash_loses_nothing(fleet):
+    store = Store.of(fleet)
+    Journal.of(fleet).write_bot("wren", VERSION)
+    before = journals.runs(store)
+    assert len(before) == 2
+    Journal.of(fleet).write_bot("wren", VERSION)
+    assert journals.runs(store) == before
+    [train] = [name for name in before if "tweets." not in name]
+    store.delete(f"wandb/{train}")  # as if the writer had been killed between the two
+    Journal.of(fleet).write_bot("wren", VERSION)
+    assert sorted(map(journals.id_of, journals.runs(store))) == sorted(map(journals.id_of, before))
+
+
+def test_the_fleets_run_reads_back(fleet):
+    store = Store.of(fleet)
+    rows = published.report(store, ("owl-wren", "wren"))
+    journal = Journal.of(fleet)
+    journal.write_fleet(rows)
+    journal.write_fleet(rows)
+    [folder] = journals.runs(store)
+    run = read_back(store, journals.id_of(folder))
+    assert run["summary"]["bots"] == 2 and run["run"].job_type == "fleet"
+    table = run["folder"] / "files" / run["history"][-1]["bots"]["path"]
+    assert [row[0] for row in json.loads(table.read_text())["data"]] == ["owl-wren", "wren"]
+
+
+def test_a_bot_without_its_record_is_an_error_that_says_so(fleet):
+    Store.of(fleet).delete(f"bots/wren/{VERSION}/provenance.json")
+    with pytest.raises(FileNotFoundError, match="provenance"):
+        Journal.of(fleet).write_bot("wren", VERSION)

@@ -1,0 +1,122 @@
+"""What W&B is told, as plain data: ids by content, lineage, curves and tables."""
+
+from dataclasses import replace
+
+import pytest
+from pyarrow import fs
+
+from pipeline.core.settings import Wandb
+from pipeline.core.store import Store
+from pipeline.track import lineage
+from pipeline.track.journal import read_published
+from tests.support import published
+
+
+@pytest.fixture
+def source(tmp_path):
+    fleet = published.fleet_of(tmp_path, ("owl", "owl-wren", "wren"))
+    return lineage.Source("birds", Store.of(fleet), [entry.path for entry in fleet.tweets])
+
+
+def train_run(source, bot, version="0123456789ab"):
+    return lineage.train(source, read_published(source.store, bot, version))
+
+
+def preprocess_run(source, handle):
+    return lineage.preprocess(source, handle, published.digest(handle), 0.1, published.counts())
+
+
+def test_what_preprocessing_makes_is_what_training_uses(source):
+    preprocess, train = preprocess_run(source, "wren"), train_run(source, "wren")
+    assert [artifact.type for artifact in preprocess.uses] == ["raw-dataset"]
+    assert [artifact.type for artifact in train.uses] == ["pretrained-model", "train-dataset"]
+    assert preprocess.makes == train.uses[1:]
+    assert [(artifact.name, artifact.type) for artifact in train.makes] == [("wren-model", "finetuned-model")]
+
+
+def test_a_blend_uses_the_data_sets_of_all_its_people(source):
+    made = [artifact for handle in ("owl", "wren") for artifact in preprocess_run(source, handle).makes]
+    assert train_run(source, "owl-wren").uses[1:] == made
+
+
+def test_a_bot_that_went_on_used_its_last_version(source):
+    made = read_published(source.store, "wren", "0123456789ab")
+    later = replace(
+        made,
+        version="ba9876543210",
+        provenance=made.provenance | {"last_version": made.version},
+        metrics=made.metrics | {"continued": {"from": made.version}},
+    )
+    [before], after = lineage.train(source, made).makes, lineage.train(source, later)
+    used = after.uses[-1]
+    assert (used.name, used.digest, used.references) == (before.name, before.digest, before.references)
+    assert after.makes[0].digest != before.digest
+
+
+def test_a_run_says_what_made_the_bot(source):
+    config = train_run(source, "wren").config
+    assert config["seed"] == 7 and config["learning_rate"] == 1.372e-4 and config["base_model"] == "mini"
+    assert {"torch", "deepspeed", "transformers", "ray"} <= set(config["libraries"])
+    assert config["tweets"]["wren"]["kept"] == 100
+
+
+def test_a_long_curve_is_averaged(source):
+    history = train_run(source, "wren").history
+    assert len(history) <= 50
+    assert history[-1][0] == published.STEPS
+    first, values = history[0]
+    assert values["train/loss"] == pytest.approx(sum(6 - step / published.STEPS for step in range(first)) / first)
+
+
+def test_the_same_content_has_the_same_id_and_other_content_another(source):
+    assert train_run(source, "wren") == train_run(source, "wren")
+    published.publish(source.store, "wren", "ba9876543210")
+    assert train_run(source, "wren", "ba9876543210").id != train_run(source, "wren").id
+    one, two = (lineage.preprocess(source, "wren", digest * 64, 0.1, published.counts()) for digest in "ab")
+    assert one.id != two.id and one.makes[0].digest != two.makes[0].digest
+
+
+def test_ids_of_the_longest_blend_fit_and_differ(source):
+    people = [f"person{i:09d}" for i in range(10)]
+    ids = {lineage.train_id("-".join([*people[:9], last]), "0" * 12) for last in (people[9], "person999999999")}
+    assert len(ids) == 2 and all(len(one) <= 128 for one in ids)
+    assert len(lineage.model_name("-".join(people))) <= 128
+
+
+def test_a_person_called_tweets_is_not_taken_for_a_data_set():
+    assert lineage.subject(lineage.train_id("ada-tweets", "0" * 12)) == ("ada-tweets", "bot")
+    assert lineage.subject(lineage.preprocess_id("tweets", "0" * 64)) == ("tweets", "tweets")
+
+
+def test_the_fleets_run_lists_every_published_bot(source):
+    rows = published.report(source.store, ("owl", "wren"))
+    run = lineage.fleet_run(source, [*rows, {"bot": "stork", "status": "skipped", "version": None}])
+    columns, table = run.tables["bots"]
+    assert [row[0] for row in table] == ["owl", "wren"]
+    assert table[0][columns.index("held_out/loss")] == 3.5 and table[0][columns.index("kept")] == 100
+    assert run.summary["bots"] == 2 and run.summary["mean/held_out/loss"] == 3.5
+    trained = [row | {"status": "trained"} for row in rows]
+    assert lineage.fleet_run(source, trained).id == run.id  # how it came to be there is not content
+    rows[0]["metrics"]["held_out"]["loss"] = 3.4
+    assert lineage.fleet_run(source, rows).id != run.id
+
+
+def test_a_large_fleet_has_runs_for_the_same_few():
+    bots = [f"bird{i}" for i in range(100)]
+    few = lineage.chosen(bots, 10)
+    assert len(few) == 10 and lineage.chosen(reversed(bots), 10) == few
+    assert lineage.chosen(bots, 100) == set(bots)
+
+
+def test_a_card_links_to_wandb_where_it_is_online_and_the_entity_is_known():
+    links = lineage.links(Wandb(mode="online", entity="birds"), "wren", "0123456789ab")
+    assert links["run"] == "https://wandb.ai/birds/huggingtweets/runs/wren-0123456789ab"
+    assert "/wren-model/0123456789ab" in links["model"]
+    assert lineage.links(Wandb(mode="offline", entity="birds"), "wren", "0123456789ab") == {}
+    assert lineage.links(Wandb(mode="online"), "wren", "0123456789ab") == {}
+
+
+def test_files_are_named_by_where_they_are(source):
+    assert train_run(source, "wren").makes[0].references["model.safetensors"].startswith("file:///")
+    remote = lineage.Source("birds", Store(fs.S3FileSystem(region="us-east-1"), "bucket/birds"), [])
+    assert remote.uri("a/b") == "s3://bucket/birds/a/b"

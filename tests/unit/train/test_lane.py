@@ -1,0 +1,206 @@
+"""A lane in this process, without Ray: bots that break, memory that runs out, a bot that is taken up again."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline.core import model_folder
+from pipeline.core.fleet import Fleet
+from pipeline.core.settings import Train
+from pipeline.core.store import Store
+from pipeline.train import trainer
+from pipeline.train.continuing import learned
+from pipeline.train.lane import Lane, LaneConfig
+from pipeline.train.queue import Queue, Task
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.of(Fleet(fleet="toys", tweets=["."], storage=str(tmp_path)))
+
+
+def prepared(store: Store, handle: str, seed: int, vocabulary: int = 500) -> None:
+    rng = np.random.default_rng(seed)
+    tweets = [rng.integers(1, vocabulary, rng.integers(3, 20)).tolist() for _ in range(40)]
+    columns = {"tokens": pa.array(tweets, pa.list_(pa.int32())), "held_out": [i % 10 == 0 for i in range(40)]}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    store.write(f"work/tweets/{handle}.parquet", sink.getvalue().to_pybytes())
+
+
+def task(bot: str, tokens: int = 100, **settings) -> Task:
+    recipe = {"epochs": 2, "block_size": 32, "learning_rate": 1e-3} | settings
+    return Task(bot, [bot], f"work/trained/{bot}/v", "v", tokens, Train(**recipe))
+
+
+@pytest.fixture
+def make_lane(base, store):
+    trainer.single_process_group()
+    files = model_folder.read_files(base)
+
+    def make(queue: Queue) -> Lane:
+        return Lane(
+            "run-0/0", LaneConfig("run-0", None, None, store, Train(), task("a").kind, "float16", {}), queue, files, 0
+        )
+
+    return make
+
+
+def weights(store: Store, bot: str) -> bytes:
+    return store.read(f"work/trained/{bot}/v/{model_folder.WEIGHTS}")
+
+
+def test_whatever_goes_wrong_with_a_bot_is_that_bots_failure_alone(store, make_lane, monkeypatch):
+    for seed, bot in enumerate(("ada", "ben", "cleo", "dora")):
+        prepared(store, bot, seed, vocabulary=10**6 if bot == "ben" else 500)
+    tasks = [task("ben", 4), task("cleo", 3, learning_rate=1e30), task("dora", 2, batch_size=4), task("ada", 1)]
+    queue = Queue(tasks, retries=1)
+    lane = make_lane(queue)
+    step, sizes = lane.trainer.step, []
+
+    def short_of_memory(blocks: torch.Tensor, rate: float, parts: int = 1) -> torch.Tensor:
+        sizes.append(-(-len(blocks) // parts))
+        if sizes[-1] > 1:
+            raise torch.OutOfMemoryError("the device is full")
+        return step(blocks, rate, parts)
+
+    monkeypatch.setattr(lane.trainer, "step", short_of_memory)
+    lane.run()
+    assert set(queue.done) == {"ada", "dora"}
+    assert "the base model knows 500" in queue.failed["ben"].reason
+    assert "the loss was nan" in queue.failed["cleo"].reason and "Diverged" in queue.failed["cleo"].log
+    assert [size for size in sizes if size > 1] == [4, 2]  # then in four parts
+    metrics = queue.done["dora"]["metrics"]
+    assert metrics["held_out"]["loss"] < metrics["held_out"]["base_loss"]
+    assert not lane.held and not store.exists("work/checkpoints")
+
+
+def test_a_bot_that_takes_long_goes_on_from_its_checkpoint_and_ends_as_if_nothing_had_happened(store, make_lane):
+    prepared(store, "ada", 1)
+    calm = Queue([task("ada")], retries=0)
+    make_lane(calm).run()
+    undisturbed, steps = weights(store, "ada"), calm.done["ada"]["metrics"]["train"]["steps"]
+    losses = store.read("work/trained/ada/v/provenance.json")
+    store.delete("work/trained")
+
+    rough = Queue([task("ada", checkpoint_minutes=1e-9)], retries=0)
+    _break_off(make_lane, rough, 7)
+    assert store.exists("work/checkpoints/ada") and not store.exists("work/trained/ada")
+    second = make_lane(rough)
+    trained = _count_steps(second)
+    second.run()
+    assert len(trained) == steps - 6
+    assert weights(store, "ada") == undisturbed
+    after = store.read("work/trained/ada/v/provenance.json")
+    assert after.split(b'"losses"')[1] == losses.split(b'"losses"')[1]
+    assert not store.exists("work/checkpoints/ada")
+
+
+def test_the_bytes_do_not_depend_on_lane_or_order(store, make_lane):
+    for seed, bot in enumerate(("ada", "ben", "cleo")):
+        prepared(store, bot, seed)
+    make_lane(Queue([task("ada", 3), task("ben", 2), task("cleo", 1)], retries=0)).run()
+    first = {bot: weights(store, bot) for bot in ("ada", "ben", "cleo")}
+    store.delete("work/trained")
+    make_lane(Queue([task("cleo", 3), task("ada", 2)], retries=0)).run()
+    make_lane(Queue([task("ben")], retries=0)).run()
+    assert {bot: weights(store, bot) for bot in first} == first and len(set(first.values())) == 3
+
+
+def published(store: Store, bot: str) -> None:
+    trained = f"work/trained/{bot}/v"
+    store.write_folder(f"bots/{bot}/v", {name: store.read(f"{trained}/{name}") for name in store.list(trained)})
+    store.delete(f"work/trained/{bot}")
+
+
+def added_to(store: Store, handle: str, seed: int, added: int) -> None:
+    """The tweets of `prepared`, and more of them, which are not held out."""
+    prepared(store, handle, seed)
+    name = f"work/tweets/{handle}.parquet"
+    before = pq.read_table(pa.BufferReader(store.read(name)))
+    rng = np.random.default_rng([seed, added])
+    tweets = [rng.integers(1, 500, rng.integers(3, 20)).tolist() for _ in range(added)]
+    columns = {"tokens": pa.array(tweets, pa.list_(pa.int32())), "held_out": [False] * added}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.concat_tables([before, pa.table(columns)]), sink)
+    store.write(name, sink.getvalue().to_pybytes())
+
+
+def going_on(bot: str, **settings) -> Task:
+    one = task(bot, **settings)
+    one.folder, one.version, one.last = f"work/trained/{bot}/w", "w", "v"
+    return one
+
+
+def test_a_bot_goes_on_from_its_last_version_the_same_wherever_and_however_often_it_is_broken_off(store, make_lane):
+    for seed, bot in enumerate(("ada", "ben")):
+        prepared(store, bot, seed)
+    first = Queue([task("ada"), task("ben")], retries=0)
+    make_lane(first).run()
+    for bot in ("ada", "ben"):
+        published(store, bot)
+        added_to(store, bot, ("ada", "ben").index(bot), 10)
+    both = Queue([going_on("ada"), going_on("ben", tokens=99)], retries=0)
+    make_lane(both).run()
+    metrics = both.done["ben"]["metrics"]
+    told = metrics["continued"]
+    assert (told["from"], told["new_tweets"], told["old_tweets"]) == ("v", 10, 36)
+    assert told["loss_before"] == pytest.approx(first.done["ben"]["metrics"]["held_out"]["loss"], abs=1e-3)  # float16
+    assert metrics["train"]["tokens"] < 2 * 46 * 12 and told["seconds_to_start_over"] > 0
+    assert json.loads(store.read("work/trained/ben/w/provenance.json"))["last_version"] == "v"
+    assert len(learned(store, "work/trained/ben/w")) == 46
+
+    calm = store.read(f"work/trained/ben/w/{model_folder.WEIGHTS}")
+    store.delete("work/trained")
+    rough = Queue([going_on("ben", checkpoint_minutes=1e-9)], retries=0)
+    _break_off(make_lane, rough, 5)
+    make_lane(rough).run()
+    assert store.read(f"work/trained/ben/w/{model_folder.WEIGHTS}") == calm
+
+
+def test_a_bot_whose_tweets_are_gone_starts_over(store, make_lane):
+    prepared(store, "ada", 1)
+    make_lane(Queue([task("ada")], retries=0)).run()
+    published(store, "ada")
+    prepared(store, "ada", 2)
+    make_lane(Queue([task("ada")], retries=0)).run()
+    queue = Queue([going_on("ada")], retries=0)
+    make_lane(queue).run()
+    assert "36 of the tweets" in queue.done["ada"]["metrics"]["started_over"]["reason"]
+    assert store.read(f"work/trained/ada/w/{model_folder.WEIGHTS}") == weights(store, "ada")
+
+
+def _break_off(make_lane, queue: Queue, step: int) -> None:
+    """A lane of the queue's is killed at a step, and the queue hears of it."""
+    killed = make_lane(queue)
+    _die_at_step(killed, step)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    queue.leave("run-0", {"run-0/0"}, "killed")
+
+
+def _die_at_step(lane: Lane, number: int) -> None:
+    step, seen = lane.trainer.step, []
+
+    def deadly(*arguments, **options):
+        seen.append(1)
+        if len(seen) == number:
+            raise KeyboardInterrupt  # no Exception: nothing in the lane may catch it
+        return step(*arguments, **options)
+
+    lane.trainer.step = deadly
+
+
+def _count_steps(lane: Lane) -> list[int]:
+    step, seen = lane.trainer.step, []
+
+    def counted(*arguments, **options):
+        seen.append(1)
+        return step(*arguments, **options)
+
+    lane.trainer.step = counted
+    return seen
