@@ -17,7 +17,7 @@ from pipeline.core.fleet import Fleet
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.core.settings import Adapt
-from pipeline.core.store import current, write_folder_at
+from pipeline.core.store import write_folder_at
 from pipeline.evaluate import evaluation as evaluate
 from pipeline.plan.bots import Bot, forgotten, plan, survey
 from pipeline.plan.job import Job, open_job
@@ -147,7 +147,7 @@ def versions(fleet: Fleet, only: list[str] | None = None) -> tuple[Job, dict[str
     job = open_job(fleet)
     bots = plan(job, _prepared(job), only)
     names = [bot.name for bot in bots if only is None or bot.name in only]
-    found = {name: version for name in names if (version := current(job.store, name))}
+    found = {name: version for name in names if (version := job.store.current_version(name))}
     if not found:
         raise UserError(f"fleet {fleet.fleet}: no bot is published yet; `huggingtweets run` makes them")
     return job, found

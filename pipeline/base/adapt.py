@@ -23,7 +23,7 @@ from pipeline.core import model_folder
 from pipeline.core.errors import UserError
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import capacity, ensure
-from pipeline.core.store import Store, read_json
+from pipeline.core.store import Store
 from pipeline.plan.job import Job
 from pipeline.prepare.index import Person, Prepared
 from pipeline.prepare.kept_tweets import load_tweets
@@ -46,7 +46,7 @@ def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job
         files, metrics = adapt(job, prepared, progress)
         job.store.write_folder(folder, files | {METRICS: json.dumps(metrics, indent=2).encode()})
     files = {name: job.store.read(f"{folder}/{name}") for name in job.store.list(folder) if name != METRICS}
-    shown = read_json(job.store, f"{folder}/{METRICS}")
+    shown = job.store.read_json(f"{folder}/{METRICS}")
     progress.say(
         f"base adapted to {shown['people']:,} people: loss on {shown['held_out_people']:,} others "
         f"{shown['loss_before']:.3f} → {shown['held_out_loss']:.3f}"

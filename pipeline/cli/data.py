@@ -9,7 +9,7 @@ import typer
 from pipeline.cli.options import DebugOption, FleetFile, JsonOption, SetOption, app, say_json
 from pipeline.core import fleet as fleets
 from pipeline.core.errors import UsageError
-from pipeline.core.names import handle_of
+from pipeline.core.names import handle_of, parse_bot_name
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import session
 
@@ -68,11 +68,10 @@ def export(
     debug: DebugOption = False,
 ) -> None:
     """Copy a published bot's model folder."""
-    from pipeline.core.names import named
     from pipeline.core.store import Store
     from pipeline.publish.hub import export as export_bot
 
-    version = export_bot(Store.of(fleets.load(fleet, set_)), named(bot), to)
+    version = export_bot(Store.of(fleets.load(fleet, set_)), parse_bot_name(bot), to)
     print(f"{to}: {bot} in version {version}", file=sys.stderr)
 
 

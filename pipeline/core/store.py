@@ -1,14 +1,14 @@
-"""Where things live: a fleet's folder, on disk or in an object store, through pyarrow's file systems.
+"""The folder that holds a fleet's files, on disk or in an object store, reached through pyarrow's file systems.
 
     store = Store.of(fleet)
-    store.write("report.json", b"{}")      # appears whole or not at all
-    store.read("bots/nasa/current")
+    store.write("report.json", b"{}")       # readers see the old file or the new one, never a part
+    store.read_json("report.json")          # {}
+    store.current_version("nasa")           # "0123456789ab", or None
 
-Every path is relative to `{storage}/{fleet}`. A store is small and picklable: Ray tasks carry it along.
+Every path is relative to `{storage}/{fleet}`. A store is small and can be pickled, so Ray tasks carry it along.
 """
 
 import json
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,43 +16,98 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pyarrow import fs
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.names import is_version
 
 T = TypeVar("T")
-_TRIES = 9  # with pauses that double up to 10 s: a store that is gone for half a minute is waited for
-_FINAL = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "Access Denied")
+# nine tries, with waits from 0.4 s that double up to 10 s: bridges an outage of half a minute
+_TRIES = stop_after_attempt(9)
+_WAIT = wait_exponential(multiplier=0.4, max=10)
+_PERMANENT = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "Access Denied")
+
+
+def resolve(uri: str) -> tuple[fs.FileSystem, str]:
+    """Returns the file system and the path in it for a local path or a URI such as s3://bucket/path.
+
+    Raises UserError for an unknown scheme or a store that cannot be reached.
+    """
+    if "://" not in uri:
+        return fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+    try:
+        return fs.FileSystem.from_uri(uri)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{uri}: no such storage: {error}") from None
+
+
+def write_folder_at(uri: str, files: dict[str, bytes]) -> None:
+    """Writes a folder at any path or URI, also outside a fleet's store; see `Store.write_folder`."""
+    filesystem, path = resolve(uri)
+    parent, _, name = path.rpartition("/")
+    Store(filesystem, parent).write_folder(name, files)
 
 
 @dataclass(frozen=True)
 class Store:
+    """A folder of a file system; the names that its methods take are paths relative to it.
+
+    Requests to a remote store that fail for a passing reason (throttling, lost connections) are tried again.
+    """
+
     filesystem: fs.FileSystem
     root: str
 
     @classmethod
     def of(cls, fleet: Fleet) -> "Store":
+        """The store of a fleet: `{storage}/{fleet}`. Raises UserError where `storage` cannot be reached."""
         filesystem, root = resolve(fleet.storage)
         return cls(filesystem, f"{root}/{fleet.fleet}")
 
     @property
     def fleet(self) -> str:
+        """The fleet's name: the last part of the path."""
         return self.root.rpartition("/")[2]
 
+    @property
+    def local(self) -> bool:
+        """Whether the files lie on a disk of this machine."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
     def path(self, name: str) -> str:
+        """The full path of a file in the store's file system."""
         return f"{self.root}/{name}"
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file. Raises FileNotFoundError."""
+        """Returns the content of a file. Raises FileNotFoundError."""
 
         def read() -> bytes:
             with self.filesystem.open_input_file(self.path(name)) as file:
                 return file.read()
 
-        return self._retried(read)
+        return self._retry(read)
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Returns the object in a JSON file; {} if the file is missing or not valid JSON."""
+        try:
+            return json.loads(self.read(name))
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def current_version(self, bot: str) -> str | None:
+        """Returns the published version of a bot, or None if none is published."""
+        try:
+            return self.read(f"bots/{bot}/current").decode().strip()
+        except FileNotFoundError:
+            return None
+
+    def versions(self, bot: str) -> list[str]:
+        """Returns the names of all versions in a bot's folder, sorted, the published one among them."""
+        return [name for name in self.list(f"bots/{bot}") if is_version(name)]
 
     def write(self, name: str, data: bytes) -> None:
-        """Writes a file in one step: a reader sees the old one or the new one, never a half.
+        """Writes a file in one step: a reader sees the old content or the new, never a part.
 
         Raises OSError naming the file, for instance when the disk is full.
         """
@@ -61,48 +116,14 @@ class Store:
             if self.local:
                 self._replace(path, data)
             else:
-                self._retried(lambda: self._put(path, data))
+                self._retry(lambda: self._put(path, data))
         except OSError as error:
             raise OSError(f"{path}: cannot be written: {' '.join(str(error).split())}") from error
 
-    def _put(self, path: str, data: bytes) -> None:
-        with self.filesystem.open_output_stream(path) as file:  # an object store's put is atomic
-            file.write(data)
-
-    def _retried(self, work: Callable[[], T]) -> T:
-        """Tries again what a remote store failed to do in passing: throttled, unreachable, cut off."""
-        for attempt in range(1, _TRIES + 1):
-            try:
-                return work()
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                final = self.local or any(word in str(error) for word in _FINAL)
-                if final or attempt == _TRIES:
-                    raise
-                time.sleep(min(0.2 * 2**attempt, 10))
-        raise AssertionError("the last try returns or raises")
-
-    @property
-    def local(self) -> bool:
-        return isinstance(self.filesystem, fs.LocalFileSystem)
-
-    def _replace(self, path: str, data: bytes) -> None:
-        parent, _, base = path.rpartition("/")
-        self.filesystem.create_dir(parent, recursive=True)
-        draft = f"{parent}/.{base}.{uuid.uuid4().hex}"
-        try:
-            with self.filesystem.open_output_stream(draft) as file:
-                file.write(data)
-            self.filesystem.move(draft, path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
-
     def write_folder(self, name: str, files: dict[str, bytes]) -> None:
-        """Writes a folder of files; on disk it appears whole, by one rename.
+        """Writes a folder of files, replacing the old folder; on disk it appears complete, by one rename.
 
-        In an object store the files appear one by one: whoever points to the folder does so afterwards.
+        In an object store the files appear one by one, so a reference to the folder must be written after it.
         """
         if not self.local:
             for file, data in files.items():
@@ -119,27 +140,25 @@ class Store:
             self.delete(draft)
 
     def exists(self, name: str) -> bool:
+        """Whether there is a file or a folder of this name."""
         return self._type(name) != fs.FileType.NotFound
 
-    def _type(self, name: str) -> fs.FileType:
-        return self._retried(lambda: self.filesystem.get_file_info(self.path(name))).type
-
     def list(self, name: str) -> list[str]:
-        """The names directly in a folder, sorted; drafts left out; empty where there is no folder."""
+        """Returns the names directly in a folder, sorted, without drafts; [] if there is no such folder."""
         selector = fs.FileSelector(self.path(name), allow_not_found=True)
-        names = (info.base_name for info in self._retried(lambda: self.filesystem.get_file_info(selector)))
+        names = (info.base_name for info in self._retry(lambda: self.filesystem.get_file_info(selector)))
         return sorted(name for name in names if not name.startswith("."))
 
     def delete(self, name: str) -> None:
-        """Deletes a file or a folder, if it is there."""
+        """Deletes a file or a folder, if it exists."""
         kind = self._type(name)
         if kind == fs.FileType.Directory:
-            self._retried(lambda: self.filesystem.delete_dir(self.path(name)))
+            self._retry(lambda: self.filesystem.delete_dir(self.path(name)))
         elif kind == fs.FileType.File:
-            self._retried(lambda: self.filesystem.delete_file(self.path(name)))
+            self._retry(lambda: self.filesystem.delete_file(self.path(name)))
 
     def fetch(self, name: str, folder: Path) -> Path:
-        """A local folder with the files of the store's folder `name`: itself where the store is local."""
+        """Returns a local folder with the files of the folder `name`: `folder`, or in a local store the files' own."""
         if self.local:
             return Path(self.path(name))
         folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +167,7 @@ class Store:
         return folder
 
     def check_writable(self) -> None:
-        """Raises UserError where nothing can be written, before hours of work find out."""
+        """Writes and deletes a small file, to find out before hours of work. Raises UserError if that fails."""
         probe = f"work/.probe-{uuid.uuid4().hex}"
         try:
             self.write(probe, b"probe")
@@ -156,37 +175,35 @@ class Store:
         except OSError as error:
             raise UserError(f"storage {self.root}: cannot be written: {error.__cause__ or error}") from None
 
+    def _type(self, name: str) -> fs.FileType:
+        return self._retry(lambda: self.filesystem.get_file_info(self.path(name))).type
 
-def resolve(uri: str) -> tuple[fs.FileSystem, str]:
-    """A file system and a path in it, for a local path or a URI such as s3://bucket/path.
+    def _put(self, path: str, data: bytes) -> None:
+        with self.filesystem.open_output_stream(path) as file:  # an object store's put is atomic
+            file.write(data)
 
-    Raises UserError for a scheme nobody knows or a store that cannot be reached.
-    """
-    if "://" not in uri:
-        return fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
-    try:
-        return fs.FileSystem.from_uri(uri)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{uri}: no such storage: {error}") from None
+    def _replace(self, path: str, data: bytes) -> None:
+        parent, _, base = path.rpartition("/")
+        self.filesystem.create_dir(parent, recursive=True)
+        draft = f"{parent}/.{base}.{uuid.uuid4().hex}"
+        try:
+            with self.filesystem.open_output_stream(draft) as file:
+                file.write(data)
+            self.filesystem.move(draft, path)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
 
-
-def write_folder_at(uri: str, files: dict[str, bytes]) -> None:
-    """Writes a folder anywhere, outside a fleet's store too, as `Store.write_folder` does inside it."""
-    filesystem, path = resolve(uri)
-    parent, _, name = path.rpartition("/")
-    Store(filesystem, parent).write_folder(name, files)
-
-
-def current(store: Store, bot: str) -> str | None:
-    """The version of a bot in use, or None."""
-    try:
-        return store.read(f"bots/{bot}/current").decode().strip()
-    except FileNotFoundError:
-        return None
+    def _retry(self, request: Callable[[], T]) -> T:
+        """Makes a request; on a remote store, makes it again where it failed for a reason that may pass."""
+        if self.local:
+            return request()
+        return Retrying(stop=_TRIES, wait=_WAIT, retry=retry_if_exception(_is_passing), reraise=True)(request)
 
 
-def read_json(store: Store, name: str) -> dict[str, Any]:
-    try:
-        return json.loads(store.read(name))
-    except (FileNotFoundError, ValueError):
-        return {}
+def _is_passing(error: BaseException) -> bool:
+    return (
+        isinstance(error, OSError)
+        and not isinstance(error, FileNotFoundError)
+        and not any(word in str(error) for word in _PERMANENT)
+    )

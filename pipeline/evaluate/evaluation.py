@@ -23,7 +23,6 @@ from typing import Any
 from pipeline.core import actor_pool, model_folder, onednn
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.progress import Progress
-from pipeline.core.store import read_json
 from pipeline.evaluate import voices
 from pipeline.evaluate.measures.copying import copying
 from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet, token_losses
@@ -182,7 +181,7 @@ class Evaluator(actor_pool.Worker[Job]):
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
         if "publish" in task and not self.store.exists(f"{task['folder']}/{task['file']}"):
             # a worker that died since has published it
-            metrics = read_json(self.store, f"{task['publish']['folder']}/metrics.json")
+            metrics = self.store.read_json(f"{task['publish']['folder']}/metrics.json")
             return {"metrics": metrics, "seconds": {"evaluate": 0.0}, "problem": None}
         started = time.perf_counter()
         measured = self._measure(task)
@@ -264,7 +263,7 @@ class Evaluator(actor_pool.Worker[Job]):
     def _save(self, task: dict[str, Any], measured: dict[str, Any]) -> None:
         """Into what the lane wrote; a published bot's card tells of it, too."""
         name = f"{task['folder']}/{task['file']}"
-        content = read_json(self.store, name)
+        content = self.store.read_json(name)
         metrics = (content if task["published"] else content.get("metrics", {})) | measured
         content = metrics if task["published"] else content | {"metrics": metrics}
         self.store.write(name, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())

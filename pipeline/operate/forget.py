@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 from pipeline import tweets
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
+from pipeline.core.names import handles_of
 from pipeline.core.ray_session import join, session
-from pipeline.core.store import Store, read_json
+from pipeline.core.store import Store
 from pipeline.plan.bots import FORGOTTEN
 from pipeline.prepare.index import INDEX, REJECTS
 from pipeline.prepare.people import PICTURES
@@ -33,7 +34,6 @@ from pipeline.track import journal, lineage
 # of work/; whatever else is there is made anew from the tweets
 _KEPT = ("people.json", "tweets", "pictures", "trained", "progress.json")
 _READERS = 8
-_VERSION = re.compile(r"[0-9a-f]{12}")
 
 
 @dataclass
@@ -51,7 +51,7 @@ def forget(fleet: Fleet, handle: str) -> dict[str, Any]:
     Returns {"handle", "bots", "removed", "left"}; the last two are lists of {"kind", "name", "reason"}.
     """
     store = Store.of(fleet)
-    known = read_json(store, FORGOTTEN)
+    known = store.read_json(FORGOTTEN)
     entry = known.get(handle) or {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []}
     bots = _bots(store, handle)
     runs = journal.about(store, handle, bots)
@@ -75,7 +75,7 @@ def forget(fleet: Fleet, handle: str) -> dict[str, Any]:
 
 def _bots(store: Store, handle: str) -> list[str]:
     """The person's bot and all blends with them, published or only trained."""
-    return sorted(bot for bot in {*store.list("bots"), *store.list("work/trained")} if handle in bot.split("-"))
+    return sorted(bot for bot in {*store.list("bots"), *store.list("work/trained")} if handle in handles_of(bot))
 
 
 def _endpoints(fleet: Fleet, handle: str) -> Iterator[Item]:
@@ -85,7 +85,7 @@ def _endpoints(fleet: Fleet, handle: str) -> Iterator[Item]:
                 from serve.deploy import served, undeploy
 
                 table = served()
-                bots = [bot for bot, row in table.items() if row["fleet"] == fleet.fleet and handle in bot.split("-")]
+                bots = [bot for bot, row in table.items() if row["fleet"] == fleet.fleet and handle in handles_of(bot)]
                 if bots:
                     yield from (Item("endpoint", bot) for bot in undeploy(fleet.fleet, bots))
     except UserError as error:
@@ -128,7 +128,7 @@ def _work(store: Store, handle: str) -> Iterator[Item]:
         if store.exists(path):
             store.delete(path)
             yield Item(kind, path)
-    index = read_json(store, INDEX)
+    index = store.read_json(INDEX)
     if handle in index.get("people", {}) or handle in index.get("owners", {}).values():
         index["people"].pop(handle, None)
         gone = {file for file, owner in index["owners"].items() if owner == handle}
@@ -144,15 +144,15 @@ def _work(store: Store, handle: str) -> Iterator[Item]:
 
 def _rows(store: Store, handle: str) -> Iterator[Item]:
     """The person's rows in the reports and lists of the fleet."""
-    report = read_json(store, "report.json")
+    report = store.read_json("report.json")
     if _names(handle, json.dumps(report)):
-        kept = [row for row in report["bots"] if handle not in row["bot"].split("-")]
+        kept = [row for row in report["bots"] if handle not in handles_of(row["bot"])]
         for row in kept:
             _unnamed(row["metrics"], handle)
         store.write("report.json", _json(report | {"bots": kept}))
         store.delete("report.html")  # the next command writes it anew
         yield Item("rows", "report.json")
-    if _names(handle, json.dumps(read_json(store, live.FILE))):
+    if _names(handle, json.dumps(store.read_json(live.FILE))):
         store.delete(live.FILE)
         yield Item("rows", live.FILE)
     if store.exists(REJECTS):
@@ -166,9 +166,9 @@ def _rows(store: Store, handle: str) -> Iterator[Item]:
 def _measured(store: Store, handle: str) -> Iterator[Item]:
     """Others' metrics say whom their samples were taken for."""
     for bot in store.list("bots"):
-        for version in filter(_VERSION.fullmatch, store.list(f"bots/{bot}")):
+        for version in store.versions(bot):
             name = f"bots/{bot}/{version}/metrics.json"
-            metrics = read_json(store, name)
+            metrics = store.read_json(name)
             if _unnamed(metrics, handle):
                 store.write(name, _json(metrics))
                 yield Item("mention", name)
@@ -177,7 +177,7 @@ def _measured(store: Store, handle: str) -> Iterator[Item]:
 def _unnamed(metrics: dict[str, Any], handle: str) -> bool:
     """Takes the person out of a bot's metrics, in place; False where they do not name them."""
     voice = metrics.get("voice") or {}
-    others = [entry for entry in voice.get("attributed", []) if handle not in entry[0].split("-")]
+    others = [entry for entry in voice.get("attributed", []) if handle not in handles_of(entry[0])]
     if len(others) == len(voice.get("attributed", [])):
         return False
     voice["attributed"] = others

@@ -15,11 +15,10 @@ from pyarrow import fs
 
 from pipeline.core.fleet import Fleet
 from pipeline.core.names import is_bot_name
-from pipeline.core.store import Store, current
+from pipeline.core.store import Store
 from pipeline.operate.status import served
 
 GRACE_SECONDS = 3600.0
-_VERSION = re.compile(r"[0-9a-f]{12}")
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -36,10 +35,10 @@ def gc(fleet: Fleet, grace: float = GRACE_SECONDS) -> list[dict[str, Any]]:
     before = time.time() - grace
     gone: list[Removed] = []
     for bot in store.list("bots"):
-        kept = {current(store, bot), in_use.get(bot)}
+        kept = {store.current_version(bot), in_use.get(bot)}
         if not is_bot_name(bot) or kept == {None}:
             continue  # nothing is published yet: whatever is there may be about to be
-        old = [name for name in store.list(f"bots/{bot}") if _VERSION.fullmatch(name) and name not in kept]
+        old = [name for name in store.versions(bot) if name not in kept]
         gone += _remove(store, [f"bots/{bot}/{name}" for name in old], before)
     gone += _remove(store, _drafts(store), before)
     return [asdict(one) for one in gone]

@@ -7,20 +7,20 @@ from pydantic import ValidationError
 
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
-from pipeline.core.names import named
-from pipeline.core.store import Store, current
+from pipeline.core.names import parse_bot_name
+from pipeline.core.store import Store
 from serve.http import schema
 
 
 def sample(fleet: Fleet, bot: str, prompt: str, n: int, seed: int | None) -> list[str]:
     """`n` continuations of the prompt by the bot's version in use, as `serve` has its engine say them."""
-    bot = named(bot)
+    bot = parse_bot_name(bot)
     try:
         asked = schema.TextGeneration(inputs=prompt, parameters=schema.Parameters(num_return_sequences=n, seed=seed))
     except ValidationError as error:
         raise UsageError(schema.explain(error)) from None
     store = Store.of(fleet)
-    version = current(store, bot)
+    version = store.current_version(bot)
     if version is None:
         raise UserError(f"bot {bot} is not published in fleet {fleet.fleet}; `huggingtweets run` makes it")
     import torch

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
-from pipeline.core.store import Store, current, read_json
+from pipeline.core.store import Store
 from serve.http.keys import bearer
 
 _SECONDS = 2.0  # to wait for a gateway's answer
@@ -17,12 +17,12 @@ _PAGE = 1000
 def status(fleet: Fleet, only: list[str] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
     """The report's rows, with the version in use, and {bot: endpoint} of those that are served."""
     store = Store.of(fleet)
-    report = read_json(store, "report.json")
+    report = store.read_json("report.json")
     if not report:
         raise UserError(f"fleet {fleet.fleet}: nothing was done yet; `huggingtweets run` begins")
     report["bots"] = [row for row in report["bots"] if only is None or row["bot"] in only]
     for row in report["bots"]:
-        row["current"] = current(store, row["bot"])
+        row["current"] = store.current_version(row["bot"])
     return report, endpoints(fleet)
 
 

@@ -22,7 +22,6 @@ from pipeline.core.fleet import Fleet
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.core.settings import Sweep, Train
-from pipeline.core.store import read_json
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.plan.bots import Bot, plan
 from pipeline.plan.job import Job, open_job
@@ -76,7 +75,7 @@ def _sweep(job: Job, progress: Progress, only: list[str] | None) -> dict[str, An
     if not bots:
         raise UserError(f"fleet {fleet.fleet}: no bot has enough tweets to try recipes on")
     variants = [_variant(job, bot, i, recipe) for i, recipe in enumerate(recipes) for bot in bots]
-    known = read_json(job.store, FILE).get("known", {})
+    known = job.store.read_json(FILE).get("known", {})
     due = [variant for variant in variants if variant.version not in known]
     progress.say(f"sweep: {len(recipes)} recipes on {', '.join(bot.name for bot in bots)}; {len(due)} bots to train")
     if due:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.progress import Progress
-from pipeline.core.store import Store, read_json
+from pipeline.core.store import Store
 from pipeline.report.live import BEAT, FILE
 
 _PATIENCE = 60.0  # without news, until the command that worked counts as lost
@@ -24,7 +24,7 @@ def follow(store: Store, progress: Progress, told: Callable[[dict[str, Any]], No
 
     `told` gets each new record. Raises UserError where the command failed, or is heard of no more.
     """
-    known = read_json(store, FILE)
+    known = store.read_json(FILE)
     if not known or known["ended"]:
         progress.say("no command works on this fleet now")
         return
@@ -33,7 +33,7 @@ def follow(store: Store, progress: Progress, told: Callable[[dict[str, Any]], No
     _show(progress, known, told)
     while not seen["ended"]:
         time.sleep(BEAT / 2)
-        news = read_json(store, FILE) or seen
+        news = store.read_json(FILE) or seen
         silent = time.monotonic() - heard
         if news != seen:
             _show(progress, news, told)

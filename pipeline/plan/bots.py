@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.core.errors import UsageError
-from pipeline.core.names import printable
-from pipeline.core.store import Store, current, read_json
+from pipeline.core.names import handles_of, printable
+from pipeline.core.store import Store
 from pipeline.plan import provenance
 from pipeline.plan.job import Job
 from pipeline.plan.versions import shaping, version
@@ -41,7 +41,7 @@ class Bot:
 
     @property
     def handles(self) -> list[str]:
-        return self.name.split("-")
+        return handles_of(self.name)
 
     @property
     def tokens(self) -> int:
@@ -84,7 +84,7 @@ def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bo
 
 
 def _bot(job: Job, name: str, prepared: Prepared, gone: frozenset[str]) -> Bot:
-    handles = name.split("-")
+    handles = handles_of(name)
     if out := [handle for handle in handles if handle in gone]:
         return Bot(name, [], status="skipped", reason=f"@{out[0]} was taken out of this fleet ({FORGOTTEN})")
     bot = Bot(name, [prepared.people[handle] for handle in handles if handle in prepared.people])
@@ -110,10 +110,10 @@ def _bot(job: Job, name: str, prepared: Prepared, gone: frozenset[str]) -> Bot:
 
 def _go_on(job: Job, bot: Bot) -> None:
     """Has the bot go on from the version in use where tweets were all that changed since, else start over."""
-    last = current(job.store, bot.name)
+    last = job.store.current_version(bot.name)
     if last is None or last == bot.version:
         return
-    made = read_json(job.store, f"bots/{bot.name}/{last}/{provenance.FILE}")
+    made = job.store.read_json(f"bots/{bot.name}/{last}/{provenance.FILE}")
     if version(job, bot.people, made.get("last_version", "")) == last:  # the version in use went on as is asked here
         bot.version = last
     elif made and _alike(job, bot, made):
@@ -137,14 +137,14 @@ def survey(store: Store, bots: list[Bot]) -> None:
     for bot in bots:
         if bot.version is None:
             continue
-        if bot.name in published and current(store, bot.name) == bot.version:
+        if bot.name in published and store.current_version(bot.name) == bot.version:
             bot.status = "unchanged"
-            bot.metrics = read_json(store, f"{bot.folder}/metrics.json")
+            bot.metrics = store.read_json(f"{bot.folder}/metrics.json")
         elif bot.name in trained and store.exists(f"{bot.trained_folder}/training.json"):
             bot.status = "trained"
-            bot.metrics = read_json(store, f"{bot.trained_folder}/training.json").get("metrics", {})
+            bot.metrics = store.read_json(f"{bot.trained_folder}/training.json").get("metrics", {})
 
 
 def forgotten(store: Store) -> frozenset[str]:
     """The handles that `forget` took out of the fleet: their tweets stay unread, their bots unmade."""
-    return frozenset(read_json(store, FORGOTTEN))
+    return frozenset(store.read_json(FORGOTTEN))

@@ -23,7 +23,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from pipeline.core.errors import UsageError, UserError, one_line
 from pipeline.core.progress import Progress
-from pipeline.core.store import Store, current, read_json
+from pipeline.core.store import Store
 
 RECORD = "hub.json"  # beside a bot's versions
 _WORKERS = 8
@@ -117,7 +117,7 @@ def _retried(work: Any) -> None:
 
 def repositories(store: Store, bot: str) -> dict[str, dict[str, str]]:
     """The hub's repositories that hold this bot, each with what it holds, as far as this store pushed them."""
-    return read_json(store, _record(bot))
+    return store.read_json(_record(bot))
 
 
 def remove(store: Store, bot: str) -> Iterator[tuple[str, str | None]]:
@@ -142,7 +142,7 @@ def _record(bot: str) -> str:
 
 def export(store: Store, bot: str, to: Path) -> str:
     """Copies the version in use into the folder `to`, which must be new or empty; returns the version."""
-    version = current(store, bot)
+    version = store.current_version(bot)
     if version is None:
         raise UserError(f"bot {bot} is not published; `huggingtweets run` makes it")
     try:

@@ -15,7 +15,6 @@ from typing import Any
 from pipeline.core import actor_pool, checksums, model_folder
 from pipeline.core.picture import draw, profile_file, square
 from pipeline.core.progress import Progress
-from pipeline.core.store import read_json
 from pipeline.core.word_runs import RUNS_FILE, runs_file
 from pipeline.plan import provenance
 from pipeline.plan.bots import Bot
@@ -89,13 +88,13 @@ class Publishing:
         old = self.store.read(f"{folder}/README.md").decode()
         pictures = sorted(set(self.store.list(folder)) & {profile_file(handle) for handle in task["handles"]})
         facts = task | {"languages": languages_of(old), "pictures": pictures}
-        new = card(self.job, facts, read_json(self.store, f"{folder}/metrics.json"))
+        new = card(self.job, facts, self.store.read_json(f"{folder}/metrics.json"))
         if new != old:
             self.store.write(f"{folder}/README.md", new.encode())
 
     def _files(self, task: dict[str, Any]) -> dict[str, bytes]:
         trained = task["trained_folder"]
-        metrics = read_json(self.store, f"{trained}/training.json")["metrics"]
+        metrics = self.store.read_json(f"{trained}/training.json")["metrics"]
         samples = metrics["samples"][PROMPT]
         known = continuing.learned(self.store, trained) if "continued" in metrics else None
         tweets = {handle: read_tweets(self.store, handle, known).training for handle in task["handles"]}

@@ -4,10 +4,9 @@ report = write(job.store, fleet.fleet, bots, seconds)
 """
 
 import json
-import re
 from typing import Any
 
-from pipeline.core.store import Store, read_json
+from pipeline.core.store import Store
 from pipeline.evaluate.voices import MAP
 from pipeline.plan import provenance
 from pipeline.plan.bots import Bot
@@ -35,21 +34,18 @@ def _row(bot: Bot) -> dict[str, Any]:
     } | ({"log": bot.log} if bot.log else {})
 
 
-_VERSION = re.compile(r"[0-9a-f]{12}")
-
-
 def _page(store: Store, report: dict[str, Any]) -> str:
     names = [row["bot"] for row in report["bots"]]
-    return page(report, read_json(store, MAP), _epochs(store, names) if len(names) <= FEW else [])
+    return page(report, store.read_json(MAP), _epochs(store, names) if len(names) <= FEW else [])
 
 
 def _epochs(store: Store, bots: list[str]) -> list[tuple[str, int, float]]:
     """Of each version of the bots in the store (bot, its epochs, its share of copies), where both are known."""
     found = []
     for bot in bots:
-        for version in filter(_VERSION.fullmatch, store.list(f"bots/{bot}")):
-            settings = read_json(store, f"bots/{bot}/{version}/{provenance.FILE}").get("settings", {})
-            copying = read_json(store, f"bots/{bot}/{version}/metrics.json").get("copying", {})
+        for version in store.versions(bot):
+            settings = store.read_json(f"bots/{bot}/{version}/{provenance.FILE}").get("settings", {})
+            copying = store.read_json(f"bots/{bot}/{version}/metrics.json").get("copying", {})
             if "epochs" in settings and "long_runs" in copying:
                 found.append((bot, settings["epochs"], copying["long_runs"]))
     return found

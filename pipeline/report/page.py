@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.core.model_folder import ASSETS
+from pipeline.core.names import handles_of
 from pipeline.publish.card import PROMPT
 from pipeline.report.plots import Mark, bars, dumbbells, histogram, matrix, scatter
 
@@ -150,14 +151,14 @@ def _voices(rows: list[Row]) -> list[Plot]:
         bot: {name: n / max(1, one["samples"]) for name, n in one["attributed"]} for bot, one in voices.items()
     }
     if len(rows) <= FEW:
-        columns = sorted({handle for bot in voices for handle in bot.split("-")} | _common(attributed))
+        columns = sorted({handle for bot in voices for handle in handles_of(bot)} | _common(attributed))
         shares = [[attributed[bot].get(column, 0.0) for column in columns] for bot in voices]
         return [Plot("Voice", text, matrix(list(voices), columns, shares, "taken for"))]
     wrong = [
         (f"{bot} → {name}", share)
         for bot, shares in attributed.items()
         for name, share in shares.items()
-        if name not in bot.split("-")
+        if name not in handles_of(bot)
     ]
     most = sorted(wrong, key=lambda one: -one[1])[:_EXTREMES]
     text = "How often a bot's samples are taken for its person's, bot by bot."

@@ -15,8 +15,9 @@ from typing import Any
 from pyarrow import fs
 
 from pipeline.core.fleet import Fleet
+from pipeline.core.names import handles_of
 from pipeline.core.settings import Wandb
-from pipeline.core.store import Store, read_json
+from pipeline.core.store import Store
 from pipeline.plan import provenance
 from pipeline.track import lineage, offline
 from pipeline.track.lineage import Published, Run, Source
@@ -76,7 +77,7 @@ class Journal:
 
 def read_published(store: Store, bot: str, version: str) -> Published:
     names = (provenance.FILE, "metrics.json", "stats.json")
-    made, *rest = (read_json(store, f"bots/{bot}/{version}/{name}") for name in names)
+    made, *rest = (store.read_json(f"bots/{bot}/{version}/{name}") for name in names)
     if not made:
         raise FileNotFoundError(f"version {version} has no readable {provenance.FILE}")
     return Published(bot, version, made, *rest)
@@ -115,6 +116,6 @@ def about(store: Store, handle: str, bots: list[str]) -> list[str]:
 
     def tells(run_id: str) -> bool:
         bot, of = lineage.subject(run_id)
-        return of == "fleet" or bot in names or handle in bot.split("-")
+        return of == "fleet" or bot in names or handle in handles_of(bot)
 
     return [name for name in runs(store) if tells(id_of(name))]

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.core.names import handles_of
 from pipeline.core.settings import Wandb
 from pipeline.core.store import Store
 
@@ -126,7 +127,7 @@ def train(source: Source, made: Published) -> Run:
     provenance, counts = made.provenance, made.stats.get("tweets", {})
     last = provenance.get("last_version", "")
     settings, base = provenance["settings"], provenance["base_model"]
-    about = {"fleet": source.fleet, "bot": made.bot, "version": made.version, "handles": made.bot.split("-")}
+    about = {"fleet": source.fleet, "bot": made.bot, "version": made.version, "handles": handles_of(made.bot)}
     rest = {key: provenance[key] for key in ("libraries", "finished")} | {"tweets": counts}
     said = [[prompt, text] for prompt, texts in made.metrics.get("samples", {}).items() for text in texts]
     return Run(

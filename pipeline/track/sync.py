@@ -29,7 +29,7 @@ from pyarrow import fs
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
 from pipeline.core.progress import Progress
-from pipeline.core.store import Store, current, read_json
+from pipeline.core.store import Store
 from pipeline.track import journal as journals
 from pipeline.track import lineage
 from pipeline.track.journal import FOLDER, Journal
@@ -117,9 +117,9 @@ def _sync(fleet: Fleet, store: Store, progress: Progress) -> dict[str, Any]:
 def _write_missing(fleet: Fleet) -> list[str]:
     """What a crash left unwritten; returns what went wrong."""
     journal, problems = Journal.of(fleet), []
-    rows = read_json(journal.store, "report.json").get("bots", [])
+    rows = journal.store.read_json("report.json").get("bots", [])
     for bot in sorted(lineage.chosen((row["bot"] for row in rows), fleet.wandb.max_runs)):
-        version = current(journal.store, bot)
+        version = journal.store.current_version(bot)
         if version and not journal.has(bot, version):
             try:
                 journal.write_bot(bot, version)

@@ -23,7 +23,7 @@ import ray.train
 from pipeline.core import logs, model_folder, ray_metrics
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.settings import Train
-from pipeline.core.store import Store, current
+from pipeline.core.store import Store
 from pipeline.plan import provenance
 from pipeline.train import bot_data, continuing
 from pipeline.train import trainer as finetune
@@ -258,7 +258,7 @@ class Lane:
                 continuing.FILE: result["learned"],
             }
             # a lane that was thought lost may have finished it, and it may be published since
-            if not self.store.exists(finished) and current(self.store, task.bot) != task.version:
+            if not self.store.exists(finished) and self.store.current_version(task.bot) != task.version:
                 self.store.write_folder(task.folder, files | {"training.json": json.dumps(training).encode()})
             if task.resumes:
                 self.store.delete(f"work/checkpoints/{task.bot}")

@@ -20,7 +20,7 @@ from typing import Any
 import ray
 
 from pipeline.core.settings import Train
-from pipeline.core.store import Store, current, read_json
+from pipeline.core.store import Store
 
 _DEATHS = 4  # of its worker that a bot is forgiven beyond the retries: machines die more often than bots kill
 _RETURN_SECONDS = 5.0  # for the lanes to tell a queue that died what they have
@@ -234,9 +234,9 @@ class Queue:
             task.resumes = True
             result: dict[str, Any] = {}
             if task.bot in trained:
-                result = read_json(store, f"{task.folder}/training.json")
-            if not result and task.bot in published and current(store, task.bot) == task.version:
-                metrics = read_json(store, f"bots/{task.bot}/{task.version}/metrics.json")
+                result = store.read_json(f"{task.folder}/training.json")
+            if not result and task.bot in published and store.current_version(task.bot) == task.version:
+                metrics = store.read_json(f"bots/{task.bot}/{task.version}/metrics.json")
                 result = {"metrics": metrics, "seconds": metrics.get("train", {}).get("seconds", 0.0)}
             if result:
                 self.finish("", task.bot, result)

@@ -15,9 +15,9 @@ from typing import Any
 from pyarrow import fs
 from ray.experimental import internal_kv
 
-from pipeline.core.names import is_bot_name
+from pipeline.core.names import handles_of, is_bot_name
 from pipeline.core.picture import profile_file
-from pipeline.core.store import Store, current, read_json, resolve
+from pipeline.core.store import Store, resolve
 
 _PREFIX = b"huggingtweets:fleet:"
 _SIGNING_KEY = b"huggingtweets:signing-key"
@@ -46,7 +46,7 @@ def published(store: Store, seen: dict[str, Any], chosen: list[str] | None) -> d
             continue
         sign = info.mtime_ns if store.local else told.get(bot)
         if bot not in seen or seen[bot] != sign:
-            version = current(store, bot)
+            version = store.current_version(bot)
             if version:
                 seen[bot] = sign
                 found[bot] = version
@@ -61,7 +61,7 @@ def _reported(store: Store, seen: dict[str, Any]) -> dict[str, Any]:
     [info] = store.filesystem.get_file_info([store.path(_REPORT)])
     written, settled, told = seen.get(_REPORT, (None, True, {}))
     if info.mtime_ns != written or not settled:
-        rows = read_json(store, _REPORT).get("bots", [])
+        rows = store.read_json(_REPORT).get("bots", [])
         told = {row["bot"]: (row["version"], row["status"] in ("trained", "unchanged")) for row in rows}
         seen[_REPORT] = info.mtime_ns, info.mtime_ns == written, told
     return told
@@ -114,15 +114,15 @@ def picture(fleet: str, uri: str, bot: str, version: str, handle: str) -> bytes 
 
 def _entry(fleet: str, store: Store, bot: str, version: str, settings: dict[str, Any]) -> Entry:
     folder = f"bots/{bot}/{version}"
-    stats, profiles = read_json(store, f"{folder}/stats.json"), read_json(store, f"{folder}/profiles.json")
+    stats, profiles = store.read_json(f"{folder}/stats.json"), store.read_json(f"{folder}/profiles.json")
     return {
         "fleet": fleet,
         "version": version,
-        "handles": bot.split("-"),
+        "handles": handles_of(bot),
         "names": profiles.get("names", {}),
         "pictures": profiles.get("pictures", []),
         "counts": stats.get("tweets", {}),
-        "metrics": read_json(store, f"{folder}/metrics.json"),
+        "metrics": store.read_json(f"{folder}/metrics.json"),
         "ready": True,
         "endpoint": settings["endpoint"],
         "where": "dedicated" if settings["endpoint"] == "dedicated" else "pool",

@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.core import fleet as fleets
 from pipeline.core import model_folder
-from pipeline.core.store import current
 from pipeline.evaluate.evaluation import MEASURED, Evaluator
 from pipeline.plan import provenance
 from pipeline.plan.bots import Bot
@@ -61,12 +60,12 @@ def test_who_measures_a_bot_publishes_it_at_once(job, bot):
     job.store.delete(missing)
     told = worker.work(task)
     assert told["problem"].startswith("not published: ") and set(told["metrics"]) >= MEASURED
-    assert current(job.store, "ada") is None
+    assert job.store.current_version("ada") is None
 
     job.store.write(missing, learned)
     told = worker.work(task)
     assert (told["problem"], set(told["seconds"])) == (None, {"evaluate", "publish"})
-    assert current(job.store, "ada") == bot.version and not job.store.exists("work/trained/ada")
+    assert job.store.current_version("ada") == bot.version and not job.store.exists("work/trained/ada")
     folder = Path(job.store.path(bot.folder))
     assert model_folder.load(folder)[0].config.n_layer == 2
     published = json.loads((folder / "metrics.json").read_text())

@@ -19,7 +19,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.progress import Progress
 from pipeline.core.ray_metrics import METRICS
-from pipeline.core.store import Store, read_json
+from pipeline.core.store import Store
 from pipeline.operate import watch
 from pipeline.plan.bots import Bot
 from pipeline.report import live
@@ -48,7 +48,7 @@ def test_another_terminal_sees_the_run_and_ends_with_it(store, terminal):
     with there, live.shared(store, here):
         here.start("train", 3, "3 bots")
         here.note("2 lanes, 3 bots left", lanes=2, queue_length=1)
-        until(lambda: read_json(store, live.FILE).get("text", "").startswith("2 lanes"))
+        until(lambda: store.read_json(live.FILE).get("text", "").startswith("2 lanes"))
         watcher = threading.Thread(target=watch.follow, args=(store, there, records.append))
         watcher.start()
         until(lambda: there.step == "train")
@@ -78,7 +78,7 @@ def test_a_run_that_fails_or_is_killed_is_told_apart(store):
         raise ValueError("out of luck")
     watcher.join(20)
     assert errors == ["the command ended: ValueError: out of luck"]
-    store.write(live.FILE, json.dumps(read_json(store, live.FILE) | {"ended": False}).encode())
+    store.write(live.FILE, json.dumps(store.read_json(live.FILE) | {"ended": False}).encode())
     follow_to_the_end(store, errors)  # as a kill -9 leaves it
     assert "it was killed" in errors[1]
 

@@ -13,6 +13,7 @@ import uvicorn
 from PIL import Image
 from starlette.types import ASGIApp
 
+from pipeline.core.names import handles_of
 from serve.engine.parameters import Parameters
 from serve.http import keys
 from serve.http.guard import Guard
@@ -70,7 +71,7 @@ class FakeBots:
 
 
 def about(bot: str, number: int = 0) -> dict[str, Any]:
-    handles = bot.split("-")
+    handles = handles_of(bot)
     counts = {handle: {"downloaded": 3200, "retweets": 700, "short": 73, "kept": 2427 - number} for handle in handles}
     losses = {"loss": 3.41 + number % 90 / 100, "perplexity": 30.3, "base_loss": 4.62, "base_perplexity": 101.5}
     return {

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.fleet import Fleet, load
+from pipeline.core.names import handles_of
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
 from pipeline.plan import provenance
@@ -19,7 +20,7 @@ def fleet_of(folder: Path, bots: tuple[str, ...], **keys: Any) -> Fleet:
     path.write_text(json.dumps(settings | keys))
     fleet = load(path)
     store = Store.of(fleet)
-    people = sorted({handle for bot in bots for handle in bot.split("-")})
+    people = sorted({handle for bot in bots for handle in handles_of(bot)})
     (folder / "tweets").mkdir(exist_ok=True)
     for handle in people:
         (folder / "tweets" / f"{handle}.csv").write_text(f'id,text\n1,"A tweet of {handle}, about rain and nests."\n')
@@ -53,7 +54,7 @@ def metrics() -> dict[str, Any]:
 
 
 def publish(store: Store, bot: str, version: str = "0123456789ab") -> None:
-    handles = bot.split("-")
+    handles = handles_of(bot)
     losses, rates = [6 - step / STEPS for step in range(STEPS)], [1e-3] * STEPS
     digests = {handle: digest(handle) for handle in handles}
     base = {"name": "mini", "hash": "ba5e" * 16}
@@ -71,7 +72,7 @@ def publish(store: Store, bot: str, version: str = "0123456789ab") -> None:
 def report(store: Store, bots: tuple[str, ...], version: str = "0123456789ab") -> list[dict[str, Any]]:
     rows = [
         {"bot": bot, "status": "unchanged", "version": version, "metrics": metrics()}
-        | {"tweets": {handle: counts() for handle in bot.split("-")}}
+        | {"tweets": {handle: counts() for handle in handles_of(bot)}}
         for bot in bots
     ]
     store.write("report.json", json.dumps({"fleet": "birds", "seconds": {}, "bots": rows}).encode())

@@ -6,6 +6,8 @@ import socket
 import zlib
 from pathlib import Path
 
+from pipeline.core.names import handles_of
+
 VERSION = "000000000001"
 
 
@@ -32,8 +34,8 @@ def publish(storage: Path, base: Path, bot: str, version: str = VERSION, seed: i
     }
     for name, data in bot_files(read_files(base), weight_bytes(state, "float16"), 0).items():
         (folder / name).write_bytes(data)
-    tweets = {handle: {"downloaded": 140, "retweets": 6, "short": 4, "kept": 130} for handle in bot.split("-")}
-    (folder / "stats.json").write_text(json.dumps({"handles": bot.split("-"), "tweets": tweets}))
+    tweets = {handle: {"downloaded": 140, "retweets": 6, "short": 4, "kept": 130} for handle in handles_of(bot)}
+    (folder / "stats.json").write_text(json.dumps({"handles": handles_of(bot), "tweets": tweets}))
     (folder / "metrics.json").write_text(json.dumps({"held_out": {"loss": 3.5}}))
     draft = storage / "bots" / bot / ".current"
     draft.write_text(version)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import UsageError
 from pipeline.core.fleet import Fleet, load
-from pipeline.core.names import MAX_BLEND, bot_name, handle_of, is_bot_name
+from pipeline.core.names import MAX_BLEND, bot_name, handle_of, handles_of, is_bot_name, parse_bot_name
 
 HANDLES = st.from_regex(r"[a-z0-9_]{1,15}", fullmatch=True)
 MINIMAL = "fleet: birds\ntweets: [wren.csv]\n"
@@ -255,7 +255,7 @@ def test_the_name_of_a_blend_is_a_bot_name_in_any_order(handles):
     name = bot_name(handles)
     assert is_bot_name(name)
     assert name == bot_name(handles[::-1])
-    assert set(name.split("-")) == set(handles)
+    assert handles_of(name) == sorted(handles)
 
 
 @settings(deadline=None)
@@ -277,3 +277,15 @@ def test_a_name_of_eleven_people_is_no_bot():
     names = [f"b{i:02}" for i in range(MAX_BLEND + 1)]
     assert is_bot_name("-".join(names[:-1]))
     assert not is_bot_name("-".join(names))
+
+
+@pytest.mark.parametrize("text", ["Lark-Wren", " @lark-wren\n"])
+def test_a_bots_name_is_read_as_users_type_it(text):
+    assert parse_bot_name(text) == "lark-wren"
+
+
+@pytest.mark.parametrize("text", ["", "wren-lark", "../wren", "wren/x" * 100])
+def test_a_typed_name_that_no_bot_can_have_is_quoted_and_cut(text):
+    with pytest.raises(UsageError, match="is not a bot's name") as caught:
+        parse_bot_name(text)
+    assert len(str(caught.value)) < 100

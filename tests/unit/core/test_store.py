@@ -135,6 +135,75 @@ def test_a_folder_written_anew_holds_nothing_of_the_old_one(local):
     assert local.list("work/trained/wren/v1") == sorted(FILES)
 
 
+def test_only_folders_with_a_versions_name_are_versions(store):
+    assert (store.versions("wren"), store.current_version("wren")) == ([], None)
+    for name in ("0123456789ab", "cafe00000000", "work", "0123456789AB", "0123456789abc"):
+        store.write(f"bots/wren/{name}/config.json", b"{}")
+    store.write("bots/wren/current", b"cafe00000000\n")
+    assert store.versions("wren") == ["0123456789ab", "cafe00000000"]
+    assert store.current_version("wren") == "cafe00000000"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
+def test_json_that_is_missing_or_broken_reads_as_empty(store, content):
+    if content is not None:
+        store.write("report.json", content)
+    assert store.read_json("report.json") == {}
+
+
+class Flaky(Remote):
+    """A remote store whose requests to read fail `failures` times."""
+
+    def __init__(self, root: Path, failures: int, message: str):
+        super().__init__(root)
+        self.failures, self.message, self.asked = failures, message, 0
+
+    def open_input_file(self, path):
+        self.asked += 1
+        if self.asked <= self.failures:
+            raise OSError(self.message)
+        return super().open_input_file(path)
+
+
+Flaky.__abstractmethods__ = frozenset()
+
+
+@pytest.fixture
+def waits(monkeypatch) -> list[float]:
+    """The seconds that the code under test asked to sleep; nothing sleeps."""
+    found: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", found.append)
+    return found
+
+
+def flaky_store(tmp_path: Path, failures: int, message: str) -> tuple[Store, Flaky]:
+    (tmp_path / "report.json").write_bytes(b"{}")
+    handler = Flaky(tmp_path, failures, message)
+    return Store(fs.PyFileSystem(handler), ""), handler
+
+
+def test_a_request_that_is_throttled_is_made_again_after_longer_and_longer_waits(tmp_path, waits):
+    store, handler = flaky_store(tmp_path, 8, "SlowDown")
+    assert store.read("report.json") == b"{}"
+    assert handler.asked == 9
+    assert waits == pytest.approx([0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10])
+
+
+def test_the_ninth_failure_of_a_request_is_raised_as_it_is(tmp_path, waits):
+    store, handler = flaky_store(tmp_path, 9, "SlowDown")
+    with pytest.raises(OSError, match="SlowDown"):
+        store.read("report.json")
+    assert handler.asked == 9
+
+
+@pytest.mark.parametrize("message", ["AWS Error ACCESS_DENIED during GetObject", "NO_SUCH_BUCKET"])
+def test_a_request_that_will_never_succeed_is_made_once(tmp_path, waits, message):
+    store, handler = flaky_store(tmp_path, 1, message)
+    with pytest.raises(OSError, match=message):
+        store.read("report.json")
+    assert (handler.asked, waits) == (1, [])
+
+
 class Failing(dict):
     """Files of which the last cannot be produced, as when the disk is full half-way."""
 

@@ -12,7 +12,7 @@ from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.names import printable
 from pipeline.core.settings import Train
-from pipeline.core.store import Store, current, read_json
+from pipeline.core.store import Store
 from pipeline.plan import provenance
 from pipeline.plan.bots import MIN_CHARS, WARN_CHARS, Bot, plan, survey
 from pipeline.plan.job import Job, recipe
@@ -220,9 +220,9 @@ def test_training_that_broke_off_before_its_last_file_is_work_to_do(make_job):
 
 def test_the_version_in_use_is_read_from_current(make_job):
     store = make_job().store
-    assert current(store, "wren") is None
+    assert store.current_version("wren") is None
     store.write("bots/wren/current", b"abc\n")
-    assert current(store, "wren") == "abc"
+    assert store.current_version("wren") == "abc"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
@@ -230,7 +230,7 @@ def test_metrics_that_cannot_be_read_are_no_metrics(make_job, content):
     store = make_job().store
     if content is not None:
         store.write("metrics.json", content)
-    assert read_json(store, "metrics.json") == {}
+    assert store.read_json("metrics.json") == {}
 
 
 def published(job: Job, bot: Bot, settings: Train | None = None) -> str:
