@@ -9,16 +9,18 @@ from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.names import parse_bot_name
 from pipeline.core.store import Store
-from serve.http import schema
+from serve.engine.parameters import Parameters
+from serve.http.errors import explain
+from serve.http.forms.text_generation import TextGeneration
 
 
 def sample(fleet: Fleet, bot: str, prompt: str, n: int, seed: int | None) -> list[str]:
     """`n` continuations of the prompt by the bot's version in use, as `serve` has its engine say them."""
     bot = parse_bot_name(bot)
     try:
-        asked = schema.TextGeneration(inputs=prompt, parameters=schema.Parameters(num_return_sequences=n, seed=seed))
+        asked = TextGeneration(inputs=prompt, parameters=Parameters(num_return_sequences=n, seed=seed))
     except ValidationError as error:
-        raise UsageError(schema.explain(error)) from None
+        raise UsageError(explain(error)) from None
     store = Store.of(fleet)
     version = store.current_version(bot)
     if version is None:

@@ -4,7 +4,8 @@
     curl localhost:8000/bots/nasa -d '{"inputs": "My dream is"}'
 
 It follows the registry's table of what is served, so that a list, a 404 or a bad request wakes no bot; the
-routes are in app.py. It calls a bot through the handle of its application, and again where a replica is lost.
+routes are in serve/http/routes/. It calls a bot through the handle of its application, and again where a replica is
+lost.
 """
 
 import asyncio
@@ -33,9 +34,9 @@ from serve.deployments.pool import pool_name, session
 from serve.deployments.registry import Registry
 from serve.deployments.traffic import Traffic
 from serve.engine.parameters import Parameters
+from serve.http.errors import ApiError
 from serve.http.guard import Guard
 from serve.http.routes import build
-from serve.http.schema import ApiError
 
 APP = "gateway"
 RETRY_SECONDS = 2
@@ -90,7 +91,7 @@ class Gateway:
             return
         self.epoch, self.revision = news["epoch"], news["revision"]
         self.signing_keys, self.storages = news["signing_keys"], news["storages"]
-        self.guard.allow(news["keys"], news["origins"], news["gateways"])
+        self.guard.configure(news["keys"], news["origins"], news["gateways"])
         if news["whole"] or news["bots"]:
             table = ({} if news["whole"] else self.table) | news["bots"]
             self.table = {bot: entry for bot, entry in table.items() if entry}
@@ -137,7 +138,7 @@ class Gateway:
 
     async def say(
         self, bot: str, prompt: str, parameters: Parameters, logprobs: int | None = None, pieces: bool = False
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncIterator[Any]:
         """What a bot says, within its deadline, counted; whoever hangs up stops the generation."""
         entry, label = self.table[bot], self.metrics.bot(bot)
         room = endpoint.room(entry["max_replicas"], entry["max_queued_requests"])

@@ -1,4 +1,8 @@
-"""How to sample: the parameters of a request, validated, with their limits and defaults."""
+"""Sampling parameters of a request, validated, with their limits and defaults.
+
+Parameters(num_return_sequences=3, seed=7)
+Parameters.model_validate({"n": 3, "top_k": None})        # as clients send them
+"""
 
 import secrets
 from typing import Any
@@ -10,8 +14,7 @@ MAX_CHOICES = 16
 MAX_STOPS = 8
 MAX_STOP_CHARS = 64
 
-
-# what text-generation clients send along; without effect here, so only their neutral values are taken
+# parameters that clients send but that have no effect here: only the values that ask for none are accepted
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "decoder_input_details": (False,),
     "watermark": (False,),
@@ -22,12 +25,12 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 class Parameters(BaseModel):
-    """How to sample; the defaults are the original huggingtweets'."""
+    """How to sample. The defaults are those of the original huggingtweets."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_new_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)  # None: 160 tokens with the prompt
-    min_new_tokens: int | None = Field(None, ge=0, le=MAX_NEW_TOKENS)  # None: 10 tokens with the prompt
+    max_new_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)  # default: 160 tokens, prompt included
+    min_new_tokens: int | None = Field(None, ge=0, le=MAX_NEW_TOKENS)  # default: 10 tokens, prompt included
     temperature: float = Field(1.0, gt=0, le=100)
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(50, ge=0, le=2**31 - 1)  # 0: no limit
@@ -35,14 +38,14 @@ class Parameters(BaseModel):
     num_return_sequences: int = Field(1, ge=1, le=MAX_CHOICES)
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: list[str] = Field([], max_length=MAX_STOPS)
-    return_full_text: bool | None = None  # None: true without streaming, as in transformers
+    return_full_text: bool | None = None  # default: true without streaming, as in transformers
     do_sample: bool = True
-    details: bool = False  # tell tokens, seed and why the text ended, as text-generation-inference does
+    details: bool = False  # return tokens, seed and finish reason, as text-generation-inference does
 
     @model_validator(mode="before")
     @classmethod
     def _normalise(cls, value: Any) -> Any:
-        """Nulls mean the default; `n` and `stop_sequences` are other names; neutral extras go."""
+        """Renames `n` and `stop_sequences`; removes nulls (the default) and parameters that ask for no effect."""
         if not isinstance(value, dict):
             return value
         given = {key: item for key, item in value.items() if item is not None}
@@ -68,12 +71,12 @@ class Parameters(BaseModel):
         return self
 
     def seeded(self) -> "Parameters":
-        """The same with a seed: drawn here where none is given, so that a second try says the same."""
+        """The same with a seed, drawn at random if none is given, so that a retry generates the same text."""
         return self if self.seed is not None else self.model_copy(update={"seed": secrets.randbits(63)})
 
 
 def printable(text: str) -> str:
-    """The text. Raises ValueError where it is not valid Unicode: JSON can spell half a character."""
+    """The text. Raises ValueError if it is not valid Unicode: JSON can contain half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

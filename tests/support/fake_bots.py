@@ -16,9 +16,9 @@ from starlette.types import ASGIApp
 from pipeline.core.names import handles_of
 from serve.engine.parameters import Parameters
 from serve.http import keys
+from serve.http.errors import ApiError
 from serve.http.guard import Guard
 from serve.http.routes import build
-from serve.http.schema import ApiError
 
 _FILE = io.BytesIO()
 Image.new("RGB", (88, 88), "teal").save(_FILE, "PNG")
@@ -92,7 +92,7 @@ def about(bot: str, number: int = 0) -> dict[str, Any]:
 def routes(bots: FakeBots, key: str | None = None) -> Guard:
     """The gateway's routes over these bots, for whoever has the key if there is one."""
     guard = Guard(build(bots))
-    guard.allow({keys.digest(key): None} if key else {}, [], 1)
+    guard.configure({keys.digest(key): None} if key else {}, [], 1)
     return guard
 
 

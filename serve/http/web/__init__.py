@@ -1,9 +1,9 @@
-"""The page: a gallery of bots to search, and for each bot a place to talk to it and share what it says.
+"""The page: a gallery of all bots, and for each bot a page to try it and to share its answers.
 
-    open http://127.0.0.1:8000
+    http://127.0.0.1:8000/            # in a browser
 
-Plain files without a build step, everything from the gateway itself. The server fills in the head of a page (what a
-shared link shows elsewhere) and draws pictures; static/*.js does the rest with the routes that everybody has. Nothing
+The page is plain files without a build step, all from the gateway itself. The server fills in the head of a page (which
+is what a shared link shows elsewhere) and draws pictures; static/*.js does the rest through the public routes. Nothing
 here wakes a bot.
 """
 
@@ -20,13 +20,13 @@ from jinja2 import Environment, StrictUndefined
 
 from pipeline.core import picture
 from serve.engine.parameters import MAX_NEW_TOKENS
-from serve.http import schema
-from serve.http.schema import ApiError
-from serve.http.web import key
+from serve.http.errors import ApiError
+from serve.http.forms.text_generation import MAX_PROMPT_CHARS
+from serve.http.web import sign_in
 from serve.http.web.signature import is_signed
 
 STATIC = Path(__file__).parent / "static"
-# nothing from elsewhere, nothing inline: a bot's words could not run as a script even if they got into the page
+# nothing from other sites and nothing inline: a bot's text could not run as a script even if it became markup
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' blob:; "
@@ -37,16 +37,18 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 MAX_SAID_CHARS = 8 * MAX_NEW_TOKENS
-_DRAWN = 128  # pictures that are kept, some 50 KB each
-_drawing = asyncio.Semaphore(2)  # a gateway has other things to do
+_CACHED_PICTURES = 128  # some 50 KB each
+_drawing = asyncio.Semaphore(2)  # pictures drawn at a time
 router = APIRouter(include_in_schema=False)
-router.include_router(key.router)
+router.include_router(sign_in.router)
 
 
 class _Static(StaticFiles):
+    """The files under static/, with the headers that they need."""
+
     def file_response(self, *arguments: Any, **options: Any) -> Response:
         reply = super().file_response(*arguments, **options)
-        reply.headers["Cache-Control"] = "no-cache"  # asked for each time, sent where it changed
+        reply.headers["Cache-Control"] = "no-cache"  # revalidated each time, sent only if it changed
         reply.headers["X-Content-Type-Options"] = "nosniff"
         return reply
 
@@ -56,34 +58,35 @@ router.mount("/static", _Static(directory=STATIC), "static")
 
 @router.get("/")
 async def gallery(request: Request) -> HTMLResponse:
-    about = "Small language models that each learned from one person’s tweets. Begin a sentence; they go on."
-    return _page(request, title="huggingtweets: bots that learned from tweets", description=about)
+    """The gallery of all bots."""
+    description = "Small language models, each trained on one person’s tweets. Begin a sentence and a bot continues it."
+    return _page(request, title="huggingtweets: bots that learned from tweets", description=description)
 
 
 @router.get("/b/{bot}")
 async def bot_page(request: Request, bot: str, prompt: str = "", said: str = "", signature: str = "") -> HTMLResponse:
-    """A bot's page; with a signed text, the page of what the bot said, which shows its picture where it is shared."""
+    """A bot's page. With a signed answer it shows that answer, and a shared link to it shows its picture."""
     try:
         bot = await request.app.state.bots.known(bot)
     except ApiError:
-        return _page(request, 404, title="huggingtweets", description="There is no such bot here.")
+        return _page(request, 404, title="huggingtweets", description="No bot of this name is served here.")
     about = request.app.state.bots.about(bot)
     title = f"{_title(about)} · {'AI cyborg' if len(about['handles']) > 1 else 'AI bot'}"
     given = {"prompt": prompt, "said": said, "signature": signature}
     if said and _signed(request, bot, **given):
         link = f"/bots/{bot}/card.png?{urlencode(given)}"
         return _page(request, title=title, description=prompt + said, image=link, said=given)
-    learned = f"A language model that learned from {_title(about)}’s tweets. Begin a sentence; it goes on."
-    return _page(request, title=title, description=learned, image=f"/bots/{bot}/card.png")
+    description = f"A language model trained on {_title(about)}’s tweets. Begin a sentence and it continues."
+    return _page(request, title=title, description=description, image=f"/bots/{bot}/card.png")
 
 
 @router.get("/bots/{bot}/card.png")
 async def card(request: Request, bot: str, prompt: str = "", said: str = "", signature: str = "") -> Response:
-    """What a bot said, as a picture; only with the signature that came with the answer. Without a text, the bot's."""
+    """A bot's answer as a picture, if its signature is valid; without an answer, a picture of the bot."""
     bot = await request.app.state.bots.known(bot)
     if said or prompt or signature:
         if not _signed(request, bot, prompt, said, signature):
-            raise ApiError(403, "not_signed", "this is not what the bot said: the signature does not fit")
+            raise ApiError(403, "not_signed", "the signature is not valid for this bot, prompt and answer")
         samples: tuple[str, ...] = (prompt + said,)
     else:
         prompt, samples = "Begin a sentence", ()
@@ -99,11 +102,11 @@ async def face(request: Request, bot: str, handle: str) -> Response:
     bot = await request.app.state.bots.known(bot)
     png = await request.app.state.bots.picture(bot, handle)
     if png is None:
-        raise ApiError(404, "not_found", "there is no such picture")
+        raise ApiError(404, "not_found", "this bot has no such picture")
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
 
 
-@functools.lru_cache(_DRAWN)
+@functools.lru_cache(_CACHED_PICTURES)
 def _draw(
     handles: tuple[str, ...], name: str | None, prompt: str, samples: tuple[str, ...], face: bytes | None
 ) -> bytes:
@@ -111,7 +114,7 @@ def _draw(
 
 
 def _signed(request: Request, bot: str, prompt: str, said: str, signature: str) -> bool:
-    fits = len(prompt) <= schema.MAX_PROMPT_CHARS and len(said) <= MAX_SAID_CHARS
+    fits = len(prompt) <= MAX_PROMPT_CHARS and len(said) <= MAX_SAID_CHARS
     return fits and is_signed(request.app.state.bots.signing_key(bot), bot, prompt, said, signature)
 
 

@@ -1,10 +1,10 @@
-"""Signatures under what bots say, so that pictures and links exist only for words that a bot of ours wrote.
+"""Signatures of answers, so that a picture or a page shows only text that the bot generated.
 
     signature = sign(key, "nasa", "My dream is", " to land on Mars")
     is_signed(key, "nasa", "My dream is", " to land on Mars", signature)
 
-An HMAC over bot, prompt and answer, with a key of the fleet's that lives in its store, as long as its bots do. Without
-one the gallery would put anybody's words under anybody's face.
+A signature is an HMAC over bot, prompt and answer. Its key belongs to the fleet and is kept in the fleet's store.
+Without signatures the gallery would show anybody's text as a person's bot's.
 """
 
 import base64
@@ -23,12 +23,12 @@ _BYTES = 16  # 128 bits: 22 characters of a link
 
 
 def stored_key(store: Store) -> str | None:
-    """The fleet's key in hex, made when it is first asked for; None where there is none and the store takes none."""
+    """The fleet's key in hexadecimal, created on first use; None if there is none and the store is read-only."""
     with suppress(FileNotFoundError, ValueError):
         text = store.read(FILE).decode("ascii")
         if len(bytes.fromhex(text)) == _KEY_BYTES:
             return text
-    with suppress(OSError):  # the cluster may be allowed to read only
+    with suppress(OSError):  # a store that the cluster may only read
         store.write(FILE, secrets.token_hex(_KEY_BYTES).encode())
         if store.local:
             Path(store.path(FILE)).chmod(0o600)
@@ -36,12 +36,13 @@ def stored_key(store: Store) -> str | None:
     return None
 
 
-def sign(key: bytes, bot: str, prompt: str, said: str) -> str:
-    message = json.dumps([bot, prompt, said]).encode()
+def sign(key: bytes, bot: str, prompt: str, answer: str) -> str:
+    """The signature of a bot's answer to a prompt: 22 characters of base64url."""
+    message = json.dumps([bot, prompt, answer]).encode()
     digest = hmac.digest(key, message, hashlib.sha256)[:_BYTES]
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def is_signed(key: bytes, bot: str, prompt: str, said: str, signature: str) -> bool:
-    """Whether the signature is this one's; takes as long for a wrong one as for a right one."""
-    return hmac.compare_digest(sign(key, bot, prompt, said).encode(), signature.encode("utf-8", "replace"))
+def is_signed(key: bytes, bot: str, prompt: str, answer: str, signature: str) -> bool:
+    """Whether the signature is valid for this answer; takes equally long for a wrong one."""
+    return hmac.compare_digest(sign(key, bot, prompt, answer).encode(), signature.encode("utf-8", "replace"))

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from serve.http import keys
-from serve.http.schema import ApiError
+from serve.http.errors import ApiError
 from tests.support.fake_bots import ANSWER, FakeBots, routes, serving
 
 CHROMIUM = shutil.which("chromium")
@@ -238,7 +238,7 @@ def test_where_keys_are_set_the_browser_asks_for_one_and_keeps_it(chromium):
         page.keyboard.press("Enter")
         ask(page)
         assert page.url == f"{address}/b/nasa" and "a-key-of-sixteen" not in page.evaluate("document.cookie")
-        guard.allow({keys.digest("another-key-of-theirs"): None}, [], 1)  # theirs alone from now on
+        guard.configure({keys.digest("another-key-of-theirs"): None}, [], 1)  # theirs alone from now on
         page.get_by_role("button", name="Again").click()
         expect(page.get_by_label("Key")).to_be_visible()
         page.context.close()

@@ -12,7 +12,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve.http import keys, schema
+from serve.engine.parameters import Parameters
+from serve.http import keys
 from tests.support.access_log import lines_of
 
 KEY, SLOW_KEY = "the-key-of-these-tests", "another-key-of-these-tests"
@@ -193,7 +194,7 @@ JSON = st.recursive(
 
 
 @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(body=JSON, name=st.sampled_from(sorted(schema.Parameters.model_fields)), value=JSON)
+@given(body=JSON, name=st.sampled_from(sorted(Parameters.model_fields)), value=JSON)
 def test_no_json_whatsoever_breaks_it(served, body, name, value):
     client = served[0]
     odd = {"inputs": "Engine", "parameters": {"max_new_tokens": 2, name: value}}

@@ -5,8 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from serve.http.openai import Completion, Reply
-from serve.http.schema import explain
+from serve.http.errors import explain
+from serve.http.forms.completions import Completion, Reply
 
 
 def asked(**given: object) -> Completion:
@@ -48,10 +48,10 @@ def piece(index: int, text: str, reason: str | None = None) -> dict[str, object]
 
 def test_chunks_number_the_choices_over_all_prompts_and_offsets_grow():
     reply = Reply(asked(prompt=["a", "b"], n=2, echo=True, logprobs=1), "id")
-    first = list(reply.chunks(1, "b", [piece(1, " x"), piece(0, " y"), piece(1, " z")]))
+    first = list(reply.chunks(1, [piece(1, " x"), piece(0, " y"), piece(1, " z")]))
     assert [chunk["choices"][0]["index"] for chunk in first] == [2, 3]
     assert [chunk["choices"][0]["text"] for chunk in first] == ["b y", "b x z"]
     assert first[1]["choices"][0]["logprobs"]["text_offset"] == [1, 3]
-    [later] = reply.chunks(1, "b", [piece(1, "!", "stop")])
+    [later] = reply.chunks(1, [piece(1, "!", "stop")])
     choice = later["choices"][0]
     assert (choice["text"], choice["finish_reason"], choice["logprobs"]["text_offset"]) == ("!", "stop", [5])

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from serve.engine.parameters import MAX_CHOICES, MAX_NEW_TOKENS, MAX_STOP_CHARS, MAX_STOPS, Parameters
-from serve.http.schema import MAX_PROMPT_CHARS, ApiError, TextGeneration, explain
+from serve.http.errors import ApiError, explain
+from serve.http.forms.text_generation import MAX_PROMPT_CHARS, TextGeneration
 
 
 def parameters(**given: Any) -> Parameters:

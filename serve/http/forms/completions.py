@@ -1,21 +1,24 @@
-"""OpenAI's completions form: the request, validated, and the replies made of what a bot said.
+"""OpenAI's completions form: the request, and its reply, whole or as the chunks of a stream.
 
-    Completion.model_validate({"model": "nasa", "prompt": "My dream is"})
+    form = Completion.model_validate({"model": "nasa", "prompt": "My dream is"})
+    Reply(form, "a request id").whole([answer])                  # {"id", "choices": [{"text", …}], "usage", …}
 
-Its parameters become ours; those that would have an effect we do not have are refused by name.
+Parameters that would have an effect that we do not have are refused by name.
 """
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from serve.engine.parameters import MAX_CHOICES, MAX_NEW_TOKENS, Parameters, printable
-from serve.http.schema import MAX_PROMPT_CHARS, explain
+from serve.http.bots import Answer, Part, Piece
+from serve.http.errors import explain
+from serve.http.forms.text_generation import MAX_PROMPT_CHARS
 
-# what clients send along; without effect here, so only their neutral values are taken
+# parameters that clients send but that have no effect here: only the values that ask for none are accepted
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -25,6 +28,8 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 class StreamOptions(BaseModel):
+    """`include_usage` asks for a last chunk with the number of tokens."""
+
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     include_usage: bool = False
@@ -37,9 +42,9 @@ class Completion(BaseModel):
 
     model: str = Field(max_length=200)
     prompt: str | list[str]
-    max_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)  # None: 160 tokens with the prompt
+    max_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)  # default: 160 tokens, prompt included
     min_tokens: int | None = Field(None, ge=0, le=MAX_NEW_TOKENS)
-    temperature: float = Field(1.0, ge=0, le=100)  # 0: always the likeliest token
+    temperature: float = Field(1.0, ge=0, le=100)  # 0: always the most likely token
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(50, ge=0, le=2**31 - 1)
     repetition_penalty: float = Field(1.0, gt=0, le=10)
@@ -51,12 +56,12 @@ class Completion(BaseModel):
     echo: bool = False
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
-    user: str = Field("", max_length=200)  # without effect
+    user: str = Field("", max_length=200)  # has no effect
 
     @model_validator(mode="before")
     @classmethod
     def _normalise(cls, value: Any) -> Any:
-        """Nulls mean the default; neutral extras go."""
+        """Removes nulls, which mean the default, and parameters that ask for no effect."""
         if not isinstance(value, dict):
             return value
         return {
@@ -92,7 +97,7 @@ class Completion(BaseModel):
 
     @property
     def parameters(self) -> Parameters:
-        """The same wishes as the parameters of the other form."""
+        """The same parameters under the engine's names."""
         return Parameters(
             max_new_tokens=self.max_tokens,
             min_new_tokens=self.min_tokens,
@@ -112,75 +117,61 @@ def _one_of(value: Any, neutral: tuple[Any, ...]) -> bool:
 
 
 class Reply:
-    """The replies to one request: whole, or as the chunks of a stream.
+    """The reply to one request: whole, or as the chunks of a stream.
 
-    Choices are numbered over all prompts, as OpenAI does: those of the second prompt follow those of the first.
+    As with OpenAI, choices are numbered over all prompts: those of the second prompt follow those of the first.
     """
 
-    def __init__(self, asked: Completion, request_id: str):
-        self.asked = asked
+    def __init__(self, form: Completion, request_id: str):
+        self.form = form
         self.frame = {
             "id": f"cmpl-{request_id}",
             "object": "text_completion",
             "created": int(time.time()),
-            "model": asked.model,
+            "model": form.model,
         }
-        self._offsets: dict[int, int] = {}  # of a stream's choices: characters sent so far
+        self._sent: dict[int, int] = {}  # characters of each choice that a stream has sent
 
-    def whole(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
-        """The reply from what the bot said to each prompt: {"choices", "prompt_tokens"} each."""
+    def whole(self, answers: list[Answer]) -> dict[str, Any]:
+        """The reply without streaming, from the answers to all prompts in order."""
         choices: list[dict[str, Any]] = []
-        for prompt, answer in zip(self.asked.prompts, answers, strict=True):
-            before = prompt if self.asked.echo else ""
+        for prompt, answer in zip(self.form.prompts, answers, strict=True):
+            before = prompt if self.form.echo else ""
             for choice in answer["choices"]:
-                logprobs = None
-                if self.asked.logprobs is not None:
-                    logprobs = _logprobs(choice["pieces"], len(before))
-                choices.append(
-                    {
-                        "index": len(choices),
-                        "text": before + choice["text"],
-                        "finish_reason": choice["finish_reason"],
-                        "logprobs": logprobs,
-                    }
-                )
+                text, reason = before + choice["text"], choice["finish_reason"]
+                choices.append(self._choice(len(choices), text, reason, choice["pieces"], len(before)))
         return self.frame | {"choices": choices, "usage": usage(answers)}
 
-    def chunks(self, number: int, prompt: str, pieces: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Chunks of a stream from pieces of the answer to prompt number `number`; one a choice."""
-        for index, group in itertools.groupby(sorted(pieces, key=lambda one: one["index"]), lambda one: one["index"]):
-            members, choice = list(group), number * self.asked.n + index
-            before = prompt if self.asked.echo and choice not in self._offsets else ""
+    def chunks(self, number: int, pieces: list[Piece]) -> Iterator[dict[str, Any]]:
+        """A chunk for each choice among the pieces that have arrived of the answer to prompt `number`."""
+        for index, group in itertools.groupby(
+            sorted(pieces, key=lambda piece: piece["index"]), lambda one: one["index"]
+        ):
+            members, choice = list(group), number * self.form.n + index
+            before = self.form.prompts[number] if self.form.echo and choice not in self._sent else ""
             text = before + "".join(piece["text"] for piece in members)
-            start = self._offsets.get(choice, 0) + len(before)
-            self._offsets[choice] = self._offsets.get(choice, 0) + len(text)
-            logprobs = None
-            if self.asked.logprobs is not None:
-                logprobs = _logprobs(members, start)
-            yield self.frame | {
-                "choices": [
-                    {
-                        "index": choice,
-                        "text": text,
-                        "finish_reason": members[-1]["finish_reason"],
-                        "logprobs": logprobs,
-                    }
-                ]
-            }
+            start = self._sent.get(choice, 0) + len(before)
+            self._sent[choice] = self._sent.get(choice, 0) + len(text)
+            yield self.frame | {"choices": [self._choice(choice, text, members[-1]["finish_reason"], members, start)]}
 
-    def last(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
-        """The chunk with the usage, which ends a stream where it is asked for."""
-        return self.frame | {"choices": [], "usage": usage(answers)}
+    def last(self, ends: list[Part]) -> dict[str, Any]:
+        """The chunk with the usage, which ends a stream where it is asked for; `ends` are the answers' last parts."""
+        return self.frame | {"choices": [], "usage": usage(ends)}
+
+    def _choice(self, index: int, text: str, reason: str | None, pieces: list[Piece], start: int) -> dict[str, Any]:
+        logprobs = None if self.form.logprobs is None else _logprobs(pieces, start)
+        return {"index": index, "text": text, "finish_reason": reason, "logprobs": logprobs}
 
 
-def usage(answers: list[dict[str, Any]]) -> dict[str, int]:
+def usage(answers: Sequence[Answer | Part]) -> dict[str, int]:
+    """The tokens that the model read and generated for these answers."""
     read = sum(answer["prompt_tokens"] for answer in answers)
-    said = sum(choice["tokens"] for answer in answers for choice in answer["choices"])
-    return {"prompt_tokens": read, "completion_tokens": said, "total_tokens": read + said}
+    generated = sum(choice["tokens"] for answer in answers for choice in answer["choices"])
+    return {"prompt_tokens": read, "completion_tokens": generated, "total_tokens": read + generated}
 
 
-def _logprobs(pieces: list[dict[str, Any]], start: int) -> dict[str, Any]:
-    """OpenAI's four lists, from the pieces of a text; text offsets count from `start`."""
+def _logprobs(pieces: list[Piece], start: int) -> dict[str, Any]:
+    """OpenAI's four lists, of the pieces of a text that begin at character `start`."""
     offsets, at = [], start
     for piece in pieces:
         offsets.append(at)

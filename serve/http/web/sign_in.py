@@ -1,8 +1,8 @@
-"""How a browser presents a key: a form that asks for it, and a cookie that carries it from then on.
+"""How a browser presents a key: a form to enter it, and a cookie that carries it from then on.
 
-The gateway answers a browser that has no valid key with `form`; what is entered there comes to POST /key, which keeps
-it where scripts cannot read it and other sites' forms cannot use it. Whether the key is right is for the gateway to
-say, at the page that the browser is sent back to.
+A browser without a valid key gets `form` from the gateway. The form posts the key to /key, which stores it in a cookie
+that scripts cannot read and other sites' requests do not carry, and redirects to the page that was asked for. The guard
+checks the key there.
 """
 
 import base64
@@ -15,13 +15,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Template
 
-from serve.http.schema import ApiError
+from serve.http.body import read_bytes
+from serve.http.errors import ApiError
 
 COOKIE = "huggingtweets_key"
 _DAYS = 90
 _MAX_BODY_BYTES = 8 * 1024
 _KEY = re.compile(r"[!-~]{1,400}")
-_TEXT = (Path(__file__).parent / "key.html.j2").read_text(encoding="utf-8")
+_TEXT = (Path(__file__).parent / "sign_in.html.j2").read_text(encoding="utf-8")
 _STYLE = re.search(r"<style>(.*?)</style>", _TEXT, re.DOTALL)
 assert _STYLE
 _HASH = base64.b64encode(hashlib.sha256(_STYLE[1].encode()).digest()).decode()
@@ -38,36 +39,31 @@ router = APIRouter(include_in_schema=False)
 
 
 def form(request: Request) -> HTMLResponse:
-    """Asks for a key, to go back with it to the page that was asked for."""
+    """The page that asks for a key, and returns to the requested page with it."""
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     text = Template(_TEXT, autoescape=True).render(back=back, refused=COOKIE in request.cookies)
     return HTMLResponse(text, 401, _HEADERS)
 
 
 @router.post("/key")
-async def keep(request: Request) -> RedirectResponse:
-    """Keeps the key that was entered in a cookie, and goes back."""
+async def enter(request: Request) -> RedirectResponse:
+    """Stores the key that was entered in a cookie and redirects back. Raises ApiError 403 for another site's form."""
     origin = request.headers.get("origin")
     if origin and urlsplit(origin).netloc != request.headers.get("host"):
-        raise ApiError(403, "forbidden", "a key is entered on this site only")
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise ApiError(413, "too_large", f"the body exceeds {_MAX_BODY_BYTES} bytes")
-    fields = parse_qs(body.decode("utf-8", "replace"))
+        raise ApiError(403, "forbidden", "enter a key on this site's own page")
+    fields = parse_qs((await read_bytes(request, _MAX_BODY_BYTES)).decode("utf-8", "replace"))
     key, back = fields.get("key", [""])[0].strip(), fields.get("back", ["/"])[0]
     if not _KEY.fullmatch(key):
-        key = "-"  # no key of ours
+        key = "-"  # cannot be a key, and is a valid cookie
     if not re.fullmatch(r"/(?![/\\])[!-~]*", back):
-        back = "/"  # nowhere but to a page of ours
+        back = "/"  # a path of this site, never another site
     reply = RedirectResponse(back, 303)
     reply.set_cookie(
         COOKIE,
         key,
         max_age=_DAYS * 86400,
         httponly=True,
-        # lax, not strict: a shared link that is followed from elsewhere carries it, another site's POST does not
+        # lax, not strict: a shared link followed from another site carries it, another site's POST does not
         samesite="lax",
         secure=request.url.scheme == "https",
     )

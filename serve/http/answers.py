@@ -1,0 +1,79 @@
+"""A bot's answer on its way to the client: noted in the access log, collected into one, or streamed as events.
+
+parts = logged(request, bots, bot, bots.say(bot, "My dream is", parameters))
+answer = await collected(parts)
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from serve.http.bots import Answer, Bots, Part, Piece
+from serve.http.errors import ApiError
+
+Event = dict[str, Any] | str  # the data of a server-sent event: JSON, or a text as it is
+
+
+async def logged(request: Request, bots: Bots, bot: str, parts: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
+    """The same parts; the request's line in the access log gets the bot, its tokens and the time to the first one."""
+    fields, began = request.scope["log_fields"], time.perf_counter()
+    about = bots.about(bot)
+    fields |= {"fleet": about["fleet"], "bot": bot, "version": about["version"]}
+    async with aclosing(parts) as open_parts:  # type: ignore[type-var]
+        async for part in open_parts:
+            if "pieces" in part:
+                fields.setdefault("first_token_seconds", round(time.perf_counter() - began, 4))
+            for choice in part.get("choices", ()):
+                fields["tokens"] = fields.get("tokens", 0) + choice["tokens"]
+            yield part
+
+
+async def collected(parts: AsyncIterator[Part]) -> Answer:
+    """The whole answer; where pieces were asked for, each choice has its own."""
+    pieces: dict[int, list[Piece]] = {}
+    async for part in parts:
+        for piece in part.get("pieces", ()):
+            pieces.setdefault(piece["index"], []).append(piece)
+    choices = part["choices"]
+    for index, choice in enumerate(choices):
+        choice["pieces"] = pieces.get(index, [])
+    return {"prompt_tokens": part["prompt_tokens"], "choices": choices}
+
+
+async def all_collected(answers: Iterable[AsyncIterator[Part]]) -> list[Answer]:
+    """The whole answers, generated at the same time. If one fails the others are stopped."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(collected(parts)) for parts in answers]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def streamed(events: AsyncGenerator[Event, None], error_event: Callable[[ApiError], Event]) -> Response:
+    """A reply of server-sent events.
+
+    An error before the first event is raised, so that the reply has its status; a later one becomes an event.
+    """
+    first = await anext(events)
+
+    async def lines() -> AsyncIterator[str]:
+        async with aclosing(events):
+            yield _line(first)
+            try:
+                async for event in events:
+                    yield _line(event)
+            except ApiError as error:
+                yield _line(error_event(error))
+
+    return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+def _line(event: Event) -> str:
+    return f"data: {event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)}\n\n"

@@ -1,0 +1,47 @@
+"""Errors as clients get them: one JSON form on every route.
+
+raise ApiError(404, "not_found", "no bot of this name is served")     # {"error": {"message", "type", "code"}}
+"""
+
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import JSONResponse
+
+
+class ApiError(Exception):
+    """An error reply: `code` is the HTTP status, `type` a name for programs, `message` a line for people.
+
+    `retry_after` is the number of seconds after which a second try may succeed.
+    """
+
+    def __init__(self, code: int, type: str, message: str, retry_after: int | None = None):
+        super().__init__(message)
+        self.code, self.type, self.message, self.retry_after = code, type, message, retry_after
+
+    def __reduce__(self) -> Any:  # it crosses process borders
+        return ApiError, (self.code, self.type, self.message, self.retry_after)
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of the reply."""
+        return {"error": {"message": self.message, "type": self.type, "code": self.code}}
+
+    def reply(self) -> JSONResponse:
+        """The whole reply, with `Retry-After` where a second try may succeed."""
+        headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
+        return JSONResponse(self.body(), self.code, headers)
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error as one line: `parameters.top_p: Input should be …`. It repeats no values."""
+    problems = []
+    for item in error.errors(include_input=False, include_url=False):
+        where = ".".join(_shown(part) for part in item["loc"]) or "body"
+        reason = "unknown" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        problems.append(f"{where}: {reason}")
+    return "; ".join(problems)
+
+
+def _shown(part: int | str) -> str:
+    """A key as the client spelled it, fit for a message: short, on one line, valid Unicode."""
+    return " ".join(str(part)[:40].split()).encode("utf-8", "backslashreplace").decode()

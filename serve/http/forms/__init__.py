@@ -1,0 +1,4 @@
+"""The JSON forms of requests and replies: pydantic models and pure functions, without routes or bots.
+
+Every limit of a request is part of its model, so that a request is checked before any work is done for it.
+"""

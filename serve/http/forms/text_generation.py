@@ -1,0 +1,95 @@
+"""The Hugging Face text-generation form, as text-generation-inference (TGI) has it: request, reply, stream.
+
+form = TextGeneration.model_validate({"inputs": "My dream is", "parameters": {"n": 2}})
+whole(form, None, answer)                                    # [{"generated_text": "My dream is …"}, …]
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from serve.engine.parameters import Parameters, printable
+from serve.http.bots import Answer, Piece
+
+MAX_PROMPT_CHARS = 2_000
+
+
+class TextGeneration(BaseModel):
+    """The body of POST /bots/{bot}."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    inputs: str = Field(max_length=MAX_PROMPT_CHARS)
+    parameters: Parameters = Parameters()
+    stream: bool = False
+    options: dict[str, Any] = {}  # sent by older clients; has no effect
+
+    @field_validator("inputs")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        return printable(value)
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _default_parameters(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _default_stream(cls, value: Any) -> Any:
+        return False if value is None else value
+
+    @model_validator(mode="after")
+    def _one_text_per_stream(self) -> "TextGeneration":
+        if self.stream and self.parameters.num_return_sequences > 1:
+            raise ValueError("a stream in this form has one text; send several requests, or use /v1/completions")
+        return self
+
+
+def whole(form: TextGeneration, seed: int | None, answer: Answer) -> list[dict[str, Any]]:
+    """The reply to a request without streaming: a text for each choice, with details where they are asked for."""
+    before = form.inputs if form.parameters.return_full_text in (None, True) else ""
+    replies: list[dict[str, Any]] = []
+    for choice in answer["choices"]:
+        reply: dict[str, Any] = {"generated_text": before + choice["text"]}
+        if form.parameters.details:
+            details = _details(choice["pieces"][-1], choice["tokens"], seed)
+            reply["details"] = details | {"prefill": [], "tokens": [_token(piece) for piece in choice["pieces"]]}
+        replies.append(reply)
+    return replies
+
+
+class Stream:
+    """The events of a streamed answer: one for each token, the last with the whole text and the details.
+
+    `sign` makes the signature of a text, with which the page asks for a picture of it.
+    """
+
+    def __init__(self, form: TextGeneration, seed: int | None, sign: Callable[[str], str]):
+        self.form, self.seed, self.sign = form, seed, sign
+        self.tokens, self.text = 0, ""
+
+    def events(self, pieces: list[Piece], prompt_tokens: int) -> Iterator[dict[str, Any]]:
+        """The events of the pieces that have arrived."""
+        for piece in pieces:
+            self.tokens += 1
+            self.text += piece["text"]
+            event = {"index": self.tokens, "token": _token(piece), "generated_text": None, "details": None}
+            if piece["finish_reason"]:
+                before = self.form.inputs if self.form.parameters.return_full_text else ""
+                event["generated_text"] = before + self.text
+                more = {"input_length": prompt_tokens, "signature": self.sign(self.text)}
+                event["details"] = _details(piece, self.tokens, self.seed) | more
+            yield event
+
+
+def _token(piece: Piece) -> dict[str, Any]:
+    return {"id": piece["token"], "text": piece["text"], "logprob": piece["logprob"], "special": piece["special"]}
+
+
+def _details(last: Piece, tokens: int, seed: int | None) -> dict[str, Any]:
+    """TGI has separate names for the model's own end and for a stop string; a line break is a stop string here."""
+    stop = "eos_token" if last["special"] else "stop_sequence"
+    reason = stop if last["finish_reason"] == "stop" else last["finish_reason"]
+    return {"finish_reason": reason, "generated_tokens": tokens, "seed": seed}

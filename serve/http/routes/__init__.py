@@ -1,0 +1,59 @@
+"""The HTTP routes: one module for each group of them, put together here.
+
+    app = build(bots)               # an ASGI application over anything that has the methods of bots.Bots
+
+A list, a 404 or a bad request is answered from the gateway's own table and wakes no bot.
+"""
+
+import functools
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+
+from serve.http import web
+from serve.http.body import REFERENCE
+from serve.http.bots import Bots
+from serve.http.errors import ApiError
+from serve.http.forms.completions import Completion
+from serve.http.forms.text_generation import TextGeneration
+from serve.http.routes import completions, listing, text_generation
+
+
+def build(bots: Bots) -> FastAPI:
+    """The application with all routes; serve.http.guard.Guard stands before it."""
+    app = FastAPI(title="huggingtweets", docs_url=None, redoc_url=None)
+    app.state.bots = bots
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    for router in (web.router, listing.router, text_generation.router, completions.router):
+        app.include_router(router)
+    app.openapi = functools.partial(_openapi, app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the forms that the routes read themselves."""
+    if not app.openapi_schema:
+        document = FastAPI.openapi(app)
+        forms = [(TextGeneration, "validation"), (Completion, "validation")]
+        _, schemas = models_json_schema(forms, ref_template=REFERENCE)  # type: ignore[arg-type]
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error.reply()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """The framework's own errors (no such route, wrong method), in our form."""
+    assert isinstance(error, HTTPException)
+    kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+    reply = ApiError(error.status_code, kind, str(error.detail)).reply()
+    reply.headers.update(error.headers or {})
+    return reply

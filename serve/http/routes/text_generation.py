@@ -1,0 +1,47 @@
+"""POST /bots/{bot}: the Hugging Face text-generation form, whole or streamed."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from serve.http import body
+from serve.http.answers import Event, collected, logged, streamed
+from serve.http.bots import Part, ServedBots
+from serve.http.errors import ApiError
+from serve.http.forms.text_generation import Stream, TextGeneration, whole
+from serve.http.web.signature import sign
+
+router = APIRouter()
+
+
+@router.post("/bots/{bot}", openapi_extra=body.documented(TextGeneration))
+async def generate(request: Request, bots: ServedBots, bot: str) -> Response:
+    """Continues `inputs`. The reply's `X-Signature` has a signature for each text, separated by commas."""
+    bot = await bots.known(bot)
+    form = await body.read(request, TextGeneration)
+    parameters = form.parameters.seeded() if form.parameters.details or form.stream else form.parameters
+    with_pieces = form.stream or parameters.details
+    parts = logged(request, bots, bot, bots.say(bot, form.inputs, parameters, pieces=with_pieces))
+    key = bots.signing_key(bot)  # now, because the bot may be removed while it answers
+
+    def signature(text: str) -> str:
+        return sign(key, bot, form.inputs, text)
+
+    if form.stream:
+        stream = Stream(form, parameters.seed, signature)
+        return await streamed(_events(stream, parts), _error_event)
+    answer = await collected(parts)
+    signatures = ",".join(signature(choice["text"]) for choice in answer["choices"])
+    return JSONResponse(whole(form, parameters.seed, answer), headers={"X-Signature": signatures})
+
+
+async def _events(stream: Stream, parts: AsyncIterator[Part]) -> AsyncGenerator[Event, None]:
+    async for part in parts:
+        for event in stream.events(part.get("pieces", []), part["prompt_tokens"]):
+            yield event
+
+
+def _error_event(error: ApiError) -> Event:
+    """An error in the middle of a stream, as TGI sends it."""
+    return {"error": error.message, "error_type": error.type}
