@@ -30,6 +30,7 @@ from plan import HOLDOUT, Bot, Costs, load, plan, show
 
 from pipeline.core import model_folder
 from pipeline.core.fleet import load as load_fleet
+from pipeline.core.own_code import ASSETS
 from pipeline.core.store import Store
 from pipeline.prepare.index import load_index
 
@@ -52,7 +53,7 @@ class Fleet:
     """A fleet of made-up people of different sizes, and the commands on it."""
 
     def __init__(self, folder: Path, name: str, base: Path, bots: int, tweets: int, lanes: int):
-        people = accounts([str(model_folder.ASSETS / "sample")], bots, tweets)
+        people = accounts([str(ASSETS / "sample")], bots, tweets)
         shares = [_SMALLEST + (1 - _SMALLEST) * i / max(1, bots - 1) for i in range(bots)]
         sized = zip(people.items(), shares, strict=True)
         cut = {handle: texts[: round(share * tweets)] for (handle, texts), share in sized}

@@ -25,7 +25,8 @@ import psutil
 
 from pipeline.core import fleet as fleets
 from pipeline.core import ray_session
-from pipeline.core.model_folder import ASSETS, bot_files, read_files
+from pipeline.core.model_folder import bot_files, read_files
+from pipeline.core.own_code import ASSETS
 from pipeline.core.store import Store
 
 VERSION = "000000000001"

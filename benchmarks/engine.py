@@ -36,7 +36,8 @@ import torch
 import transformers
 
 from pipeline import tweets
-from pipeline.core.model_folder import ASSETS, SEPARATOR, load
+from pipeline.core.model_folder import SEPARATOR, load
+from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import TweetSource
 from serve.engine.engine import Engine, EngineThread, Request
 from serve.engine.kv import ROWS, KVCache, Span

@@ -33,6 +33,7 @@ import torch
 from pipeline import tweets
 from pipeline.core import fleet as fleets
 from pipeline.core import model_folder
+from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import Train, TweetSource
 from pipeline.core.store import Store
 from pipeline.prepare.kept_tweets import load_tweets
@@ -40,7 +41,7 @@ from pipeline.train import packing
 from pipeline.train import trainer as finetune
 from tests.support.plain_rules import clean
 
-BASE = model_folder.ASSETS / "mini"
+BASE = ASSETS / "mini"
 ORIGINAL = Path(__file__).with_name("original.py")
 CORES = len(os.sched_getaffinity(0))
 
@@ -50,7 +51,7 @@ def main() -> None:
     options.add_argument("--bots", type=int, default=16)
     options.add_argument("--tweets", type=int, default=200, help="of each bot")
     options.add_argument("--sample", type=int, default=4, help="bots that (c) and (d) train; (e) trains half of them")
-    options.add_argument("--source", nargs="+", default=[str(model_folder.ASSETS / "sample")], help="files of tweets")
+    options.add_argument("--source", nargs="+", default=[str(ASSETS / "sample")], help="files of tweets")
     options.add_argument("--gpt2-steps", type=int, default=0, help="steps of a 12-layer GPT-2 to time")
     options.add_argument("--json", type=Path, help="a file for the figures")
     chosen = options.parse_args()

@@ -32,6 +32,7 @@ import transformers
 from engine import SAMPLING, beginnings, random_gpt2
 
 from pipeline.core import model_folder
+from pipeline.core.own_code import ASSETS
 from pipeline.train import trainer as finetune
 from serve.engine.engine import Engine, Request
 from serve.engine.parameters import Parameters
@@ -56,7 +57,7 @@ def main() -> None:
     print(torch.cuda.get_device_name() if GPU else "no GPU", f"torch {torch.__version__}, {PRECISION}", flush=True)
     with tempfile.TemporaryDirectory(prefix="gpu-") as scratch:
         for name in chosen.models.split(","):
-            folder = model_folder.ASSETS / "mini" if name == "mini" else random_gpt2(Path(scratch) / "gpt2")
+            folder = ASSETS / "mini" if name == "mini" else random_gpt2(Path(scratch) / "gpt2")
             job = name, folder, 256 if name == "mini" else 1024
             for part in chosen.parts:
                 started = time.perf_counter()
@@ -295,7 +296,7 @@ def by_pipeline(folder: Path, count: int, tokens: int) -> Callable[[], int] | No
 def fleet(job: Job, chosen: argparse.Namespace) -> None:
     from fleet import accounts, write_fleet
 
-    people = accounts([str(model_folder.ASSETS / "sample")], chosen.bots, 200 if job[0] == "mini" else 1000)
+    people = accounts([str(ASSETS / "sample")], chosen.bots, 200 if job[0] == "mini" else 1000)
     for count in map(int, chosen.lanes.split(",")):
         with tempfile.TemporaryDirectory(prefix="fleet-") as scratch:
             path = write_fleet(Path(scratch), people)

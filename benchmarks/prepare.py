@@ -29,7 +29,8 @@ import psutil
 from ray.util import ActorPool
 from tokenizers import Tokenizer
 
-from pipeline.core.model_folder import ASSETS, tokenizer_json
+from pipeline.core.model_folder import tokenizer_json
+from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import TweetSource
 from pipeline.core.store import Store, resolve
 from pipeline.prepare.dataset import prepare

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support: the W&B
 
 from pipeline import run
 from pipeline.core import fleet as fleets
-from pipeline.core.model_folder import ASSETS
+from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure, session
 from pipeline.core.store import Store

@@ -11,13 +11,14 @@ from typing import Any
 
 from pipeline import track, tweets
 from pipeline.base import adapt
-from pipeline.core import model_folder
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.core.settings import Adapt
 from pipeline.core.store import write_folder_at
+from pipeline.core.templates import render
 from pipeline.evaluate import evaluation as evaluate
 from pipeline.plan.bots import Bot, forgotten, plan, survey
 from pipeline.plan.job import Job, open_job
@@ -158,8 +159,8 @@ def adapt_base(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     job = open_job(fleet.model_copy(update={"adapt": fleet.adapt or Adapt()}))
     files, metrics = adapt.adapt(job, prepare_tweets(job, progress), progress)
     settings = job.fleet.adapt
-    card = model_folder.render(
-        "adapted_card.md.j2", fleet=fleet.fleet, base=fleet.base_model, settings=settings, metrics=metrics
+    card = render(
+        ASSETS / "adapted_card.md.j2", fleet=fleet.fleet, base=fleet.base_model, settings=settings, metrics=metrics
     )
     write_folder_at(fleet.pretrain.out, files | {"README.md": card.encode()})
     return metrics

@@ -23,9 +23,11 @@ from pipeline.core import model_folder
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.model_folder import SEPARATOR
+from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.settings import Pretrain
 from pipeline.core.store import Store, write_folder_at
+from pipeline.core.templates import render
 from pipeline.prepare.dataset import kept_texts
 
 _TOKENIZER_TEXTS = 500_000  # tweets are enough to learn a vocabulary from
@@ -142,7 +144,7 @@ def _write_base(fleet: Fleet, base: dict[str, bytes], trained: Any, metrics: dic
     with tempfile.TemporaryDirectory() as folder:
         samples = _samples(model_folder.write_files(files, Path(folder)))
     facts = {"parameters": trained.num_parameters(), "fleet": fleet.fleet, "settings": settings, "prompts": samples}
-    files["README.md"] = model_folder.render("base_card.md.j2", metrics=metrics, **facts).encode()
+    files["README.md"] = render(ASSETS / "base_card.md.j2", metrics=metrics, **facts).encode()
     write_folder_at(settings.out, files)
 
 

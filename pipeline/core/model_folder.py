@@ -10,16 +10,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined
-
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.json_file import json_bytes
+from pipeline.core.own_code import ASSETS
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 SEPARATOR = "<|endoftext|>"
-ASSETS = Path(__file__).parents[1] / "assets"
 WEIGHTS = "model.safetensors"
 DEFAULTS = "train_defaults.json"  # in a base's folder: the `train` settings it wants
 _PATTERNS = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "*.model"]
@@ -199,17 +198,7 @@ def bot_files(base: dict[str, bytes], weights: bytes, separator: int) -> dict[st
     tokens = {"bos_token_id": separator, "eos_token_id": separator, "pad_token_id": separator}
     other = (".safetensors", ".safetensors.index.json")  # weights of the base's, in one file or in shards
     files = {name: data for name, data in base.items() if name != DEFAULTS and not name.endswith(other)}
-    files["config.json"] = _json(config)
-    files["generation_config.json"] = _json(sampling | tokens)
+    files["config.json"] = json_bytes(config)
+    files["generation_config.json"] = json_bytes(sampling | tokens)
     files[WEIGHTS] = weights
     return files
-
-
-def render(template: str, **values: Any) -> str:
-    """A card from a template among the assets; a value that the template wants and nobody gives is an error."""
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    return environment.from_string((ASSETS / template).read_text(encoding="utf-8")).render(**values).rstrip() + "\n"
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

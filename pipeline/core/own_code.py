@@ -1,4 +1,4 @@
-"""A hash of this project's own files: tells whether two processes or two nodes run the same build.
+"""This project's own files: where they are, and a hash that tells whether two nodes run the same build.
 
     code_hash(PROJECT / "serve", PROJECT / "pipeline" / "core")     # "3f2a9c01d5e7"
 
@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]  # the folder that holds the packages `pipeline` and `serve`
+ASSETS = PROJECT / "pipeline" / "assets"  # the bundled base model and sample tweets, templates and fonts
 
 
 def code_hash(*folders: Path) -> str:

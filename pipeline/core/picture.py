@@ -13,10 +13,10 @@ import unicodedata
 from collections.abc import Iterator
 
 import pytakumi
-from jinja2 import Environment, StrictUndefined, Template
 from PIL import Image, ImageOps
 
-from pipeline.core.model_folder import ASSETS
+from pipeline.core.own_code import ASSETS
+from pipeline.core.templates import render
 
 WIDTH, HEIGHT = 1200, 630
 _FOLDER = ASSETS / "picture"
@@ -43,7 +43,8 @@ def draw(
     asked = _text(prompt[-_PROMPT_CHARS:]).strip()
     joined = asked + said[0].rstrip() if len(said) == 1 else asked
     face = square(picture) if picture else None
-    html = _template().render(
+    html = render(
+        _FOLDER / "picture.html.j2",
         ink=ink("-".join(handles)),
         faces=[{"initial": _initial(name or handle), "ink": ink(handle)} for handle in handles[:_FACES]],
         pictured=face is not None,
@@ -133,12 +134,6 @@ def _renderer() -> pytakumi.Renderer:
     for font in _FONTS:
         renderer.register_font((_FOLDER / f"{font}.woff2").read_bytes(), name=font)
     return renderer
-
-
-@functools.cache
-def _template() -> Template:
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
-    return environment.from_string((_FOLDER / "picture.html.j2").read_text(encoding="utf-8"))
 
 
 @functools.cache

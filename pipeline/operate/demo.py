@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from pipeline.core import fleet as fleets
-from pipeline.core.model_folder import ASSETS
+from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.report.table import show

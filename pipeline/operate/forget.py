@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from pipeline import tweets
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
+from pipeline.core.json_file import json_bytes
 from pipeline.core.names import handles_of
 from pipeline.core.ray_session import join, session
 from pipeline.core.store import Store
@@ -56,7 +57,7 @@ def forget(fleet: Fleet, handle: str) -> dict[str, Any]:
     bots = _bots(store, handle)
     runs = journal.about(store, handle, bots)
     entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
-    store.write(FORGOTTEN, _json(known | {handle: entry}))  # first: a run that begins now leaves the person out
+    store.write(FORGOTTEN, json_bytes(known | {handle: entry}))  # first: a run that begins now leaves the person out
     items = [item for bot in bots for item in _repositories(store, bot)]
     items += _models(store, bots)
     items += _endpoints(fleet, handle)  # a pool serves what is published: that has to be gone first
@@ -149,7 +150,7 @@ def _rows(store: Store, handle: str) -> Iterator[Item]:
         kept = [row for row in report["bots"] if handle not in handles_of(row["bot"])]
         for row in kept:
             _unnamed(row["metrics"], handle)
-        store.write("report.json", _json(report | {"bots": kept}))
+        store.write("report.json", json_bytes(report | {"bots": kept}))
         store.delete("report.html")  # the next command writes it anew
         yield Item("rows", "report.json")
     if _names(handle, json.dumps(store.read_json(live.FILE))):
@@ -170,7 +171,7 @@ def _measured(store: Store, handle: str) -> Iterator[Item]:
             name = f"bots/{bot}/{version}/metrics.json"
             metrics = store.read_json(name)
             if _unnamed(metrics, handle):
-                store.write(name, _json(metrics))
+                store.write(name, json_bytes(metrics))
                 yield Item("mention", name)
 
 
@@ -204,7 +205,3 @@ def _sources(fleet: Fleet, handle: str) -> list[str]:
 
 def _names(handle: str, text: str) -> bool:
     return re.search(rf"(?<![a-z0-9_]){handle}(?![a-z0-9_])", text.lower()) is not None
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

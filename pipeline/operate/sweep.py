@@ -19,16 +19,18 @@ from rich.table import Table
 
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.core.settings import Sweep, Train
+from pipeline.core.templates import render
 from pipeline.evaluate.evaluation import Evaluation
 from pipeline.plan.bots import Bot, plan
 from pipeline.plan.job import Job, open_job
 from pipeline.plan.versions import version
 from pipeline.prepare.index import Prepared
 from pipeline.report.live import shared
-from pipeline.report.page import Plot, render
+from pipeline.report.page import Plot, style
 from pipeline.report.plots import Mark, scatter
 from pipeline.run import prepare_tweets
 
@@ -189,7 +191,8 @@ def page(result: dict[str, Any]) -> str:
         plot("Copies", "copies", "share of samples", "Samples with eight words or more from a training tweet."),
     ]
     return render(
-        "sweep.html.j2",
+        ASSETS / "sweep.html.j2",
+        style=style(),
         fleet=result["fleet"],
         plots=[one for one in plots if one.svg],
         names=names,

@@ -11,7 +11,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from pipeline.core import model_folder
+from pipeline.core.own_code import ASSETS
+from pipeline.core.templates import render
 from pipeline.plan.bots import Bot
 from pipeline.plan.job import Job
 from pipeline.plan.versions import shaping
@@ -50,8 +51,8 @@ def _settings(job: Job, bot: Bot) -> dict[str, Any]:
 def card(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The whole card; whatever tweets or bots say stands in it as text, never as markup."""
     tweets = facts["stats"]["tweets"]
-    body = model_folder.render(
-        "card.md.j2",
+    body = render(
+        ASSETS / "card.md.j2",
         **facts,
         people=people(facts["handles"]),
         known_as=_known_as(facts),

@@ -5,7 +5,6 @@
 `bots/{bot}/{version}/` is written whole or not at all; `bots/{bot}/current` follows last, in one step.
 """
 
-import json
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import actor_pool, checksums, model_folder
+from pipeline.core.json_file import json_bytes
 from pipeline.core.picture import draw, profile_file, square
 from pipeline.core.progress import Progress
 from pipeline.core.word_runs import RUNS_FILE, runs_file
@@ -111,12 +111,12 @@ class Publishing:
         )
         files |= {profile_file(handle): face for handle, face in faces.items()}
         files[RUNS_FILE] = runs_file(training)
-        files["stats.json"] = _json(task["stats"])
+        files["stats.json"] = json_bytes(task["stats"])
         if task["names"] or faces:
-            files["profiles.json"] = _json({"names": task["names"], "pictures": list(faces)})
+            files["profiles.json"] = json_bytes({"names": task["names"], "pictures": list(faces)})
         for name in (provenance.FILE, continuing.FILE):
             files[name] = self.store.read(f"{trained}/{name}")
-        files["metrics.json"] = _json(metrics)
+        files["metrics.json"] = json_bytes(metrics)
         lasting = {name: data for name, data in files.items() if name not in _WRITTEN_ANEW}
         return {checksums.FILE: checksums.of(lasting)} | files
 
@@ -137,7 +137,3 @@ def _sample(texts: list[str]) -> str:
 def _name(task: dict[str, Any]) -> str | None:
     """The person's name as it is displayed; a blend has none."""
     return task["names"].get(task["bot"])
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

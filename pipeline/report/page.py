@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.core.model_folder import ASSETS
 from pipeline.core.names import handles_of
+from pipeline.core.own_code import ASSETS
+from pipeline.core.templates import render
 from pipeline.publish.card import PROMPT
 from pipeline.report.plots import Mark, bars, dumbbells, histogram, matrix, scatter
 
@@ -47,7 +47,8 @@ def page(report: Row, points: dict[str, list[float]], epochs: Sequence[tuple[str
     rows = report["bots"]
     listed = sorted(rows, key=lambda row: row["status"] != "failed")[:_LISTED]  # the failed ones first
     return render(
-        "report.html.j2",
+        ASSETS / "report.html.j2",
+        style=style(),
         fleet=report["fleet"],
         facts=_facts(rows, report["seconds"]),
         plots=[plot for plot in _plots(rows, report["seconds"], points, epochs) if plot.svg],
@@ -57,11 +58,9 @@ def page(report: Row, points: dict[str, list[float]], epochs: Sequence[tuple[str
     )
 
 
-def render(template: str, **values: Any) -> str:
-    """A page from a template among the assets, with the style that the pages share; values are escaped."""
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
-    style = Markup((ASSETS / "report.css").read_text(encoding="utf-8"))
-    return environment.from_string((ASSETS / template).read_text(encoding="utf-8")).render(style=style, **values)
+def style() -> Markup:
+    """The style sheet that the pages of a fleet share."""
+    return Markup((ASSETS / "report.css").read_text(encoding="utf-8"))
 
 
 def _facts(rows: list[Row], seconds: dict[str, float]) -> list[tuple[str, str]]:

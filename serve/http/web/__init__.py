@@ -16,9 +16,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, StrictUndefined
 
 from pipeline.core import picture
+from pipeline.core.templates import render
 from serve.engine.parameters import MAX_NEW_TOKENS
 from serve.http.errors import ApiError
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
@@ -26,6 +26,7 @@ from serve.http.web import sign_in
 from serve.http.web.signature import is_signed
 
 STATIC = Path(__file__).parent / "static"
+_PAGE = Path(__file__).parent / "page.html.j2"
 # nothing from other sites and nothing inline: a bot's text could not run as a script even if it became markup
 HEADERS = {
     "Content-Security-Policy": (
@@ -124,11 +125,5 @@ def _title(about: dict[str, Any]) -> str:
 
 def _page(request: Request, status: int = 200, image: str = "", said: Any = None, **head: str) -> HTMLResponse:
     origin = str(request.base_url).rstrip("/")
-    text = _template().render(origin=origin, image=origin + image if image else "", said=said, **head)
+    text = render(_PAGE, origin=origin, image=origin + image if image else "", said=said, **head)
     return HTMLResponse(text, status, HEADERS)
-
-
-@functools.cache
-def _template() -> Any:
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, autoescape=True)
-    return environment.from_string((STATIC.parent / "page.html.j2").read_text(encoding="utf-8"))

@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Template
 
+from pipeline.core.templates import render
 from serve.http.body import read_bytes
 from serve.http.errors import ApiError
 
@@ -22,8 +22,8 @@ COOKIE = "huggingtweets_key"
 _DAYS = 90
 _MAX_BODY_BYTES = 8 * 1024
 _KEY = re.compile(r"[!-~]{1,400}")
-_TEXT = (Path(__file__).parent / "sign_in.html.j2").read_text(encoding="utf-8")
-_STYLE = re.search(r"<style>(.*?)</style>", _TEXT, re.DOTALL)
+_FORM = Path(__file__).parent / "sign_in.html.j2"
+_STYLE = re.search(r"<style>(.*?)</style>", _FORM.read_text(encoding="utf-8"), re.DOTALL)
 assert _STYLE
 _HASH = base64.b64encode(hashlib.sha256(_STYLE[1].encode()).digest()).decode()
 _HEADERS = {
@@ -41,7 +41,7 @@ router = APIRouter(include_in_schema=False)
 def form(request: Request) -> HTMLResponse:
     """The page that asks for a key, and returns to the requested page with it."""
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    text = Template(_TEXT, autoescape=True).render(back=back, refused=COOKIE in request.cookies)
+    text = render(_FORM, back=back, refused=COOKIE in request.cookies)
     return HTMLResponse(text, 401, _HEADERS)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from pipeline.core.model_folder import ASSETS
+from pipeline.core.own_code import ASSETS
 from serve.engine.kv import ROWS, KVCache, Span
 from serve.engine.network import LOOK_BACK, load_network
 

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.core.model_folder import ASSETS, SEPARATOR, tokenizer_json
+from pipeline.core.model_folder import SEPARATOR, tokenizer_json
+from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import Filters
 from pipeline.core.store import Store, resolve
 from pipeline.prepare.filters import TweetFilters

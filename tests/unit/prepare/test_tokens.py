@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from pipeline.core.model_folder import ASSETS, tokenizer_json
+from pipeline.core.model_folder import tokenizer_json
+from pipeline.core.own_code import ASSETS
 from pipeline.prepare.tokens import Encoder
 
 MINI = tokenizer_json(ASSETS / "mini")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import tweets
-from pipeline.core.model_folder import ASSETS
+from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import TweetSource
 from pipeline.plan.bots import MIN_CHARS
 from tests.support.plain_rules import clean
