@@ -9,7 +9,7 @@ import typer
 from pipeline.cli.options import DebugOption, FleetFile, JsonOption, SetOption, app, say_json
 from pipeline.core import fleet as fleets
 from pipeline.core.errors import UsageError
-from pipeline.core.names import handle_of, parse_bot_name
+from pipeline.core.names import handle_of, not_a_handle, parse_bot_name
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import session
 
@@ -104,7 +104,7 @@ def forget(
 
     person = handle_of(handle)
     if person is None:
-        raise UsageError(f"{handle[:60]!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
+        raise UsageError(not_a_handle(handle))
     result = forget_person(fleets.load(fleet, set_), person)
     for item in result["removed"]:
         print(f"removed  {item['kind']} {item['name']}", file=sys.stderr)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.core.names import typed_bot_name
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -24,9 +26,10 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback o
 
 
 def names_of(bots: str | None) -> list[str] | None:
-    return (
-        None if bots is None else [name.strip().removeprefix("@").lower() for name in bots.split(",") if name.strip()]
-    )
+    """The bots of a `--bots` option by name; what is no bot's name stays as it was typed, to be refused by name."""
+    if bots is None:
+        return None
+    return [typed_bot_name(name) or name.strip() for name in bots.split(",") if name.strip()]
 
 
 def say_json(value: Any) -> None:

@@ -63,13 +63,13 @@ def prepare(
         _finish(_steps(fleet, ["prepare"], bots, set_, as_json), as_json)
         return
     from pipeline import tweets
-    from pipeline.core.names import handle_of
+    from pipeline.core.names import handle_of, not_a_handle
     from pipeline.prepare.preview import lines
     from pipeline.prepare.preview import preview as preview_of
 
     settings, handle = fleets.load(fleet, set_), handle_of(preview)
     if handle is None:
-        raise UsageError(f"--preview: {preview[:60]!r} is not a handle")
+        raise UsageError(f"--preview: {not_a_handle(preview)}")
     with session():
         seen = preview_of(tweets.find(settings.tweets), handle, settings.filters)
     if as_json:

@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from pipeline.core.errors import UsageError
-from pipeline.core.names import FLEET_NAME, MAX_BLEND, bot_name, handle_of
+from pipeline.core.names import FLEET_NAME, MAX_BLEND, MAX_BOT_NAME, bot_name, handle_of, not_a_handle
 from pipeline.core.settings import (
     Adapt,
     Evaluate,
@@ -83,12 +83,15 @@ def _bot_entry(entry: str | list[str]) -> str | list[str]:
     if isinstance(entry, str):
         handle = handle_of(entry)
         if handle is None:
-            raise ValueError(f"{entry!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
+            raise ValueError(not_a_handle(entry))
         return handle
     handles = [_bot_entry(one) for one in entry]
     if not 1 <= len(set(map(str, handles))) <= MAX_BLEND:
         raise ValueError(f"a blend takes 1 to {MAX_BLEND} people, not {len(handles)}")
-    return sorted({str(handle) for handle in handles})
+    blend = sorted({str(handle) for handle in handles})
+    if len(bot_name(blend)) > MAX_BOT_NAME:
+        raise ValueError(f"the name of a blend, {bot_name(blend)[:40]}…, is over {MAX_BOT_NAME} characters")
+    return blend
 
 
 def load(path: str | Path, settings: list[str] | None = None) -> Fleet:

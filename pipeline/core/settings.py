@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipeline.core.names import bot_name, handle_of
+from pipeline.core.names import bot_name, handle_of, not_a_handle
 
 
 class Section(BaseModel):
@@ -37,7 +37,7 @@ class TweetSource(Section):
     @classmethod
     def _handle(cls, value: str | None) -> str | None:
         if value is not None and handle_of(value) is None:
-            raise ValueError(f"{value!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
+            raise ValueError(not_a_handle(value))
         return handle_of(value) if value else None
 
 
@@ -104,7 +104,7 @@ class Override(Section):
     def _names(cls, value: list[str | list[str]] | None) -> list[str | list[str]] | None:
         for handle in [one for entry in value or [] for one in ([entry] if isinstance(entry, str) else entry)]:
             if handle_of(handle) is None:
-                raise ValueError(f"{handle!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
+                raise ValueError(not_a_handle(handle))
         names = [[entry] if isinstance(entry, str) else entry for entry in value or []]
         return value and [bot_name([handle_of(one) or one for one in entry]) for entry in names]
 

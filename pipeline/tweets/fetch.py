@@ -9,6 +9,7 @@ downloaded side by side; whoever meets the rate limit makes all wait until it is
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -22,10 +23,10 @@ import tweepy
 from requests.adapters import HTTPAdapter
 
 from pipeline.core.errors import UsageError, UserError, one_line
-from pipeline.core.names import handle_of
 from pipeline.core.progress import Progress
 from pipeline.tweets.files import MAX_PICTURE, PICTURES
 
+_ACCOUNT = re.compile(r"[A-Za-z0-9_]{1,15}")
 _PAGE = 100  # tweets, the API's most
 _MOST = 3_200  # tweets of one account
 _WORKERS = 8
@@ -170,11 +171,12 @@ class _Have:
 
 
 def handles_of(names: list[str]) -> list[str]:
-    """The handles asked for, each once. Raises UsageError for what is none."""
-    for name in names:
-        if handle_of(name) is None:
-            raise UsageError(f"{name[:60]!r} is not a handle (1-15 of A-Z a-z 0-9 _)")
-    return list(dict.fromkeys(str(handle_of(name)) for name in names))
+    """The handles asked for, each once. Raises UsageError for a name that no account of X has."""
+    plain = [name.strip().removeprefix("@") for name in names]
+    for name in plain:
+        if not _ACCOUNT.fullmatch(name):
+            raise UsageError(f"{name[:60]!r} is not an account of X (1-15 of A-Z a-z 0-9 _)")
+    return list(dict.fromkeys(name.lower() for name in plain))
 
 
 def token() -> str:

@@ -22,6 +22,7 @@ from pipeline.core.store import resolve
 _EXPORT_PART = re.compile(r"tweets?(-part\d+)?\.js")
 _MONTHS = "data/js/tweets"  # where exports from before 2018 keep a file a month
 _GLOB = re.compile(r"[*?\[]")
+_LONGEST_NAME = 15  # characters of an account's name on X
 MAX_PICTURE = 5 * 2**20  # bytes
 PICTURES = ".pictures"  # the folder beside downloaded tweets that holds {handle}.jpg
 _SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|parquet|zip|gz|zst))+$", re.IGNORECASE)
@@ -179,7 +180,8 @@ def owner(filesystem: fs.FileSystem, path: str, archive: str = "") -> str | None
     if _EXPORT_PART.fullmatch(path.rpartition("/")[2]) or _within(parent(path), _MONTHS):
         return export_handle(filesystem, path, archive)
     stem = _stem(path)
-    return handle_of(stem) or handle_of(stem.removesuffix("_tweets"))  # as the well-known tweet_dumper calls its files
+    short = stem.removesuffix("_tweets")  # as the well-known tweet_dumper calls its files
+    return handle_of(short if len(stem) > _LONGEST_NAME >= len(short) else stem)
 
 
 def _stem(path: str) -> str:

@@ -25,7 +25,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from pipeline.core import logs
-from pipeline.core.names import is_bot_name
+from pipeline.core.names import typed_bot_name
 from serve.deployments import bot_records, endpoint
 from serve.deployments.endpoint import app_name, constant
 from serve.deployments.handles import Handles
@@ -126,13 +126,16 @@ class Gateway:
         return await asyncio.to_thread(bot_records.picture, fleet, self.storages[fleet], bot, entry["version"], handle)
 
     async def known(self, name: str) -> str:
-        """The bot of this name. Raises ApiError 404; asks the registry first, which may know it already."""
-        bot = name.lower()
-        if is_bot_name(bot) and bot not in self.table:
+        """The bot of this name, typed in any case and, for a blend, in any order. Raises ApiError 404.
+
+        A name that this gateway does not know is first asked of the registry, which may know it already.
+        """
+        bot = typed_bot_name(name)
+        if bot is not None and bot not in self.table:
             with contextlib.suppress(Exception):
                 news = self.registry.news.remote(self.epoch, self.revision)
                 self._learn(await asyncio.wait_for(news, RETRY_SECONDS))
-        if bot not in self.table:
+        if bot is None or bot not in self.table:
             raise ApiError(404, "not_found", "no such bot is served here; GET /bots lists them")
         return bot
 

@@ -9,9 +9,18 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import UsageError
 from pipeline.core.fleet import Fleet, load
-from pipeline.core.names import MAX_BLEND, bot_name, handle_of, handles_of, is_bot_name, parse_bot_name
+from pipeline.core.names import (
+    MAX_BLEND,
+    MAX_BOT_NAME,
+    bot_name,
+    handle_of,
+    handles_of,
+    is_bot_name,
+    parse_bot_name,
+    typed_bot_name,
+)
 
-HANDLES = st.from_regex(r"[a-z0-9_]{1,15}", fullmatch=True)
+HANDLES = st.from_regex(r"[a-z0-9_]{1,63}", fullmatch=True)
 MINIMAL = "fleet: birds\ntweets: [wren.csv]\n"
 
 
@@ -235,7 +244,11 @@ def test_a_handle_is_kept_in_lower_case_without_the_at_sign(text):
     assert handle_of(text) == "wren"
 
 
-@pytest.mark.parametrize("text", ["", "@", "@@wren", "a" * 16, "a-b", "a b", "../a", "naïve", "\u212a", "wren\0"])
+NO_HANDLES = ["", "@", "@@wren", "a" * 64, "a-b", "a b", "../a", "naïve", "\u212a", "wren\0"]
+NO_HANDLES += ["a..b", ".a.com", "a.com/b", "ada@"]
+
+
+@pytest.mark.parametrize("text", NO_HANDLES)
 def test_what_is_no_handle_gives_none(text):
     assert handle_of(text) is None
 
@@ -245,12 +258,28 @@ def test_what_is_no_handle_gives_none(text):
 def test_whatever_comes_in_a_handle_is_ascii_and_safe_in_a_path(text):
     handle = handle_of(text)
     plain = text.strip().removeprefix("@")
-    assert (handle is not None) == bool(re.fullmatch(r"[A-Za-z0-9_]{1,15}", plain))
-    assert handle is None or handle == plain.lower() == handle_of(handle)
+    if re.fullmatch(r"[A-Za-z0-9_]{1,63}", plain):
+        assert handle == plain.lower()
+    assert handle is None or handle == re.sub(r"[^a-z0-9_]", "_", plain.lower()) == handle_of(handle)
+
+
+@pytest.mark.parametrize(
+    "account, handle",
+    [
+        ("fogwarden.bsky.social", "fogwarden_bsky_social"),
+        ("@Fog-Warden.bsky.social", "fog_warden_bsky_social"),
+        ("@ada@ferry.example", "ada_ferry_example"),
+        ("ada.l@Ferry-Boats.example", "ada_l_ferry_boats_example"),
+        ("ada_ferry_example", "ada_ferry_example"),
+    ],
+)
+def test_an_account_elsewhere_is_a_handle(account, handle):
+    assert handle_of(account) == handle
+    assert handle_of(f"{'a' * 63}.{account.removeprefix('@')}") is None  # too long to be one
 
 
 @settings(deadline=None)
-@given(st.sets(HANDLES, min_size=1, max_size=MAX_BLEND).map(list))
+@given(st.sets(HANDLES, min_size=1, max_size=3).map(list))
 def test_the_name_of_a_blend_is_a_bot_name_in_any_order(handles):
     name = bot_name(handles)
     assert is_bot_name(name)
@@ -267,7 +296,7 @@ def test_nothing_but_sorted_handles_is_a_bot_name(text):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "-", "Wren", "robin-", "wren-robin", "wren-wren", "..", "a/b", "wren\n", "%2e", "a" * 16]
+    "name", ["", "-", "Wren", "robin-", "wren-robin", "wren-wren", "..", "a/b", "wren\n", "%2e", "a" * 64]
 )
 def test_other_names_from_outside_are_refused(name):
     assert not is_bot_name(name)
@@ -279,13 +308,32 @@ def test_a_name_of_eleven_people_is_no_bot():
     assert not is_bot_name("-".join(names))
 
 
-@pytest.mark.parametrize("text", ["Lark-Wren", " @lark-wren\n"])
-def test_a_bots_name_is_read_as_users_type_it(text):
-    assert parse_bot_name(text) == "lark-wren"
+def test_a_name_of_over_200_characters_is_no_bot(folder):
+    names = [f"{letter * 60}" for letter in "abcd"]
+    assert is_bot_name("-".join(names[:3]))
+    assert not is_bot_name("-".join(names))
+    with pytest.raises(UsageError, match=f"over {MAX_BOT_NAME} characters"):
+        read(folder, MINIMAL + f"bots: [[{', '.join(names)}]]")
 
 
-@pytest.mark.parametrize("text", ["", "wren-lark", "../wren", "wren/x" * 100])
-def test_a_typed_name_that_no_bot_can_have_is_quoted_and_cut(text):
+@pytest.mark.parametrize(
+    "typed, name",
+    [
+        ("nasa-billnye", "billnye-nasa"),
+        (" @NASA-BillNye", "billnye-nasa"),
+        ("@nasa-@billnye", "billnye-nasa"),
+        ("NASA", "nasa"),
+        ("fog-warden.bsky.social", "fog_warden_bsky_social"),
+        ("ada.bsky.social-nasa", "ada_bsky_social-nasa"),
+    ],
+)
+def test_a_bot_is_known_by_its_peoples_names_in_any_order_and_case(typed, name):
+    assert typed_bot_name(typed) == parse_bot_name(typed) == name
+
+
+@pytest.mark.parametrize("typed", ["", "-", "nasa-", "nasa-nasa", "../nasa", "a b", "a" * 500, "wren/x" * 100])
+def test_a_typed_name_that_no_bot_can_have_is_quoted_and_cut(typed):
+    assert typed_bot_name(typed) is None
     with pytest.raises(UsageError, match="is not a bot's name") as caught:
-        parse_bot_name(text)
+        parse_bot_name(typed)
     assert len(str(caught.value)) < 100

@@ -159,7 +159,7 @@ def test_a_record_without_text_is_rejected(items, tweet):
     assert items([tweet]) == [Reject(1, "no text")]
 
 
-@pytest.mark.parametrize("handle", ["not a handle", "a" * 16, "../../etc", "wren\u0000", "naïve", ["wren"]])
+@pytest.mark.parametrize("handle", ["not a handle", "a" * 64, "../../etc", "wren\u0000", "naïve", ["wren"]])
 def test_a_record_whose_handle_is_none_is_rejected_and_not_given_to_the_files_owner(items, handle):
     [(line, reason)] = rejects(items([{"text": "a", "screen_name": handle}]))
     assert line == 1
