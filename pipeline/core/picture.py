@@ -25,8 +25,10 @@ _FONTS = ["Inter", "Newsreader", "Twemoji", "NotoSansCJK"]
 _FONTS += ["NotoSansArabic", "NotoSansHebrew", "NotoSansDevanagari", "NotoSansThai"]
 _SHOWN = 3  # samples
 _SIZES = range(76, 28, -4)  # pixels, for a single sample: the first at which all of it fits
-_SINGLE = (1056, 366)  # pixels that a single sample has
+_SINGLE_WIDTH, _SINGLE_PIXELS = 1056, 366  # width and height that a single sample has
 _PROMPT_CHARS, _SAID_CHARS = 240, 900  # more never fits
+_OPENING_CHARS = 60  # of a prompt that is quoted apart
+_OPENING_PIXELS = 60  # its height in the picture
 _FACES = 3  # people of a blend who are shown as circles
 _FACE = 176  # pixels, twice what is shown
 
@@ -34,14 +36,14 @@ _FACE = 176  # pixels, twice what is shown
 def draw(
     handles: list[str], prompt: str, samples: list[str], name: str | None = None, picture: bytes | None = None
 ) -> bytes:
-    """The picture as PNG: one sample in large letters, or up to three below their prompt.
+    """The picture as PNG: one sample in large letters, with its prompt quoted apart, or up to three below their prompt.
 
     Samples begin with the prompt. `name` is the person's as people write it; `picture` their profile picture in any
     format that Pillow reads; an initial stands in where it is missing or broken.
     """
     said = [_text(sample.removeprefix(prompt)[:_SAID_CHARS]) for sample in samples[:_SHOWN]]
     asked = _text(prompt[-_PROMPT_CHARS:]).strip()
-    joined = asked + said[0].rstrip() if len(said) == 1 else asked
+    single = said[0].strip() if len(said) == 1 else ""
     face = square(picture) if picture else None
     html = render(
         _FOLDER / "picture.html.j2",
@@ -52,9 +54,10 @@ def draw(
         handles=" & ".join(f"@{handle}" for handle in handles),
         badge="AI CYBORG" if len(handles) > 1 else "AI BOT",
         prompt=asked,
-        direction=_direction(joined),
+        opening=opening(asked) if asked else "",
+        direction=_direction(asked),
         said=[{"text": text, "direction": _direction(text)} for text in said],
-        size=_size(joined) if len(said) == 1 else None,
+        size=_size(single, _SINGLE_PIXELS - bool(asked) * _OPENING_PIXELS) if len(said) == 1 else None,
         note=_note(handles),
     )
     return _renderer().render_html(
@@ -65,6 +68,13 @@ def draw(
         images={"face": face} if face else {},
         font_families=_FONTS,
     )
+
+
+def opening(prompt: str) -> str:
+    """A visitor's prompt, quoted apart from what the bot wrote: `Someone began: “My dream is”`, 60 characters of it."""
+    text = " ".join(prompt.split())
+    shown = text if len(text) <= _OPENING_CHARS else f"{text[: _OPENING_CHARS - 1]}…"
+    return f"Someone began: “{shown}”"
 
 
 def profile_file(handle: str) -> str:
@@ -117,12 +127,11 @@ def square(picture: bytes) -> bytes | None:
     return buffer.getvalue()
 
 
-def _size(text: str) -> int:
-    """The largest font size at which the text has room."""
-    width, height = _SINGLE
+def _size(text: str, height: int) -> int:
+    """The largest font size at which the text fits into this height."""
     for size in _SIZES:
         node = pytakumi.container([pytakumi.text_node(text)], style={"fontSize": size}, class_name="one")
-        measured = _renderer().measure(node, width=width, stylesheets=[_css()], font_families=_FONTS)
+        measured = _renderer().measure(node, width=_SINGLE_WIDTH, stylesheets=[_css()], font_families=_FONTS)
         if measured["height"] <= height:
             return size
     return _SIZES[-1]

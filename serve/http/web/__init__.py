@@ -60,7 +60,7 @@ router.mount("/static", _Static(directory=STATIC), "static")
 @router.get("/")
 async def gallery(request: Request) -> HTMLResponse:
     """The gallery of all bots."""
-    description = "Small language models, each trained on one person’s tweets. Begin a sentence and a bot continues it."
+    description = "Small language models, each trained on one person’s tweets. Start a sentence and a bot continues it."
     return _page(request, title="huggingtweets: bots that learned from tweets", description=description)
 
 
@@ -73,11 +73,13 @@ async def bot_page(request: Request, bot: str, prompt: str = "", said: str = "",
         return _page(request, 404, title="huggingtweets", description="No bot of this name is served here.")
     about = request.app.state.bots.about(bot)
     title = f"{_title(about)} · {'AI cyborg' if len(about['handles']) > 1 else 'AI bot'}"
-    given = {"prompt": prompt, "said": said, "signature": signature}
-    if said and _signed(request, bot, **given):
-        link = f"/bots/{bot}/card.png?{urlencode(given)}"
-        return _page(request, title=title, description=prompt + said, image=link, said=given)
-    description = f"A language model trained on {_title(about)}’s tweets. Begin a sentence and it continues."
+    if said and _signed(request, bot, prompt, said, signature):
+        query = urlencode({"prompt": prompt, "said": said, "signature": signature})
+        answer = {"prompt": prompt, "opening": picture.opening(prompt), "answer": said, "signature": signature}
+        image = f"/bots/{bot}/card.png?{query}" if can_be_drawn(prompt, said) else f"/bots/{bot}/card.png"
+        description = f"{picture.opening(prompt)} The bot continued: “{said.strip()}”"
+        return _page(request, title=title, description=description, image=image, answer=answer)
+    description = f"A language model trained on {_title(about)}’s tweets. Start a sentence and it continues."
     return _page(request, title=title, description=description, image=f"/bots/{bot}/card.png")
 
 
@@ -88,9 +90,11 @@ async def card(request: Request, bot: str, prompt: str = "", said: str = "", sig
     if said or prompt or signature:
         if not _signed(request, bot, prompt, said, signature):
             raise ApiError(403, "not_signed", "the signature is not valid for this bot, prompt and answer")
+        if not can_be_drawn(prompt, said):
+            raise ApiError(403, "answer_too_short", "a picture needs an answer that is at least as long as its prompt")
         samples: tuple[str, ...] = (prompt + said,)
     else:
-        prompt, samples = "Begin a sentence", ()
+        prompt, samples = "Start a sentence", ()
     about, face = request.app.state.bots.about(bot), await request.app.state.bots.picture(bot, bot)
     async with _drawing:
         png = await asyncio.to_thread(_draw, tuple(about["handles"]), about["names"].get(bot), prompt, samples, face)
@@ -119,11 +123,16 @@ def _signed(request: Request, bot: str, prompt: str, said: str, signature: str) 
     return fits and is_signed(request.app.state.bots.signing_key(bot), bot, prompt, said, signature)
 
 
+def can_be_drawn(prompt: str, answer: str) -> bool:
+    """Whether at least half of the text is the bot's: a picture must not show a visitor's words as a bot's."""
+    return bool(answer.strip()) and len(answer.strip()) >= len(prompt.strip())
+
+
 def _title(about: dict[str, Any]) -> str:
     return " & ".join(about["names"].get(handle) or f"@{handle}" for handle in about["handles"])
 
 
-def _page(request: Request, status: int = 200, image: str = "", said: Any = None, **head: str) -> HTMLResponse:
+def _page(request: Request, status: int = 200, image: str = "", answer: Any = None, **head: str) -> HTMLResponse:
     origin = str(request.base_url).rstrip("/")
-    text = render(_PAGE, origin=origin, image=origin + image if image else "", said=said, **head)
+    text = render(_PAGE, origin=origin, image=origin + image if image else "", answer=answer, **head)
     return HTMLResponse(text, status, HEADERS)

@@ -70,7 +70,7 @@ def open_page(chromium, gateway, bots):
 
 
 def ask(page: Page) -> None:
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     expect(page.locator(".written")).to_have_count(4)
 
 
@@ -86,7 +86,7 @@ def test_the_gallery_shows_thousands_a_page_at_a_time_and_finds_one_by_its_handl
     nasa = page.get_by_role("link", name=re.compile("NASA 🚀"))
     expect(nasa).to_contain_text(re.compile(r"@nasa.*AI bot.*2,426 tweets.*loss 3\.42"))
     page.get_by_label("Search the bots").fill("nobody")
-    expect(page.locator("#found")).to_have_text("No bot has “nobody” in its handle.")
+    expect(page.locator("#found")).to_have_text("No handle contains “nobody”.")
     assert bots.asked == []
 
 
@@ -106,7 +106,7 @@ def test_continuations_are_written_word_by_word_and_markup_in_them_is_text(open_
     bots.pause = 0.1
     page = open_page("/b/nasa")
     expect(page.get_by_role("heading")).to_contain_text("AI bot")
-    page.get_by_label("Begin a sentence").fill("I love")
+    page.get_by_label("Start a sentence").fill("I love")
     page.keyboard.press("Enter")
     expect(page.locator(".writing")).to_have_count(4)
     expect(page.locator(".writing .words").first).to_have_text(" to see a")  # not whole yet
@@ -133,9 +133,9 @@ def test_one_is_picked_copied_saved_as_a_picture_and_shared_by_a_link_that_shows
     expect(page.locator("#toast")).to_have_text("Link copied")
     link = page.evaluate("navigator.clipboard.readText()")
     shared = open_page(link)
-    expect(shared.locator(".written label")).to_have_text(f"My dream is{ANSWER}")
+    expect(shared.locator(".written label")).to_have_text(f"Someone began: “My dream is”{ANSWER}")
     altered = open_page(link.replace("whale", "snail"))
-    expect(altered.locator(".hint")).to_contain_text("altered or is too old")
+    expect(altered.locator(".hint")).to_contain_text("changed or has expired")
     assert altered.locator(".written").count() == 0
 
 
@@ -183,7 +183,7 @@ def test_all_of_it_works_by_keyboard(open_page):
 def test_writing_can_be_stopped_and_leaving_stops_it(open_page, bots):
     bots.pause = 0.5
     page = open_page("/b/nasa")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".failed")).to_have_count(4)
     expect(page.get_by_role("button", name="Again")).to_be_visible()
@@ -203,7 +203,7 @@ def test_a_bot_that_is_busy_is_asked_again_and_one_that_cannot_answer_says_why(o
 
 def test_a_bot_that_is_not_there_is_said_to_be_missing(open_page):
     page = open_page("/b/nobody")
-    expect(page.get_by_role("heading")).to_have_text("There is no such bot here.")
+    expect(page.get_by_role("heading")).to_have_text("No bot of this name is served here.")
     page.get_by_role("link", name="All bots").click()
     expect(page.locator(".bot")).to_have_count(48)
 

@@ -43,7 +43,7 @@ def test_on_the_page_a_sleeping_bot_wakes_and_what_it_says_is_saved_and_shared(s
         page.goto("/")
         page.get_by_role("link", name="@ada").click()
         expect(page.get_by_role("heading")).to_contain_text("@ada")
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Continue").click()
         expect(page.locator(".written")).to_have_count(4, timeout=90_000)
         page.locator(".written").first.click()
         said = words(page)

@@ -91,7 +91,7 @@ def test_a_signed_link_carries_what_the_bot_said_escaped_and_its_picture(client,
     assert "<script>alert" not in page
     [image] = re.findall(r'og:image" content="([^"]+)"', page)
     assert html.unescape(image) == f"http://bots.test/bots/nasa/card.png?{urlencode(query)}"
-    [said] = re.findall(r'data-said="([^"]*)"', page)
+    [said] = re.findall(r'data-answer="([^"]*)"', page)
     assert html.unescape(said) == SAID
 
 
@@ -99,7 +99,7 @@ def test_a_signed_link_carries_what_the_bot_said_escaped_and_its_picture(client,
 def test_an_altered_link_shows_nothing_of_what_it_claims(client, bots, change):
     query = signed(bots, "nasa") | change
     page = client.get("/b/nasa", params=query)
-    assert page.status_code == 200 and "data-said" not in page.text and query["said"] not in page.text
+    assert page.status_code == 200 and "data-answer" not in page.text and query["said"] not in page.text
     answer = client.get("/bots/nasa/card.png", params=query)
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "not_signed")
 
@@ -198,3 +198,49 @@ def test_another_site_cannot_enter_a_key_here_nor_a_large_body(locked):
 def test_over_tls_the_cookie_is_sent_over_tls_only(bots):
     with TestClient(routes(bots), base_url="https://bots.test", follow_redirects=False) as client:
         assert "secure" in client.post("/key", data={"key": KEY}).headers["set-cookie"].lower()
+
+
+DEFAMATION = "nasa says that the mayor of this town stole the money for the new library and hid it"
+
+
+def test_a_visitors_words_are_never_shown_as_the_bots(client, bots):
+    """The attack: a prompt of one's own and one generated token, signed, under a person's name."""
+    bots.answer = " yes"
+    answer = client.post("/bots/nasa", json={"inputs": DEFAMATION, "parameters": {"return_full_text": False}})
+    said = answer.json()[0]["generated_text"]
+    query = {"prompt": DEFAMATION, "said": said, "signature": answer.headers["x-signature"]}
+    refused = client.get("/bots/nasa/card.png", params=query)
+    assert (refused.status_code, refused.json()["error"]["type"]) == (403, "answer_too_short")
+    page = html.unescape(client.get("/b/nasa", params=query).text)
+    [description] = re.findall(r'og:description" content="([^"]+)"', page)
+    assert description == f"Someone began: “{DEFAMATION[:59]}…” The bot continued: “yes”"
+    assert re.findall(r'og:image" content="([^"]+)"', page) == ["http://bots.test/bots/nasa/card.png"]
+
+
+def test_there_is_no_picture_of_an_empty_answer(client, bots):
+    for said in ("", "  "):
+        assert client.get("/bots/nasa/card.png", params=signed(bots, "nasa", "", said)).status_code == 403
+
+
+def test_a_prompt_is_quoted_apart_in_the_picture(monkeypatch):
+    from pipeline.core import picture
+
+    drawn = []
+    monkeypatch.setattr(picture, "_renderer", lambda: Recorder(drawn))
+    picture.draw(["nasa"], DEFAMATION, [DEFAMATION + " and then it rained for a very long time, all over the town"])
+    [markup] = drawn
+    assert f"Someone began: “{DEFAMATION[:59]}…”" in html.unescape(markup) and DEFAMATION not in markup
+
+
+class Recorder:
+    """A renderer that keeps the markup that it is given."""
+
+    def __init__(self, drawn: list[str]):
+        self.drawn = drawn
+
+    def measure(self, *arguments, **options):
+        return {"height": 0}
+
+    def render_html(self, markup, **options):
+        self.drawn.append(markup)
+        return b""

@@ -1,11 +1,11 @@
-// A bot's page: begin a sentence, watch several continuations being written, pick one, keep or share it.
+// A bot's page: start a sentence, watch several continuations being written, pick one, save or share it.
 import { announce, atHandles, copy, el, faces, getJson, hue, kind, number, title, toast, tweets } from "./dom.js";
 import { say } from "./stream.js";
 
 const SEVERAL = 4;
-const PATIENCE = 1200; // milliseconds before we say that the bot is waking up
-const TRIES = 3; // for a bot that is busy
-const BEGINNINGS = ["My dream is", "I love", "The best thing about", "Today I learned"];
+const WAKING_MS = 1200; // without a first token, before the page says that the bot is starting
+const TRIES = 3; // if the bot is busy
+const OPENINGS = ["My dream is", "I love", "The best thing about", "Today I learned"];
 
 export function bot(view, name) {
   const leaving = new AbortController();
@@ -14,43 +14,43 @@ export function bot(view, name) {
   document.title = `@${name} · huggingtweets`;
   getJson(`/bots/${encodeURIComponent(name)}`).then(
     (about) => leaving.signal.aborted || fill(main, about, shared(view), leaving.signal),
-    (error) => main.append(el("h1", {}, error.code === 404 ? "There is no such bot here." : "This bot cannot be shown."),
-      el("p", { className: "message" }, error.code === 404 ? "It may have been taken away, or the link is mistyped." : error.message)));
+    (error) => main.append(el("h1", {}, error.code === 404 ? "No bot of this name is served here." : "This bot cannot be shown."),
+      el("p", { className: "message" }, error.code === 404 ? "It may have been removed, or the link may be misspelled." : error.message)));
   return () => leaving.abort();
 }
 
-// What a permalink says the bot said: given by the server once its signature is right.
+// The answer in a shared link; the server puts it into the page only if its signature is valid.
 function shared(view) {
-  const { prompt, said, signature } = view.dataset;
-  if (said !== undefined) return { prompt, said, signature };
+  const { prompt, opening, answer, signature } = view.dataset;
+  if (answer !== undefined) return { prompt, opening, answer, signature };
   return new URLSearchParams(location.search).has("said") ? { refused: true } : null;
 }
 
 function fill(main, about, given, left) {
   document.title = `${title(about)} · huggingtweets`;
   const field = el("input", {
-    type: "text", id: "prompt", value: given?.prompt ?? BEGINNINGS[0], maxLength: 280, autocomplete: "off",
+    type: "text", id: "prompt", value: given?.prompt ?? OPENINGS[0], maxLength: 280, autocomplete: "off",
     enterKeyHint: "go", dir: "auto", "data-slash": "",
   });
-  const button = el("button", { className: "primary" }, "Go on");
-  const hint = el("p", { className: "hint" }, `It goes on in ${SEVERAL} ways: pick the one you like.`);
+  const button = el("button", { className: "primary" }, "Continue");
+  const hint = el("p", { className: "hint" }, `The bot writes ${SEVERAL} continuations: pick the one you like.`);
   const list = el("ol", { className: "continuations" });
-  const chips = el("p", { className: "beginnings" }, ...BEGINNINGS.map((text) =>
+  const chips = el("p", { className: "openings" }, ...OPENINGS.map((text) =>
     el("button", { type: "button", on: { click: () => { field.value = text; ask(); } } }, `${text} …`)));
   const form = el("form", { className: "ask", on: { submit: (event) => { event.preventDefault(); running ? stop() : ask(); } } },
-    el("label", { htmlFor: "prompt" }, "Begin a sentence"),
+    el("label", { htmlFor: "prompt" }, "Start a sentence"),
     el("div", { className: "line" }, field, button), chips);
   main.append(header(about), form, hint, list, details(about));
 
   let running = null;
   const actions = picked(about);
   left.addEventListener("abort", () => running?.abort());
-  if (given?.refused) hint.textContent = "This link was altered or is too old: what it says the bot said is not shown.";
+  if (given?.refused) hint.textContent = "This link was changed or has expired, so its text is not shown.";
   else if (given) {
-    hint.textContent = "Somebody shared this. Go on with a beginning of your own.";
-    const one = continuation(given.prompt, about, actions);
+    hint.textContent = "Somebody shared this answer. Start a sentence of your own below.";
+    const one = continuation(el("span", { className: "opening" }, given.opening), actions);
     list.append(one.item);
-    one.add(given.said);
+    one.add(given.answer);
     one.finish(given);
     one.pick();
   }
@@ -64,10 +64,10 @@ function fill(main, about, given, left) {
     running?.abort();
     const mine = (running = new AbortController());
     history.replaceState(history.state, "", `/b/${about.name}`);
-    const waking = setTimeout(() => { hint.textContent = `${title(about)} is waking up; that takes some seconds.`; }, PATIENCE);
+    const waking = setTimeout(() => { hint.textContent = `${title(about)} is starting; this takes a few seconds.`; }, WAKING_MS);
     hint.textContent = "";
     button.textContent = "Stop";
-    const all = Array.from({ length: SEVERAL }, () => continuation(prompt, about, actions));
+    const all = Array.from({ length: SEVERAL }, () => continuation(el("span", { className: "prompt" }, prompt), actions));
     list.replaceChildren(...all.map((one) => one.item));
     await Promise.all(all.map((one) => write(one, prompt, mine.signal, () => { clearTimeout(waking); hint.textContent = ""; })));
     clearTimeout(waking);
@@ -85,10 +85,10 @@ function fill(main, about, given, left) {
         for await (const event of say(about.name, prompt, signal)) {
           begun();
           if (event.generated_text === null || event.generated_text === undefined) one.add(event.token.text);
-          else if (!event.generated_text.trim()) return one.fail("It has nothing to add.");
-          else one.finish({ prompt, said: event.generated_text, signature: event.details?.signature });
+          else if (!event.generated_text.trim()) return one.fail("The bot wrote nothing.");
+          else one.finish({ prompt, answer: event.generated_text, signature: event.details?.signature });
         }
-        return one.done || one.fail("It broke off; try again.");
+        return one.done || one.fail("The answer ended early; try again.");
       } catch (error) {
         if (signal.aborted) return one.fail("Stopped.");
         const busy = (error.code === 429 || error.code === 503) && attempt < TRIES;
@@ -104,24 +104,24 @@ function header(about) {
     faces(about),
     el("div", { className: "who" },
       el("h1", {}, title(about), " ", el("span", { className: "kind" }, kind(about))),
-      el("p", {}, `A language model that learned from ${number(tweets(about))} tweets by ${atHandles(about)}. `,
-        el("strong", {}, `An AI wrote what follows; ${about.handles.length > 1 ? "they" : `@${about.handles[0]}`} did not.`))));
+      el("p", {}, `A language model trained on ${number(tweets(about))} tweets by ${atHandles(about)}. `,
+        el("strong", {}, `Its texts are written by AI, not by ${about.handles.length > 1 ? "these people" : `@${about.handles[0]}`}.`))));
 }
 
-// One continuation in the list: it grows as it is written, and can be picked once it is whole.
-function continuation(prompt, about, actions) {
+// One continuation in the list: it grows as it is written, and can be picked once it is complete.
+function continuation(start, actions) {
   const words = el("span", { className: "words" });
   const choice = el("input", { type: "radio", name: "pick", disabled: true, className: "unseen" });
-  const label = el("label", { dir: "auto" }, choice, el("span", { className: "begun" }, prompt), words);
+  const label = el("label", { dir: "auto" }, choice, start, words);
   const item = el("li", { className: "writing" }, label);
   const one = { item, done: false };
   one.add = (text) => words.append(text);
-  one.finish = (said) => {
+  one.finish = (written) => {
     one.done = true;
-    words.textContent = said.said;
+    words.textContent = written.answer;
     item.className = "written";
     choice.disabled = false;
-    choice.addEventListener("change", () => actions.show(item, said));
+    choice.addEventListener("change", () => actions.show(item, written));
   };
   one.fail = (message) => {
     item.className = "failed";
@@ -131,17 +131,20 @@ function continuation(prompt, about, actions) {
   return one;
 }
 
-// What can be done with the continuation that is picked; the buttons stand below it.
+// The server draws only signed answers that are at least as long as their prompt.
+const drawable = ({ prompt, answer, signature }) => signature && answer.trim().length >= prompt.trim().length;
+
+// The actions for the picked continuation; their buttons are shown below it.
 function picked(about) {
-  let said;
+  let shown;
   const button = (text, click) => el("button", { type: "button", on: { click } }, text);
-  const query = () => new URLSearchParams({ prompt: said.prompt, said: said.said, signature: said.signature });
-  const link = () => `${location.origin}/b/${about.name}${said.signature ? `?${query()}` : ""}`;
+  const query = () => new URLSearchParams({ prompt: shown.prompt, said: shown.answer, signature: shown.signature });
+  const link = () => `${location.origin}/b/${about.name}${shown.signature ? `?${query()}` : ""}`;
   const file = `${about.name}.png`;
 
   async function picture() {
     const reply = await fetch(`/bots/${about.name}/card.png?${query()}`);
-    if (!reply.ok) throw new Error("The picture could not be made");
+    if (!reply.ok) throw new Error("The picture could not be drawn");
     return reply.blob();
   }
   async function download() {
@@ -154,9 +157,9 @@ function picked(about) {
   }
   async function share() {
     if (!navigator.share) return copy(link(), "Link copied");
-    const data = { title: `${title(about)} (${kind(about)})`, text: said.prompt + said.said, url: link() };
+    const data = { title: `${title(about)} (${kind(about)})`, text: shown.prompt + shown.answer, url: link() };
     try {
-      if (said.signature && navigator.canShare?.({ files: [new File([], file, { type: "image/png" })] }))
+      if (drawable(shown) && navigator.canShare?.({ files: [new File([], file, { type: "image/png" })] }))
         data.files = [new File([await picture()], file, { type: "image/png" })];
       await navigator.share(data);
     } catch (error) {
@@ -164,29 +167,29 @@ function picked(about) {
     }
   }
   const save = button("Save picture", download);
-  const bar = el("div", { className: "actions", role: "group", ariaLabel: "With the picked one" },
-    button("Copy", () => copy(said.prompt + said.said, "Copied")), save, button("Share", share));
+  const bar = el("div", { className: "actions", role: "group", ariaLabel: "Actions for the picked text" },
+    button("Copy", () => copy(shown.prompt + shown.answer, "Copied")), save, button("Share", share));
   return {
     show(item, chosen) {
-      said = chosen;
-      save.hidden = !said.signature;
+      shown = chosen;
+      save.hidden = !drawable(shown);
       item.append(bar);
       history.replaceState(history.state, "", link());
     },
   };
 }
 
-// For the curious: what the numbers are, and how to ask from a program.
+// Details: the bot's numbers, and how to call it from a program.
 function details(about) {
   const held = about.metrics?.held_out ?? {};
   const two = (value) => (typeof value === "number" ? value.toFixed(2) : "unknown");
   const rows = Object.entries(about.counts ?? {}).map(([handle, count]) =>
-    [`Tweets of @${handle}`, `${number(count.kept ?? 0)} of ${number(count.downloaded ?? 0)}, without retweets and very short ones`]);
-  rows.push(["Loss on tweets it never saw", `${two(held.loss)} nats per token (${two(held.base_loss)} before it learned)`]);
+    [`Tweets of @${handle}`, `${number(count.kept ?? 0)} of ${number(count.downloaded ?? 0)}, without retweets and very short tweets`]);
+  rows.push(["Loss on held-out tweets", `${two(held.loss)} nats per token (${two(held.base_loss)} before training)`]);
   rows.push(["Version", `${about.version}, fleet ${about.fleet}`]);
   const code = `curl ${location.origin}/bots/${about.name} \\\n  -d '{"inputs": "My dream is", "parameters": {"num_return_sequences": 3}}'`;
   return el("details", {},
-    el("summary", {}, "About this bot, and how to ask it from a program"),
+    el("summary", {}, "About this bot, and how to call it from a program"),
     el("dl", {}, ...rows.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)])),
     el("pre", { tabIndex: 0 }, el("code", {}, code)),
     el("button", { type: "button", className: "quiet", on: { click: () => copy(code, "Command copied") } }, "Copy the command"));

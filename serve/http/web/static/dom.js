@@ -1,4 +1,4 @@
-// Small helpers that every part of the page uses. Text gets into the page as text only, never as markup.
+// Helpers for all parts of the page. Text enters the page as text only, never as markup.
 
 export function el(name, props = {}, ...children) {
   const node = document.createElement(name);
@@ -20,15 +20,15 @@ export async function getJson(path) {
   return reply.json();
 }
 
-// What went wrong, in the server's own words where it has some.
+// An error with the server's message, if its reply has one.
 export async function problem(reply) {
   const error = new Error(`The server answered ${reply.status}.`);
   error.code = reply.status;
   error.retryAfter = Number(reply.headers.get("Retry-After")) || 0;
   try {
     error.message = (await reply.json()).error.message;
-  } catch { /* not our JSON: the status says it */ }
-  if (reply.status === 401) location.reload(); // the server asks for the key
+  } catch { /* no JSON: the message names the status */ }
+  if (reply.status === 401) location.reload(); // the server shows the form that asks for a key
   return error;
 }
 
@@ -59,14 +59,14 @@ export async function copy(text, done) {
   toast(done);
 }
 
-// A bot's own colour: the same hue as in its pictures (pipeline/picture.py).
+// A bot's colour: the same hue as in its pictures (pipeline/core/picture.py).
 export function hue(name) {
   let sum = 0;
   for (const char of name) sum = (sum * 31 + char.codePointAt(0)) % 360;
   return (sum * 137) % 360;
 }
 
-// The person or people of a bot as circles: their pictures, where they came with the tweets, or their initials.
+// The people of a bot as circles: their profile pictures if the bot has them, or their initials.
 export function faces(bot) {
   const shown = bot.handles.slice(0, 3);
   return el("span", { className: `faces of${shown.length}`, ariaHidden: "true" }, ...shown.map((handle) => {
@@ -77,7 +77,7 @@ export function faces(bot) {
   }));
 }
 
-const named = (bot, handle) => bot.names?.[handle] ?? `@${handle}`; // as the person writes it, where that is known
+const named = (bot, handle) => bot.names?.[handle] ?? `@${handle}`; // the display name, if it is known
 
 export const atHandles = (bot) => bot.handles.map((handle) => `@${handle}`).join(" & ");
 

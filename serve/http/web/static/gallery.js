@@ -1,8 +1,8 @@
-// The gallery: every bot that is served, a page at a time from the server, which also does the searching.
+// The gallery: all bots, loaded and searched a page at a time through GET /bots.
 import { announce, atHandles, el, faces, getJson, hue, kind, number, title, tweets } from "./dom.js";
 
 const PAGE = 48;
-let kept = { q: "", bots: [], next: null, total: 0 }; // what was shown last, so that going back is instant
+let kept = { q: "", bots: [], next: null, total: 0 }; // shown last, so that going back needs no request
 
 export function gallery(view) {
   document.title = "huggingtweets: bots that learned from tweets";
@@ -16,8 +16,8 @@ export function gallery(view) {
   const lucky = el("button", { type: "button", className: "quiet", on: { click: surprise } }, "Surprise me");
   view.append(
     el("section", { className: "hero" },
-      el("h1", { className: "caret" }, "Give them a beginning"),
-      el("p", {}, "Each of these bots is a small language model that has read one person’s tweets. Begin a sentence and hear how it goes on."),
+      el("h1", { className: "caret" }, "Start a sentence, and a bot continues it"),
+      el("p", {}, "Each bot is a small language model trained on one person’s tweets."),
       el("form", { className: "search", role: "search", on: { submit: first } },
         el("label", { htmlFor: "q", className: "unseen" }, "Search the bots"), search, lucky)),
     found, list, more);
@@ -34,7 +34,7 @@ export function gallery(view) {
     more.disabled = true;
     try {
       const page = await getJson(`/bots?${query}`);
-      if (turn !== asked) return; // another search began meanwhile
+      if (turn !== asked) return; // a newer search has started
       const start = anew ? 0 : kept.bots.length;
       kept = { q, next: page.next, total: page.total, bots: [...(anew ? [] : kept.bots), ...page.bots] };
       render(start);
@@ -52,7 +52,7 @@ export function gallery(view) {
     more.hidden = !kept.next;
     const shown = number(kept.bots.length) + (kept.next ? "+" : "");
     const text = !kept.bots.length
-      ? (kept.q ? `No bot has “${kept.q}” in its handle.` : "No bot is served yet: huggingtweets deploy FLEET.yaml")
+      ? (kept.q ? `No handle contains “${kept.q}”.` : "No bot is served yet: huggingtweets deploy FLEET.yaml")
       : kept.q ? `${shown} ${kept.bots.length === 1 ? "bot" : "bots"} for “${kept.q}”` : `${number(kept.total)} ${kept.total === 1 ? "bot" : "bots"}`;
     found.textContent = text;
     announce(text);

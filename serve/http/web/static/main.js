@@ -1,21 +1,29 @@
-// The page: which view an address shows. / is the gallery, /b/nasa a bot; links between them load nothing anew.
+// The page: / shows the gallery, /b/nasa a bot. Links between them change the view without loading the page again.
 import { bot } from "./bot.js";
 import { gallery } from "./gallery.js";
 
 const view = document.getElementById("view");
-let leave = null; // stops what the present view has under way
+let leave = null; // cancels the requests of the view that is shown
 
 function show() {
   leave?.();
   const name = location.pathname.match(/^\/b\/([^/]+)$/)?.[1];
   view.replaceChildren();
-  leave = name ? bot(view, decodeURIComponent(name)) : gallery(view);
+  leave = name ? bot(view, decoded(name)) : gallery(view);
+}
+
+function decoded(name) {
+  try {
+    return decodeURIComponent(name);
+  } catch { // not UTF-8: no bot's name
+    return name;
+  }
 }
 
 function go(address) {
   history.replaceState({ ...history.state, scroll: scrollY }, "");
   history.pushState({}, "", address);
-  delete view.dataset.said; // it belonged to the address that the page was loaded from
+  delete view.dataset.answer; // the answer of the link with which the page was loaded
   show();
   scrollTo(0, 0);
   view.focus({ preventScroll: true });

@@ -1,7 +1,7 @@
-// A bot's answer as it is written: POST /bots/{bot} with "stream": true, server-sent events in TGI's form.
+// A bot's answer while it is generated: POST /bots/{bot} with "stream": true, server-sent events in TGI's form.
 import { problem } from "./dom.js";
 
-// Yields each event's data; throws what the server says went wrong.
+// Yields the data of each event; throws the server's error.
 export async function* say(bot, inputs, signal) {
   const body = JSON.stringify({ inputs, stream: true, parameters: { return_full_text: false } });
   const headers = { "Content-Type": "application/json" };
