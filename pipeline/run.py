@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from pipeline import track, tweets
+from pipeline import tweets
 from pipeline.base import adapt
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
@@ -25,6 +25,7 @@ from pipeline.plan.job import Job, open_job
 from pipeline.prepare import dataset
 from pipeline.report import files as report
 from pipeline.report.live import shared
+from pipeline.track.tracking import Tracking
 
 STEPS = ("prepare", "train", "evaluate", "publish")
 
@@ -43,7 +44,7 @@ def _run(job: Job, steps: list[str], progress: Progress, only: list[str] | None)
     bots = plan(job, prepared, only)
     survey(job.store, bots)
     chosen = [bot for bot in bots if only is None or bot.name in only]
-    tracking = track.Tracking(job, bots)
+    tracking = Tracking(job, bots)
     try:
         published = _train_and_evaluate(job, prepared, chosen, steps, progress)
         if "publish" in steps:
@@ -113,7 +114,7 @@ def _train_and_evaluate(
 
 
 def _publish(
-    job: Job, bots: list[Bot], published: list[Bot], progress: Progress, tracking: track.Tracking, anew: bool
+    job: Job, bots: list[Bot], published: list[Bot], progress: Progress, tracking: Tracking, anew: bool
 ) -> None:
     """Publishes what is trained and not `published` yet (`anew`: and the cards of what is published).
 

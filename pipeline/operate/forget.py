@@ -55,7 +55,7 @@ def forget(fleet: Fleet, handle: str) -> dict[str, Any]:
     known = store.read_json(FORGOTTEN)
     entry = known.get(handle) or {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []}
     bots = _bots(store, handle)
-    runs = journal.about(store, handle, bots)
+    runs = journal.runs_about(store, handle, bots)
     entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
     store.write(FORGOTTEN, json_bytes(known | {handle: entry}))  # first: a run that begins now leaves the person out
     items = [item for bot in bots for item in _repositories(store, bot)]

@@ -1,4 +1,7 @@
-"""The process that `start_sync` starts: a fleet, as JSON on stdin, is synced; it says on stdout how that went."""
+"""Syncs one fleet: reads the fleet as JSON from stdin and prints the result. `start_sync` runs it in the background.
+
+python -m pipeline.track < fleet.json
+"""
 
 import sys
 

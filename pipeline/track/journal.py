@@ -1,16 +1,17 @@
-"""The store as a journal: which runs W&B's folder holds, which are missing, which are synced; and writing them.
+"""The W&B runs that a fleet's store holds: which are written, which are missing, which are synced.
 
-    journal = Journal(source, settings)
-    journal.write_bot("nasa", "0123456789ab")       # the runs that are missing; their names in the store
+    journal = Journal.of(fleet)
+    journal.write_bot("nasa", "0123456789ab")       # writes those of the bot's runs that are missing
+    unsynced(journal.store)                         # the folders that `sync` has still to send
 
-A published bot's folder says all that its runs need, so nothing is kept in memory that a crash could lose.
-A run's folder appears whole in `{storage}/{fleet}/wandb/`; W&B's own mark in it says that it is synced.
+A bot's runs are made from its published folder alone, so a crash loses nothing that the next command cannot write. A
+run's folder appears whole in `{storage}/{fleet}/wandb/`; a file of W&B's own in it marks it as synced.
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pyarrow import fs
 
@@ -20,49 +21,54 @@ from pipeline.core.settings import Wandb
 from pipeline.core.store import Store
 from pipeline.plan import provenance
 from pipeline.track import lineage, offline
-from pipeline.track.lineage import Published, Run, Source
+from pipeline.track.lineage import Published, PublishedRow, Run, Source
 
 FOLDER = "wandb"
 _MARK = ".wandb.synced"
-_PREFIX = "offline-run-20260101_000000-"
+_PREFIX = "offline-run-20260101_000000-"  # as long as every prefix that W&B puts before a run's id
 
 
 @dataclass
 class Journal:
+    """Writes a fleet's runs, each once."""
+
     source: Source
     settings: Wandb
-    written: set[str] = field(default_factory=set)  # ids of the runs that are there
+    written: set[str] = field(default_factory=set)  # ids of the runs that the store holds
 
     @classmethod
     def of(cls, fleet: Fleet) -> "Journal":
+        """The journal of a fleet, with one look at its folder of runs."""
         store = Store.of(fleet)
         source = Source(fleet.fleet, store, [entry.path for entry in fleet.tweets])
         return cls(source, fleet.wandb, {id_of(name) for name in runs(store)})
 
     @property
     def store(self) -> Store:
+        """The fleet's store."""
         return self.source.store
 
     def has(self, bot: str, version: str) -> bool:
+        """Whether all runs of this bot are written."""
         return lineage.train_id(bot, version) in self.written
 
-    def has_fleet(self, rows: list[dict[str, Any]]) -> bool:
-        """Whether the fleet's run says what these rows say; also where nothing is published yet."""
+    def has_fleet(self, rows: Sequence[PublishedRow]) -> bool:
+        """Whether the fleet's run is written for these rows of report.json; true where no bot is published."""
         run = lineage.fleet_run(self.source, rows)
         return run.summary["bots"] == 0 or run.id in self.written
 
     def write_bot(self, bot: str, version: str) -> None:
-        """Writes the runs of a published bot that are missing. Raises FileNotFoundError where its folder is gone."""
+        """Writes the missing runs of a published bot. Raises FileNotFoundError where its folder is gone."""
         made = read_published(self.store, bot, version)
         settings, counts = made.provenance["settings"], made.stats["tweets"]
         for handle, digest in made.provenance["tweets"].items():
             if lineage.preprocess_id(handle, digest) not in self.written:
-                self._write(lineage.preprocess(self.source, handle, digest, settings["holdout"], counts[handle]))
-        if not self.has(bot, version):  # last: where it is, the others are
-            self._write(lineage.train(self.source, made))
+                self._write(lineage.preprocess_run(self.source, handle, digest, settings["holdout"], counts[handle]))
+        if not self.has(bot, version):  # last, so that `has` is true only when all of them are written
+            self._write(lineage.train_run(self.source, made))
 
-    def write_fleet(self, rows: list[dict[str, Any]]) -> None:
-        """Writes the fleet's run for these rows of the report, unless it is there."""
+    def write_fleet(self, rows: Sequence[PublishedRow]) -> None:
+        """Writes the fleet's run for these rows of report.json, unless it is written."""
         if not self.has_fleet(rows):
             self._write(lineage.fleet_run(self.source, rows))
 
@@ -76,46 +82,48 @@ class Journal:
 
 
 def read_published(store: Store, bot: str, version: str) -> Published:
+    """A published bot, from its JSON files. Raises FileNotFoundError where it has no provenance.json."""
     names = (provenance.FILE, "metrics.json", "stats.json")
     made, *rest = (store.read_json(f"bots/{bot}/{version}/{name}") for name in names)
     if not made:
-        raise FileNotFoundError(f"version {version} has no readable {provenance.FILE}")
+        raise FileNotFoundError(f"bots/{bot}/{version} has no readable {provenance.FILE}")
     return Published(bot, version, made, *rest)
 
 
 def runs(store: Store) -> list[str]:
-    """The folders of the runs that are written."""
+    """The folders of all runs that are written."""
     return [name for name in store.list(FOLDER) if name.startswith("offline-run-") and id_of(name)]
 
 
 def id_of(folder: str) -> str:
+    """The id of the run in this folder."""
     return folder[len(_PREFIX) :]
 
 
 def mark_of(folder: str) -> str:
-    """The file in the store whose existence says that the run is synced; `wandb sync` makes it."""
+    """The file in the store whose existence says that the run is synced; `wandb sync` creates it."""
     return f"{FOLDER}/{folder}/run-{id_of(folder)}{_MARK}"
 
 
 def synced(store: Store) -> set[str]:
-    """The folders of the runs that W&B has, by one look at them all."""
+    """The folders of the runs that W&B has, found in one listing."""
     selector = fs.FileSelector(store.path(FOLDER), recursive=True, allow_not_found=True)
     marks = (info.path for info in store.filesystem.get_file_info(selector) if info.path.endswith(_MARK))
     return {path.split("/")[-2] for path in marks}
 
 
-def due(store: Store) -> list[str]:
-    """The folders of the runs that are still to be sent."""
+def unsynced(store: Store) -> list[str]:
+    """The folders of the runs that W&B does not have yet."""
     sent = synced(store)
     return [name for name in runs(store) if name not in sent]
 
 
-def about(store: Store, handle: str, bots: list[str]) -> list[str]:
-    """The folders of all runs that tell of a person, who is in these bots; the fleet's runs list everybody."""
+def runs_about(store: Store, handle: str, bots: list[str]) -> list[str]:
+    """The folders of all runs that name a person who is in these bots; the fleet's runs name everybody."""
     names = {lineage.run_name(bot) for bot in bots}
 
-    def tells(run_id: str) -> bool:
-        bot, of = lineage.subject(run_id)
-        return of == "fleet" or bot in names or handle in handles_of(bot)
+    def names_person(run_id: str) -> bool:
+        name, kind = lineage.subject(run_id)
+        return kind == "fleet" or name in names or handle in handles_of(name)
 
-    return [name for name in runs(store) if tells(id_of(name))]
+    return [name for name in runs(store) if names_person(id_of(name))]

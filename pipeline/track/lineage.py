@@ -1,46 +1,50 @@
-"""What W&B is told: a fleet's runs and artifacts as plain data, from what is in the store. No W&B, no Ray.
+"""A fleet's W&B runs and artifacts as plain data, made from what is in the store. Knows neither W&B nor Ray.
 
     raw-dataset ──> preprocess run ──> train-dataset ──> train run ──> finetuned-model
       per person      per person         per person       per bot  ^      per bot
                                                      pretrained-model
 
-    runs = [preprocess(source, "nasa", digest, counts), train(source, Published(...)), fleet_run(source, rows)]
+    preprocess_run(source, "nasa", digest, 0.1, counts)
+    train_run(source, Published("nasa", version, provenance, metrics, stats))
+    fleet_run(source, report["bots"])
 
 Ids and names follow from content: the same bot made from the same tweets has the same runs and artifacts, so
-that writing or syncing them again adds nothing. Artifacts refer to the files of the store; none is copied.
+writing or syncing them again adds nothing. Artifacts refer to the store's files; W&B gets no copy.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from pipeline.core.names import handles_of
 from pipeline.core.settings import Wandb
 from pipeline.core.store import Store
 
-_POINTS = 50  # of a loss curve: more steps than that are averaged (each costs W&B 0.2 ms)
-_NAME = 100  # characters; W&B takes 128
-_SOURCES = 10  # of a fleet's tweets, named in one artifact
-_SCHEMES = {"local": "file", "gcs": "gs"}
+_POINTS = 50  # of a loss curve at most: longer ones are averaged (each point costs W&B 0.2 ms)
+_NAME = 100  # characters; W&B allows 128
+_SOURCES = 10  # entries of the fleet's `tweets` that one artifact names
+_SCHEMES = {"local": "file", "gcs": "gs"}  # of URIs, where they differ from pyarrow's name of the file system
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A version of a data set or a model: `digest` is its content's, `references` name its files by URI."""
+    """A version of a data set or a model."""
 
     name: str
-    type: str
-    digest: str
-    references: dict[str, str]
+    type: str  # raw-dataset, train-dataset, pretrained-model, finetuned-model
+    digest: str  # of the content: the same digest is the same version
+    references: dict[str, str]  # URIs of the files, by their name in the artifact
     metadata: dict[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ("latest",)
 
 
 @dataclass(frozen=True)
 class Run:
+    """A W&B run, complete: what `offline.write` writes."""
+
     id: str
     name: str
     job_type: str  # preprocess, train, fleet
@@ -49,66 +53,86 @@ class Run:
     uses: list[Artifact] = field(default_factory=list)
     makes: list[Artifact] = field(default_factory=list)
     history: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # (step, values)
-    tables: dict[str, tuple[list[str], list[list[Any]]]] = field(default_factory=dict)  # columns and rows
+    tables: dict[str, tuple[list[str], list[list[Any]]]] = field(default_factory=dict)  # (columns, rows) by name
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a fleet's runs come from: its name, its store, the entries of `tweets` in its file."""
+    """The fleet whose runs are made."""
 
-    fleet: str
+    fleet: str  # its name
     store: Store
-    tweets: list[str]
+    tweets: list[str]  # the entries of `tweets` in the fleet file
 
     def uri(self, name: str) -> str:
-        """The address of a file in the store."""
+        """The URI of a file in the store, such as s3://bucket/politicians/bots/…"""
         kind = self.store.filesystem.type_name
         return f"{_SCHEMES.get(kind, kind)}://{self.store.path(name)}"
 
 
 @dataclass(frozen=True)
 class Published:
-    """A bot's folder, as far as a run tells of it: the content of its JSON files."""
+    """A published bot: its name, its version, and the content of its JSON files."""
 
     bot: str
     version: str
-    provenance: dict[str, Any]
-    metrics: dict[str, Any]
-    stats: dict[str, Any]
+    provenance: dict[str, Any]  # provenance.json
+    metrics: dict[str, Any]  # metrics.json
+    stats: dict[str, Any]  # stats.json
 
     @property
     def folder(self) -> str:
+        """The bot's folder in the store."""
         return f"bots/{self.bot}/{self.version}"
 
 
+class PublishedRow(TypedDict):
+    """The part of a row of report.json that the fleet's run is made from."""
+
+    bot: str
+    status: str
+    version: str | None
+    tweets: dict[str, dict[str, int]]
+    metrics: dict[str, Any]
+
+
+Subject = Literal["tweets", "bot", "fleet"]
+
+
 def preprocess_id(handle: str, digest: str) -> str:
+    """The id of a person's preprocess run; `digest` is of their kept tweets."""
     return f"tweets.{handle}.{digest[:12]}"  # a dot: no bot's name has one
 
 
 def train_id(bot: str, version: str) -> str:
+    """The id of a bot's train run."""
     return f"{run_name(bot)}-{version}"
 
 
 def run_name(name: str) -> str:
-    """A bot's or fleet's name in an id, with room for a version: a long blend's end becomes a hash."""
+    """A bot's or fleet's name as ids have it, at most 100 characters: the end of a longer one becomes a hash."""
     return name if len(name) <= _NAME else f"{name[: _NAME - 9]}-{_hash(name)[:8]}"
 
 
-def subject(run_id: str) -> tuple[str, str]:
-    """Whom a run is about, and what it tells of them: tweets (a handle), bot (as `run_name` has it), or fleet."""
-    for kind in ("tweets", "fleet"):
+def subject(run_id: str) -> tuple[str, Subject]:
+    """What a run is about: ("nasa", "tweets") a handle, (name, "bot") or (name, "fleet") a name by `run_name`."""
+    kinds: tuple[Subject, ...] = ("tweets", "fleet")
+    for kind in kinds:
         if run_id.startswith(f"{kind}."):
             return run_id.split(".")[1], kind
     return run_id.rpartition("-")[0], "bot"
 
 
-def order(run_id: str) -> int:
-    """Producers before consumers: data sets, then bots, then the fleet."""
+def sync_order(run_id: str) -> int:
+    """A sort key that puts producers before consumers: data sets, then bots, then the fleet."""
     return ("tweets", "bot", "fleet").index(subject(run_id)[1])
 
 
-def preprocess(source: Source, handle: str, digest: str, holdout: float, counts: dict[str, int]) -> Run:
-    """A person's raw tweets become the kept ones; `digest` is of the kept, `counts` as in stats.json."""
+def preprocess_run(source: Source, handle: str, digest: str, holdout: float, counts: dict[str, int]) -> Run:
+    """The run that turned a person's raw tweets into kept ones.
+
+    `digest` is of the kept tweets, `counts` are the person's in stats.json.
+    """
     config = {"fleet": source.fleet, "handle": handle, "digest": digest, "holdout": holdout}
     return Run(
         id=preprocess_id(handle, digest),
@@ -121,15 +145,18 @@ def preprocess(source: Source, handle: str, digest: str, holdout: float, counts:
     )
 
 
-def train(source: Source, made: Published) -> Run:
-    """A bot's training: base and data sets in (and the last version, where it went on from that), model out;
-    settings, loss curve, metrics, samples."""
+def train_run(source: Source, made: Published) -> Run:
+    """The run that trained a bot, with settings, loss curve, metrics and samples.
+
+    Its inputs are the base model, the data sets and, where the bot continued from its last version, that version.
+    Its output is the model.
+    """
     provenance, counts = made.provenance, made.stats.get("tweets", {})
     last = provenance.get("last_version", "")
     settings, base = provenance["settings"], provenance["base_model"]
     about = {"fleet": source.fleet, "bot": made.bot, "version": made.version, "handles": handles_of(made.bot)}
     rest = {key: provenance[key] for key in ("libraries", "finished")} | {"tweets": counts}
-    said = [[prompt, text] for prompt, texts in made.metrics.get("samples", {}).items() for text in texts]
+    samples = [[prompt, text] for prompt, texts in made.metrics.get("samples", {}).items() for text in texts]
     return Run(
         id=train_id(made.bot, made.version),
         name=made.bot,
@@ -144,35 +171,36 @@ def train(source: Source, made: Published) -> Run:
         + ([_model(source, Published(made.bot, last, {}, {}, {}))] if "continued" in made.metrics else []),
         makes=[_model(source, made)],
         history=_curve(provenance["losses"], provenance["learning_rates"]),
-        tables={"samples": (["prompt", "text"], said)} if said else {},
+        tables={"samples": (["prompt", "text"], samples)} if samples else {},
     )
 
 
-def fleet_run(source: Source, rows: list[dict[str, Any]]) -> Run:
-    """The fleet's summary: a table with a row for each published bot (the rows of report.json)."""
-    rows = [row for row in rows if row["status"] in ("trained", "unchanged")]
+def fleet_run(source: Source, rows: Sequence[PublishedRow]) -> Run:
+    """The fleet's run: a table with a row for each published bot, and the metrics' means. `rows`: report.json's."""
+    published = [row for row in rows if row["status"] in ("trained", "unchanged")]
     flat = [
         {"bot": row["bot"], "version": row["version"]} | _flat(row["metrics"]) | {"kept": _kept(row["tweets"])}
-        for row in rows
+        for row in published
     ]
     columns = list(dict.fromkeys(key for row in flat for key in row))
-    numbers = {key: [row[key] for row in flat if isinstance(row.get(key), int | float)] for key in columns}
+    table: list[list[Any]] = [[row.get(key) for key in columns] for row in flat]
+    numbers = {key: [row[i] for row in table if isinstance(row[i], int | float)] for i, key in enumerate(columns)}
     means = {f"mean/{key}": sum(values) / len(values) for key, values in numbers.items() if values}
-    content = json.dumps([[row.get(key) for key in columns] for row in flat])
+    content = hashlib.sha256(json.dumps(table).encode()).hexdigest()
     return Run(
-        id=f"fleet.{run_name(source.fleet)}.{hashlib.sha256(content.encode()).hexdigest()[:12]}",
+        id=f"fleet.{run_name(source.fleet)}.{content[:12]}",
         name=source.fleet,
         job_type="fleet",
         config={"fleet": source.fleet, "tweets": source.tweets[:_SOURCES]},
-        summary={"bots": len(rows)} | means,
-        tables={"bots": (columns, [[row.get(key) for key in columns] for row in flat])},
+        summary={"bots": len(published)} | means,
+        tables={"bots": (columns, table)},
     )
 
 
 def links(settings: Wandb, bot: str, version: str) -> dict[str, str]:
-    """W&B's pages about a bot, for its card: {"run", "model"}; empty where the fleet file names no entity.
+    """The URLs of a bot's W&B pages, for its card: {"run", "model"}. They exist once the bot's run is synced.
 
-    A page is there once the bot's run is synced.
+    Empty in modes offline and disabled, and where the fleet file names no entity.
     """
     if settings.mode in ("offline", "disabled") or not settings.entity:
         return {}
@@ -184,10 +212,10 @@ def links(settings: Wandb, bot: str, version: str) -> dict[str, str]:
 
 
 def pages(settings: Wandb, run_id: str) -> list[str]:
-    """What W&B holds of a run that is synced, by its place there: the run itself, and the artifacts about people."""
+    """The paths of a synced run and of the artifacts that it made from people's tweets, as W&B's pages have them."""
     place = f"{settings.entity}/{settings.project}" if settings.entity else settings.project
     name, kind = subject(run_id)
-    made = {
+    made: dict[Subject, list[str]] = {
         "tweets": [f"raw-dataset/{name}-raw", f"train-dataset/{name}-train"],
         "bot": [f"finetuned-model/{name}-model"],
         "fleet": [],
@@ -196,12 +224,13 @@ def pages(settings: Wandb, run_id: str) -> list[str]:
 
 
 def chosen(bots: Iterable[str], most: int) -> set[str]:
-    """The bots that get runs of their own: all, or of a larger fleet always the same few (by a hash of the name)."""
+    """The bots that get runs of their own: at most `most`, always the same ones (by a hash of the name)."""
     names = set(bots)
     return names if len(names) <= most else set(sorted(names, key=_hash)[:most])
 
 
 def model_name(bot: str) -> str:
+    """The name of the artifact that holds a bot's model."""
     return f"{run_name(bot)}-model"
 
 
@@ -242,7 +271,7 @@ def _hash(*parts: Any) -> str:
 
 
 def _curve(losses: list[float], rates: list[float]) -> list[tuple[int, dict[str, float]]]:
-    """The loss curve with at most _POINTS points: the mean loss up to a step, the rate at it."""
+    """The loss curve in at most 50 points: for each window of steps its last step, mean loss and last learning rate."""
     window = -(-len(losses) // _POINTS)
     points = []
     for start in range(0, len(losses), max(1, window)):
@@ -257,7 +286,7 @@ def _kept(tweets: dict[str, dict[str, int]]) -> int:
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """The numbers of nested metrics, a key each: {"held_out": {"loss": 3}} is {"held_out/loss": 3}."""
+    """The numbers of nested metrics under joined keys: {"held_out": {"loss": 3}} becomes {"held_out/loss": 3}."""
     flat: dict[str, float] = {}
     for key, inner in value.items():
         if isinstance(inner, dict):

@@ -1,9 +1,10 @@
-"""Sends what W&B's folder in the store holds to W&B: producers before consumers, with timeouts, again and again.
+"""Sends a fleet's written runs to W&B: producers before consumers, each batch under a timeout.
 
-    huggingtweets sync fleet.yaml
+    sync(fleet, progress)                   # {"synced": 5, "waiting": 0, "problems": []}
+    start_sync(fleet)                       # the same in a process of its own, as after a `run`
 
-After a `run` a process of its own does the same; whatever W&B does in the meantime, nobody waits for it.
-What is sent carries W&B's own mark, so a sync that was cut off goes on where it stopped.
+`huggingtweets sync fleet.yaml` calls the first. W&B marks each run that it has received, so a sync that was cut off
+continues where it stopped.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pyarrow import fs
 
@@ -34,18 +35,27 @@ from pipeline.track import journal as journals
 from pipeline.track import lineage
 from pipeline.track.journal import FOLDER, Journal
 
-_BATCH = 20  # runs in one `wandb sync`
-_PARALLEL = 4  # of them at once: far below W&B's rate limits
-_START_SECONDS, _RUN_SECONDS = 60, 30  # that a batch may take: to begin, and for each run
-_ANSWER_SECONDS = 20.0
+_BATCH = 20  # runs that one `wandb sync` sends
+_PARALLEL = 4  # of them at a time: far below W&B's rate limits
+_START_SECONDS, _RUN_SECONDS = 60, 30  # a batch's timeout: for the start, and for each run
+_ANSWER_SECONDS = 20.0  # that the server may take to answer a probe
+
+
+class SyncResult(TypedDict):
+    """What a sync did: the numbers of runs sent and still to send, and what went wrong."""
+
+    synced: int
+    waiting: int
+    problems: list[str]
 
 
 def resolve_mode(mode: str) -> str:
-    """ "auto" is online with a key, offline without."""
+    """The mode that `wandb.mode` means here: "auto" is online where there is a key, else offline."""
     return mode if mode != "auto" else "online" if has_key() else "offline"
 
 
 def has_key() -> bool:
+    """Whether this machine has a key for W&B: in WANDB_API_KEY, or in ~/.netrc by `wandb login`."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urllib.parse.urlsplit(_server()).hostname
@@ -60,7 +70,7 @@ def _server() -> str:
 
 
 def start_sync(fleet: Fleet) -> str:
-    """Lets a process of its own sync the fleet; says where it tells how that went."""
+    """Starts a process that syncs the fleet and outlives this one; returns a line that says where its output is."""
     output = Path(tempfile.mkdtemp(prefix="huggingtweets-sync-")) / "sync.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
@@ -73,23 +83,22 @@ def start_sync(fleet: Fleet) -> str:
     assert process.stdin is not None
     with process.stdin as pipe:
         pipe.write(fleet.model_dump_json().encode())
-    return f"process {process.pid} syncs in the background (output in {output}); `huggingtweets sync` goes on"
+    return (
+        f"process {process.pid} syncs in the background (output in {output}); `huggingtweets sync` sends what it leaves"
+    )
 
 
-def sync(fleet: Fleet, progress: Progress) -> dict[str, Any]:
-    """Writes the runs that are missing, then sends those that W&B does not have yet.
-
-    Returns {"synced", "waiting", "problems"}. Raises UserError without a key.
-    """
+def sync(fleet: Fleet, progress: Progress) -> SyncResult:
+    """Writes the runs that are missing, then sends those that W&B does not have yet. Raises UserError without a key."""
     if not has_key():
         raise UserError("W&B needs a key to sync: WANDB_API_KEY, or `wandb login`")
-    with _alone(store := Store.of(fleet)):
+    with _locked(store := Store.of(fleet)):
         return _sync(fleet, store, progress)
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    """One at a time on a shared disk: a second waits, and finds nothing left to do."""
+def _locked(store: Store) -> Iterator[None]:
+    """One sync of a fleet at a time, where the store is a disk: a second one waits, and finds nothing to send."""
     with contextlib.ExitStack() as stack:
         if store.local:
             path = Path(store.path(f"{FOLDER}/.lock"))
@@ -98,24 +107,24 @@ def _alone(store: Store) -> Iterator[None]:
         yield
 
 
-def _sync(fleet: Fleet, store: Store, progress: Progress) -> dict[str, Any]:
+def _sync(fleet: Fleet, store: Store, progress: Progress) -> SyncResult:
     problems = _write_missing(fleet)
-    due = journals.due(store)
-    progress.start("sync", len(due), f"{len(due)} runs to {_server()}")
+    unsynced = journals.unsynced(store)
+    progress.start("sync", len(unsynced), f"{len(unsynced)} runs to {_server()}")
     sent = 0
-    for batch in _batches(due):
-        problem = _unwell() or _send(store, batch)
+    for batch in _batches(unsynced):
+        problem = _unreachable() or _send(store, batch)
         done = journals.synced(store).intersection(batch)
         sent += len(done)
         progress.advance(f"{len(done)} of {len(batch)} runs", len(done))
         if len(done) < len(batch):
             problems.append(problem)
-            break  # what comes later may need what is missing
-    return {"synced": sent, "waiting": len(due) - sent, "problems": problems}
+            break  # later batches may use what this one did not deliver
+    return {"synced": sent, "waiting": len(unsynced) - sent, "problems": problems}
 
 
 def _write_missing(fleet: Fleet) -> list[str]:
-    """What a crash left unwritten; returns what went wrong."""
+    """Writes the runs that a crash left out; returns what went wrong."""
     journal, problems = Journal.of(fleet), []
     rows = journal.store.read_json("report.json").get("bots", [])
     for bot in sorted(lineage.chosen((row["bot"] for row in rows), fleet.wandb.max_runs)):
@@ -130,18 +139,18 @@ def _write_missing(fleet: Fleet) -> list[str]:
 
 
 def _batches(names: list[str]) -> Iterator[list[str]]:
-    """Data sets, then bots, then the fleet: what makes an artifact goes before what uses it."""
+    """Data sets, then bots, then the fleet: a run that makes an artifact is sent before those that use it."""
 
     def order(name: str) -> int:
-        return lineage.order(journals.id_of(name))
+        return lineage.sync_order(journals.id_of(name))
 
     for _, same in groupby(sorted(names, key=order), key=order):
         part = list(same)
         yield from (part[start : start + _BATCH] for start in range(0, len(part), _BATCH))
 
 
-def _unwell() -> str | None:
-    """Why W&B cannot be reached, before `wandb sync` tries for minutes; None where it answers."""
+def _unreachable() -> str | None:
+    """Why W&B's server cannot be used, or None: `wandb sync` would retry for minutes."""
     try:
         urllib.request.urlopen(_server(), timeout=_ANSWER_SECONDS).close()
     except urllib.error.HTTPError as error:
@@ -152,21 +161,21 @@ def _unwell() -> str | None:
 
 
 def _send(store: Store, names: list[str]) -> str:
-    """One `wandb sync`; what is sent is marked in the store. Returns what W&B said when it did not work."""
+    """Runs one `wandb sync` and marks in the store what it sent; returns the last line of its output."""
     with tempfile.TemporaryDirectory() as scratch:
         folders = {name: _local(store, name, Path(scratch) / name) for name in names}
         command = [sys.executable, "-m", "wandb", "sync", "-n", str(_PARALLEL)]
         seconds = _START_SECONDS + _RUN_SECONDS * len(names)
-        said = _within(seconds, [*command, *map(str, folders.values())], scratch)
+        last_line = _run(seconds, [*command, *map(str, folders.values())], scratch)
         for name, folder in folders.items():
             mark = journals.mark_of(name)
             if not store.local and (folder / Path(mark).name).exists():
                 store.write(mark, b"")
-    return said
+    return last_line
 
 
 def _local(store: Store, name: str, scratch: Path) -> Path:
-    """The run's folder: itself where the store is local, else a copy."""
+    """A run's folder on this machine: the store's own where the store is local, else a copy at `scratch`."""
     if store.local:
         return Path(store.path(f"{FOLDER}/{name}"))
     root = store.path(f"{FOLDER}/{name}")
@@ -178,11 +187,8 @@ def _local(store: Store, name: str, scratch: Path) -> Path:
     return scratch
 
 
-def _within(seconds: float, command: list[str], folder: str) -> str:
-    """Runs a command that may hang, with all that it starts; returns the last line that it said, or why it ended.
-
-    What it leaves around (W&B's logs) stays in `folder`.
-    """
+def _run(seconds: float, command: list[str], folder: str) -> str:
+    """Runs a command in `folder` and kills it, with its children, after `seconds`; returns the last line it printed."""
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -198,4 +204,4 @@ def _within(seconds: float, command: list[str], folder: str) -> str:
         process.communicate()
         return f"W&B took longer than {seconds:.0f} seconds"
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in output.decode(errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if line), "wandb sync said nothing")
+    return next((line for line in reversed(lines) if line), "wandb sync printed nothing")

@@ -16,7 +16,7 @@ from safetensors.numpy import load
 
 from pipeline.core import fleet as fleets
 from pipeline.core.store import Store
-from pipeline.track.wandb_records import records
+from pipeline.track.wandb_internals import read_records
 from tests.support.toys import ROOT, environment, tweets_of, write_csv
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -157,7 +157,7 @@ def _check_wandb(folder: Path, row: dict) -> None:
     """The run's file, read back: hyperparameters, loss curve, held-out loss."""
     [run] = folder.glob(f"offline-run-*-ada-{row['version']}")
     config, history, summary = {}, [], {}
-    for record in records(next(run.glob("*.wandb"))):
+    for record in read_records(next(run.glob("*.wandb"))):
         config |= {item.key: item.value_json for item in record.run.config.update}
         if record.HasField("history"):
             history.append({item.key or item.nested_key[0]: item.value_json for item in record.history.item})

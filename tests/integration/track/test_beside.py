@@ -21,7 +21,7 @@ def test_a_run_does_not_wait_for_a_slow_wandb_and_a_second_adds_nothing(cluster,
     assert "in the background" in err
     server.delay = 0.0
     deadline = time.monotonic() + 150
-    while journals.due(store):
+    while journals.unsynced(store):
         assert time.monotonic() < deadline, server.operations
         time.sleep(0.2)
     assert (f"ada-{version}", "ada-train") in server.uses

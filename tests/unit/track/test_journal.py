@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.store import Store
 from pipeline.track import journal as journals
 from pipeline.track.journal import Journal
-from pipeline.track.wandb_records import records
+from pipeline.track.wandb_internals import read_records
 from tests.support import published
 
 VERSION = "0123456789ab"
@@ -24,7 +24,7 @@ def read_back(store: Store, run_id: str) -> dict:
     [folder] = [name for name in journals.runs(store) if journals.id_of(name) == run_id]
     found: dict = {"config": {}, "history": [], "summary": {}, "uses": {}, "makes": {}}
     found["folder"] = Path(store.path(f"wandb/{folder}"))
-    for record in records(found["folder"] / f"run-{run_id}.wandb"):
+    for record in read_records(found["folder"] / f"run-{run_id}.wandb"):
         found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
         if record.HasField("run"):
             found["run"] = record.run

@@ -19,11 +19,11 @@ def source(tmp_path):
 
 
 def train_run(source, bot, version="0123456789ab"):
-    return lineage.train(source, read_published(source.store, bot, version))
+    return lineage.train_run(source, read_published(source.store, bot, version))
 
 
 def preprocess_run(source, handle):
-    return lineage.preprocess(source, handle, published.digest(handle), 0.1, published.counts())
+    return lineage.preprocess_run(source, handle, published.digest(handle), 0.1, published.counts())
 
 
 def test_what_preprocessing_makes_is_what_training_uses(source):
@@ -47,7 +47,7 @@ def test_a_bot_that_went_on_used_its_last_version(source):
         provenance=made.provenance | {"last_version": made.version},
         metrics=made.metrics | {"continued": {"from": made.version}},
     )
-    [before], after = lineage.train(source, made).makes, lineage.train(source, later)
+    [before], after = lineage.train_run(source, made).makes, lineage.train_run(source, later)
     used = after.uses[-1]
     assert (used.name, used.digest, used.references) == (before.name, before.digest, before.references)
     assert after.makes[0].digest != before.digest
@@ -72,7 +72,7 @@ def test_the_same_content_has_the_same_id_and_other_content_another(source):
     assert train_run(source, "wren") == train_run(source, "wren")
     published.publish(source.store, "wren", "ba9876543210")
     assert train_run(source, "wren", "ba9876543210").id != train_run(source, "wren").id
-    one, two = (lineage.preprocess(source, "wren", digest * 64, 0.1, published.counts()) for digest in "ab")
+    one, two = (lineage.preprocess_run(source, "wren", digest * 64, 0.1, published.counts()) for digest in "ab")
     assert one.id != two.id and one.makes[0].digest != two.makes[0].digest
 
 
