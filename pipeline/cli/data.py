@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,17 +16,23 @@ from pipeline.core.ray_session import session
 
 @app.command()
 def fetch(
-    handles: Annotated[list[str], typer.Argument(metavar="HANDLE…", help="whose tweets")],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="where the pages go, a file a handle")],
+    accounts: Annotated[
+        list[str], typer.Argument(metavar="ACCOUNT…", help="nasa (X), ada.bsky.social, @ada@ferry.example (Mastodon)")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="where the posts go, a file for each account")],
+    consent: Annotated[
+        Literal["own"] | None,
+        typer.Option("--consent", help="the accounts are yours, or their owners agreed: a published no does not count"),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Download tweets through the X API v2; the bearer token is in X_BEARER_TOKEN."""
-    from pipeline.tweets.fetch import fetch as fetch_tweets
-    from pipeline.tweets.fetch import handles_of, token
+    """Download posts from X (with X_BEARER_TOKEN), Bluesky and Mastodon."""
+    from pipeline.tweets.download.accounts import parse_accounts
+    from pipeline.tweets.download.fetch import fetch as download
 
     with Progress() as progress:
-        results = fetch_tweets(handles_of(handles), out, token(), progress)
+        results = download(parse_accounts(accounts), out, progress, consent=consent == "own")
     if as_json:
         say_json([vars(result) for result in results])
     if any(result.status == "failed" for result in results):

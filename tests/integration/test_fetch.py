@@ -12,7 +12,10 @@ from pipeline.core.errors import UserError
 from pipeline.core.progress import Progress
 from pipeline.core.settings import TweetSource
 from pipeline.tweets import Profile, find, read
-from pipeline.tweets import fetch as fetching
+from pipeline.tweets.download import client
+from pipeline.tweets.download import x as x_api
+from pipeline.tweets.download.accounts import parse_accounts
+from pipeline.tweets.download.fetch import fetch as download
 
 ACCOUNTS = {
     "wren": {"id": "1", "username": "Wren", "name": "Wren", "profile_image_url": "https://pics.example/w_normal.jpg"},
@@ -90,21 +93,22 @@ def x(monkeypatch):
     server = XApi()
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    class Redirected(fetching._Adapter):
+    class Redirected(client.TimeoutAdapter):
         def send(self, request, **options):
             parts = urlsplit(request.url)
             request.url = f"http://127.0.0.1:{server.server_port}{parts.path}?{parts.query}"
             return super().send(request, **options)
 
-    monkeypatch.setattr(fetching, "_Adapter", Redirected)
+    monkeypatch.setattr(x_api, "TimeoutAdapter", Redirected)
+    monkeypatch.setenv("X_BEARER_TOKEN", "good")
     yield server
     server.shutdown()
     server.server_close()
 
 
-def fetch(handles, out, token="good"):
+def fetch(handles, out):
     with Progress() as progress:
-        return {row.handle: row for row in fetching.fetch(handles, out, token, progress)}
+        return {row.handle: row for row in download(parse_accounts(handles), out, progress)}
 
 
 def ids_in(path):
@@ -177,7 +181,7 @@ def test_failing_servers_and_cut_connections_are_tried_again(x, tmp_path):
 
 
 def test_a_server_that_keeps_failing_fails_that_handle_alone(x, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetching, "_TRIES", 1)
+    monkeypatch.setattr(client, "TRIES", 1)
     x.faults = [lambda handler: handler.say(500, {})]
     rows = fetch(["wren", "owl"], tmp_path)
     assert sorted(row.status for row in rows.values()) == ["failed", "fetched"]
@@ -217,9 +221,10 @@ def test_an_account_without_credits_ends_the_download(x, tmp_path, code, body, r
         fetch(["wren"], tmp_path)
 
 
-def test_a_bad_token_is_named(x, tmp_path):
+def test_a_bad_token_is_named(x, tmp_path, monkeypatch):
+    monkeypatch.setenv("X_BEARER_TOKEN", "bad")
     with pytest.raises(UserError, match="bearer token"):
-        fetch(["wren"], tmp_path, token="bad")
+        fetch(["wren"], tmp_path)
 
 
 def test_a_file_of_something_else_is_left_alone(x, tmp_path):

@@ -1,0 +1,25 @@
+"""What a Bluesky account has published about the use of its posts by AI: `community.lexicon.preference.ai`.
+
+    refused_use([{"preferences": {"training": {"allow": False}}}])      # "training"
+    refused_use([{"preferences": {}}])                                  # None: it has not said
+
+The record lists uses with an answer each; a use that is not listed has no answer. A bot learns from the posts and
+writes text like them, so two of the uses concern us: `training` and `syntheticContent`.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+PREFERENCES = "preferences"  # where a downloaded page holds the account's records
+_USES = {"training": "training", "syntheticContent": "making text like them"}
+
+
+def refused_use(records: Iterable[Any]) -> str | None:
+    """Returns the first use that one of the account's records forbids, in words, or None where none does."""
+    for record in records:
+        answers = record.get("preferences") if isinstance(record, dict) else None
+        for use, words in _USES.items():
+            answer = answers.get(use) if isinstance(answers, dict) else None
+            if answer is False or (isinstance(answer, dict) and answer.get("allow") is False):
+                return words
+    return None

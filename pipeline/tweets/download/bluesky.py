@@ -1,0 +1,104 @@
+"""Bluesky: an account's own posts, replies and reposts through the public AppView, which needs no key.
+
+    bluesky = Bluesky(say=print)
+    bluesky.download(parse_account("ada.bsky.social"), Path("posts"))       # how many posts are new
+
+Each line of the file is a page of `app.bsky.feed.getAuthorFeed` as the server sent it. Where the account has published
+a wish about its use for AI (records of `community.lexicon.preference.ai` in its repository), every page also holds it
+under `preferences`, so that the readers see it too.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from pipeline.core.errors import one_line
+from pipeline.tweets.bluesky_consent import PREFERENCES, refused_use
+from pipeline.tweets.download.accounts import Account
+from pipeline.tweets.download.client import Client, Unavailable, read_picture
+from pipeline.tweets.download.pages import Page, PageFile
+from pipeline.tweets.files import PICTURES
+
+APPVIEW = "https://public.api.bsky.app"
+DIRECTORY = "https://plc.directory"  # of did:plc identities
+_PAGE = 100  # posts, the API's most
+
+
+class Bluesky:
+    """Downloads accounts; threads share it."""
+
+    def __init__(self, say: Callable[[str], None], consent: bool = False):
+        """`consent`: the accounts are the user's own, or their owners have agreed; a published "no" does not count."""
+        self.client, self.say, self.consent = Client("Bluesky", say), say, consent
+
+    def look_up(self, accounts: list[Account]) -> None:
+        """Nothing: profiles are asked for one by one."""
+
+    def download(self, account: Account, out: Path) -> int:
+        """Appends what `out`/{handle}.jsonl lacks; returns how many posts are new. Raises Unavailable."""
+        profile = self._ask("app.bsky.actor.getProfile", actor=account.name)
+        did = str(profile["did"])
+        preferences = self._preferences(did)
+        if (use := refused_use(preferences)) and not self.consent:
+            raise Unavailable(
+                f"asks that its posts are not used for {use} (community.lexicon.preference.ai); "
+                "`--consent own` downloads them where the account is yours or its owner agreed to you"
+            )
+        self._picture(account, profile, out)
+        new = 0
+        with PageFile(out / f"{account.handle}.jsonl", _ids, lambda page: page.get("cursor")) as file:
+            while True:
+                query = {"actor": did, "limit": _PAGE, "filter": "posts_with_replies", "cursor": file.cursor}
+                page = self._ask("app.bsky.feed.getAuthorFeed", **query)
+                new += file.add(page | ({PREFERENCES: preferences} if preferences else {}))
+                if file.complete:
+                    return new
+
+    def stop(self) -> None:
+        """Ends what other threads are waiting for or trying again."""
+        self.client.limit.stopped.set()
+
+    def _ask(self, method: str, **query: Any) -> Page:
+        page = self.client.get(f"{APPVIEW}/xrpc/{method}", **query)
+        if not isinstance(page, dict):
+            raise Unavailable("no such account on Bluesky")
+        return page
+
+    def _preferences(self, did: str) -> list[Any]:
+        """The account's records about the use of its data by AI, from the server that holds its repository."""
+        server = self._repository_server(did)
+        if server is None:
+            return []
+        collection = "community.lexicon.preference.ai"
+        reply = self.client.get(f"{server}/xrpc/com.atproto.repo.listRecords", repo=did, collection=collection)
+        records = reply.get("records") if isinstance(reply, dict) else None
+        return [record.get("value") for record in records or () if isinstance(record, dict)]
+
+    def _repository_server(self, did: str) -> str | None:
+        """The address of the personal data server, from the identity's document."""
+        if did.startswith("did:web:"):
+            document = self.client.get(f"https://{did.removeprefix('did:web:')}/.well-known/did.json")
+        else:
+            document = self.client.get(f"{DIRECTORY}/{quote(did, safe=':')}")
+        services = document.get("service") if isinstance(document, dict) else None
+        for service in services or ():
+            if str(service.get("id", "")).endswith("#atproto_pds"):
+                return str(service["serviceEndpoint"]).rstrip("/")
+        return None
+
+    def _picture(self, account: Account, profile: dict[str, Any], out: Path) -> None:
+        """The profile picture, for the model card; a bot does well without it."""
+        url = str(profile.get("avatar") or "")
+        if url.startswith("https://"):
+            try:
+                (out / PICTURES / f"{account.handle}.jpg").write_bytes(read_picture(self.client.session, url))
+            except (requests.RequestException, OSError) as error:
+                self.say(f"{account.handle}: no picture: {one_line(error)}")
+
+
+def _ids(page: Page) -> list[str]:
+    """A page's items: a post and its repost by the same account are two of them."""
+    return [("repost of " if "reason" in item else "") + item["post"]["uri"] for item in page["feed"]]

@@ -1,0 +1,174 @@
+"""GET requests for JSON that wait for rate limits and try again after passing faults.
+
+    client = Client("Bluesky", say=print)
+    client.get("https://public.api.bsky.app/xrpc/app.bsky.actor.getProfile", actor="ada.bsky.social")
+
+All threads that download from one service share a client: when the service limits one of them, all wait.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import requests
+from dateutil import parser as dates
+from requests.adapters import HTTPAdapter
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from pipeline.core.errors import UserError, one_line
+from pipeline.tweets.files import MAX_PICTURE
+
+WORKERS = 8  # accounts that are downloaded at the same time
+TRIES = 5  # of a request that the server or the network fails
+TIMEOUT = 30  # seconds without a byte
+_LARGEST = 32 * 2**20  # bytes of one reply; a page of posts has some 500 KB
+_SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 3600.0  # seconds that a rate limit can make us wait
+
+
+class Unavailable(Exception):
+    """This account cannot be downloaded; the message says why."""
+
+
+class Refused(UserError):
+    """Nothing can be downloaded from this service for anybody: the token or the developer's account is refused."""
+
+
+class PassingFault(Exception):
+    """The server or the network failed in a way that another try may not meet."""
+
+
+class TimeoutAdapter(HTTPAdapter):
+    """Gives up on a connection that brings no byte for TIMEOUT seconds; requests would wait for ever."""
+
+    def send(self, *arguments: Any, **options: Any) -> requests.Response:
+        options["timeout"] = TIMEOUT
+        return super().send(*arguments, **options)
+
+
+class RateLimit:
+    """When a service lets us ask again; all threads that use the service wait together."""
+
+    def __init__(self, service: str, say: Callable[[str], None]):
+        self.service, self.say = service, say
+        self.stopped = threading.Event()  # set: nobody asks any more
+        self._lock = threading.Lock()
+        self._open_at = 0.0  # seconds since the epoch
+
+    def wait(self) -> None:
+        """Returns when requests are allowed. Raises Unavailable where the download was stopped."""
+        while (left := self._open_at - time.time()) > 0 and not self.stopped.wait(min(left, 1.0)):
+            pass
+        if self.stopped.is_set():
+            raise Unavailable("not tried: the download was stopped")
+
+    def close_until(self, at: float) -> None:
+        """Closes the service until `at`, in seconds since the epoch, and reports it once."""
+        with self._lock:
+            if at > self._open_at and time.time() < at:
+                self._open_at = at
+                wait = at - time.time()
+                self.say(f"rate limit reached; waiting {wait:.0f} s until {self.service} allows more requests")
+
+    def retrying(self) -> Retrying:
+        """Tries that end after TRIES passing faults, or when the download is stopped."""
+        return Retrying(
+            retry=retry_if_exception_type(PassingFault),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_exponential(multiplier=0.5, min=1, max=16),
+            sleep=self.stopped.wait,
+            reraise=True,
+        )
+
+
+class Client:
+    """See the module. Threads share it."""
+
+    def __init__(self, service: str, say: Callable[[str], None]):
+        """`service` is the name that messages use; `say` gets a line when a rate limit is waited for."""
+        self.service = service
+        self.limit = RateLimit(service, say)
+        self.session = requests.Session()
+        self.session.headers["User-Agent"] = "huggingtweets-ray (downloads public posts for their authors' bots)"
+        for scheme in ("https://", "http://"):
+            self.session.mount(scheme, TimeoutAdapter(pool_maxsize=WORKERS))
+
+    def get(self, url: str, **query: str | int | None) -> Any:
+        """Returns the reply's JSON, or None where the server answers 404.
+
+        Raises Unavailable with the server's reason for any other refusal, and where TRIES tries met a fault.
+        """
+        try:
+            for attempt in self.limit.retrying():
+                with attempt:
+                    return self._get_once(url, {key: value for key, value in query.items() if value is not None})
+        except PassingFault as error:
+            raise Unavailable(f"{self.service} did not answer after {TRIES} tries: {error}") from None
+
+    def _get_once(self, url: str, query: dict[str, str | int]) -> Any:
+        while True:
+            self.limit.wait()
+            try:
+                with self.session.get(url, params=query, stream=True) as reply:
+                    if reply.status_code == 429:
+                        self.limit.close_until(allowed_at(reply.headers))
+                        continue
+                    body = reply.raw.read(_LARGEST + 1, decode_content=True)
+                    return self._judged(reply, body)
+            except (requests.RequestException, OSError) as error:
+                raise PassingFault(one_line(error)) from None
+
+    def _judged(self, reply: requests.Response, body: bytes) -> Any:
+        if reply.status_code == 404:
+            return None
+        if reply.status_code >= 500:
+            raise PassingFault(f"status {reply.status_code}")
+        if len(body) > _LARGEST:
+            raise Unavailable(f"{self.service} sent a page of over {_LARGEST} bytes")
+        try:
+            content = json.loads(body)
+        except ValueError:
+            raise PassingFault("the reply is not JSON") from None
+        if reply.status_code >= 400:
+            reason = content.get("message") or content.get("error") if isinstance(content, dict) else None
+            raise Unavailable(f"{self.service} refuses: {str(reason or reply.status_code)[:200]}")
+        if reply.headers.get("ratelimit-remaining", reply.headers.get("x-ratelimit-remaining")) == "0":
+            self.limit.close_until(allowed_at(reply.headers))
+        return content
+
+
+def read_picture(session: requests.Session, url: str) -> bytes:
+    """Returns a profile picture of at most MAX_PICTURE bytes. Raises OSError; requests' exceptions are OSErrors."""
+    with session.get(url, stream=True) as reply:
+        reply.raise_for_status()
+        data = reply.raw.read(MAX_PICTURE + 1, decode_content=True)
+    if len(data) > MAX_PICTURE:
+        raise OSError(f"it is over {MAX_PICTURE} bytes")
+    return bytes(data)
+
+
+def allowed_at(headers: Mapping[str, str]) -> float:
+    """When the server lets us ask again, in seconds since the epoch.
+
+    Retry-After holds seconds or a date (RFC 9110, 10.2.3); the headers of rate limits hold seconds since the
+    epoch (Bluesky, X) or an ISO 8601 time (Mastodon). Without any of them a minute is waited.
+    """
+    now = time.time()
+    at = now + 60
+    after = headers.get("retry-after", "")
+    names = ("ratelimit-reset", "x-ratelimit-reset", "x-rate-limit-reset")
+    reset = next((headers[name] for name in names if name in headers), "")
+    try:
+        if after.isdigit():
+            at = now + int(after)
+        elif after:
+            at = parsedate_to_datetime(after).timestamp()
+        elif reset and reset.isdigit():
+            at = float(reset) if float(reset) > 10**9 else now + float(reset)
+        elif reset:
+            at = dates.isoparse(reset).timestamp()
+    except (ValueError, OverflowError):
+        pass
+    return min(max(at, now + _SHORTEST_WAIT), now + _LONGEST_WAIT)

@@ -1,0 +1,75 @@
+"""Mastodon, and other servers that speak its API: an account's public posts, which need no key.
+
+    mastodon = Mastodon(say=print)
+    mastodon.download(parse_account("@ada@ferry.example"), Path("posts"))       # how many posts are new
+
+Each line of the file is `{"statuses": [...], "next": ...}`: a page of the account's statuses as its own server sent
+them, and the id before which the next page begins. Followers-only and direct posts are not sent to strangers.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from pipeline.core.errors import one_line
+from pipeline.tweets.download.accounts import Account
+from pipeline.tweets.download.client import Client, Unavailable, read_picture
+from pipeline.tweets.download.pages import Page, PageFile
+from pipeline.tweets.files import PICTURES
+
+_PAGE = 40  # statuses, the API's most
+
+
+class Mastodon:
+    """Downloads accounts; threads share it. Each server has a rate limit of its own."""
+
+    def __init__(self, say: Callable[[str], None]):
+        self.say = say
+        self._clients: dict[str, Client] = {}
+        self._lock = threading.Lock()
+
+    def look_up(self, accounts: list[Account]) -> None:
+        """Nothing: profiles are asked for one by one."""
+
+    def download(self, account: Account, out: Path) -> int:
+        """Appends what `out`/{handle}.jsonl lacks; returns how many posts are new. Raises Unavailable."""
+        user, _, host = account.name.partition("@")
+        client, server = self._client(host), f"https://{host}/api/v1/accounts"
+        profile = client.get(f"{server}/lookup", acct=user)
+        if not isinstance(profile, dict):
+            raise Unavailable(f"no such account on {host}")
+        self._picture(client, account, profile, out)
+        new = 0
+        with PageFile(out / f"{account.handle}.jsonl", _ids, lambda page: page["next"]) as file:
+            while True:
+                statuses = client.get(f"{server}/{profile['id']}/statuses", limit=_PAGE, max_id=file.cursor)
+                if not isinstance(statuses, list):
+                    raise Unavailable(f"{host} does not answer as Mastodon does")
+                new += file.add({"statuses": statuses, "next": statuses[-1]["id"] if statuses else None})
+                if file.complete:
+                    return new
+
+    def stop(self) -> None:
+        """Ends what other threads are waiting for or trying again."""
+        for client in self._clients.values():
+            client.limit.stopped.set()
+
+    def _client(self, host: str) -> Client:
+        with self._lock:
+            return self._clients.setdefault(host, Client(host, self.say))
+
+    def _picture(self, client: Client, account: Account, profile: dict[str, Any], out: Path) -> None:
+        """The profile picture, for the model card; a bot does well without it."""
+        url = str(profile.get("avatar_static") or "")
+        if url.startswith("https://"):
+            try:
+                (out / PICTURES / f"{account.handle}.jpg").write_bytes(read_picture(client.session, url))
+            except (requests.RequestException, OSError) as error:
+                self.say(f"{account.handle}: no picture: {one_line(error)}")
+
+
+def _ids(page: Page) -> list[str]:
+    return [str(status["id"]) for status in page["statuses"]]

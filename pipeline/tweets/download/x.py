@@ -1,0 +1,199 @@
+"""X, through its API v2: an account's most recent posts, 3,200 at most (the API's own limit).
+
+    x = X(bearer_token, say=print)
+    x.look_up(accounts)                                       # one request for a hundred accounts
+    x.download(parse_account("nasa"), Path("posts"))          # how many posts are new
+
+Each line of the file is a response page as X sent it. X charges for each post that it sends, so a later call asks only
+for what is newer than the newest post in the file, or older than the oldest one of an interrupted download.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+import tweepy
+
+from pipeline.core.errors import one_line
+from pipeline.tweets.download.accounts import Account
+from pipeline.tweets.download.client import (
+    TRIES,
+    WORKERS,
+    PassingFault,
+    RateLimit,
+    Refused,
+    TimeoutAdapter,
+    Unavailable,
+    allowed_at,
+    read_picture,
+)
+from pipeline.tweets.files import PICTURES
+
+_PAGE = 100  # posts or accounts, the API's most
+_MOST = 3_200  # posts of one account
+_USER_FIELDS = ["name", "username", "profile_image_url", "protected"]
+_TWEET_FIELDS = ["created_at", "lang", "public_metrics", "referenced_tweets", "in_reply_to_user_id", "note_tweet"]
+_EXPANSIONS = ["author_id", "referenced_tweets.id", "referenced_tweets.id.author_id"]
+
+
+class X:
+    """Downloads accounts; threads share it."""
+
+    def __init__(self, token: str, say: Callable[[str], None]):
+        """`token` is an app's bearer token; `say` gets a line when a rate limit is waited for."""
+        self.client = tweepy.Client(token, return_type=dict)
+        self.client.session.mount("https://", TimeoutAdapter(pool_maxsize=WORKERS))
+        self.say, self.limit = say, RateLimit("X", say)
+        self._users: dict[str, dict[str, Any]] = {}  # by user name, lower-cased; {"error": reason} for others
+
+    def look_up(self, accounts: list[Account]) -> None:
+        """Asks for the accounts' ids. Raises Refused where X refuses the token."""
+        names = [account.name for account in accounts]
+        for start in range(0, len(names), _PAGE):
+            some = names[start : start + _PAGE]
+            page = self._ask(lambda some=some: self.client.get_users(usernames=some, user_fields=_USER_FIELDS))
+            self._users |= {user["username"].lower(): user for user in page.get("data", [])}
+            for error in page.get("errors", []):
+                suspended = "suspended" in str(error.get("detail", "")).lower()
+                reason = "is suspended" if suspended else "no such user"
+                self._users[str(error.get("value", "")).lower()] = {"error": reason}
+
+    def download(self, account: Account, out: Path) -> int:
+        """Appends what `out`/{handle}.jsonl lacks; returns how many posts are new.
+
+        Raises Unavailable for this account, Refused where X refuses the token.
+        """
+        user = self._users.get(account.name, {"error": "no such user"})
+        if "error" in user:
+            raise Unavailable(user["error"])
+        if user.get("protected"):
+            raise Unavailable("is protected: only approved followers see its posts")
+        self._picture(account, user, out)
+        return self._pages(out / f"{account.handle}.jsonl", user["id"])
+
+    def stop(self) -> None:
+        """Ends what other threads are waiting for or trying again."""
+        self.limit.stopped.set()
+
+    def _pages(self, path: Path, user: str) -> int:
+        """Appends the pages that the file lacks; returns how many posts came."""
+        have, new, token = _read_back(path), 0, None
+        since = str((have.newest if have.complete else have.floor) or "") or None
+        until = None if have.complete else str(have.oldest or "") or None
+        with path.open("ab") as file:
+            while True:
+                page = self._page(user, since, until, token)
+                if page.get("errors") and not page.get("data") and "meta" not in page:
+                    raise Unavailable(f"X refuses: {page['errors'][0].get('detail') or page['errors'][0].get('title')}")
+                if page.get("data") or not have.complete:  # an empty page ends a sweep that was interrupted
+                    file.write(json.dumps(page, ensure_ascii=False).encode() + b"\n")
+                    file.flush()
+                    new += have.add(page)
+                token = page.get("meta", {}).get("next_token")
+                if not token or have.complete:
+                    break
+        if not path.stat().st_size:
+            path.unlink()
+        return new
+
+    def _page(self, user: str, since: str | None, until: str | None, token: str | None) -> dict[str, Any]:
+        """One page of a user's posts, newest first, after `since` and before `until` (ids)."""
+        return self._ask(
+            lambda: self.client.get_users_tweets(
+                user,
+                max_results=_PAGE,
+                since_id=since,
+                until_id=until,
+                pagination_token=token,
+                tweet_fields=_TWEET_FIELDS,
+                user_fields=_USER_FIELDS,
+                expansions=_EXPANSIONS,
+            )
+        )
+
+    def _ask(self, call: Callable[[], Any]) -> dict[str, Any]:
+        try:
+            for attempt in self.limit.retrying():
+                with attempt:
+                    return self._ask_once(call)
+        except PassingFault as error:
+            raise Unavailable(f"X did not answer after {TRIES} tries: {error}") from None
+        raise AssertionError("tenacity returns or raises")
+
+    def _ask_once(self, call: Callable[[], Any]) -> dict[str, Any]:
+        while True:
+            self.limit.wait()
+            try:
+                page: dict[str, Any] = call()
+                return page
+            except tweepy.TooManyRequests as limit:
+                if "UsageCapExceeded" in str(limit.response.text):
+                    raise self._refused("the account's monthly posts are used up") from None
+                self.limit.close_until(allowed_at(limit.response.headers))
+            except tweepy.Unauthorized:
+                raise self._refused("X refuses the bearer token (401); check X_BEARER_TOKEN") from None
+            except (tweepy.Forbidden, tweepy.NotFound, tweepy.BadRequest) as error:
+                raise Unavailable(f"X refuses: {one_line(error)}") from None
+            except (tweepy.TwitterServerError, requests.RequestException) as error:
+                raise PassingFault(one_line(error)) from None
+            except tweepy.HTTPException as error:
+                if error.response.status_code == 402:
+                    raise self._refused("the X account is out of credits (402)") from None
+                raise Unavailable(f"X refuses: {one_line(error)}") from None
+
+    def _refused(self, reason: str) -> Refused:
+        self.stop()
+        return Refused(reason)
+
+    def _picture(self, account: Account, user: dict[str, Any], out: Path) -> None:
+        """The profile picture in the larger size, for the model card; a bot does well without it."""
+        url = str(user.get("profile_image_url") or "").replace("_normal.", "_400x400.")
+        if url.startswith("https://"):
+            try:
+                (out / PICTURES / f"{account.handle}.jpg").write_bytes(read_picture(self.client.session, url))
+            except (requests.RequestException, OSError) as error:
+                self.say(f"{account.handle}: no picture: {one_line(error)}")
+
+
+@dataclass
+class _Have:
+    """What an account's file holds. A sweep of pages, newest first, ends with a page that has no next_token."""
+
+    newest: int = 0  # id
+    oldest: int = 0  # id, of the sweep under way
+    floor: int = 0  # newest id of the sweeps before it
+    sweep: int = 0  # posts of the sweep under way
+    complete: bool = True
+
+    def add(self, page: dict[str, Any]) -> int:
+        """Takes in a page; returns how many posts it holds."""
+        ids = [int(tweet["id"]) for tweet in page.get("data", [])]
+        if self.complete:
+            self.floor, self.sweep = self.newest, 0
+        if ids:
+            self.newest, self.oldest = max(self.newest, *ids), min(ids)
+        self.sweep += len(ids)
+        self.complete = "next_token" not in page.get("meta", {}) or self.sweep >= _MOST
+        return len(ids)
+
+
+def _read_back(path: Path) -> _Have:
+    """What the file holds; removes a last line that was cut off while it was written."""
+    have = _Have()
+    if not path.exists():
+        return have
+    with path.open("r+b") as file:
+        end = 0
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                have.add(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise Unavailable(f"{path} does not hold pages of the X API; move it away") from None
+            end += len(line)
+        file.truncate(end)
+    return have
