@@ -17,6 +17,7 @@ import requests
 from dateutil import parser as dates
 from requests.adapters import HTTPAdapter
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity.nap import sleep_using_event
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.tweets.files import MAX_PICTURE
@@ -78,7 +79,7 @@ class RateLimit:
             retry=retry_if_exception_type(PassingFault),
             stop=stop_after_attempt(TRIES),
             wait=wait_exponential(multiplier=0.5, min=1, max=16),
-            sleep=self.stopped.wait,
+            sleep=sleep_using_event(self.stopped),
             reraise=True,
         )
 
@@ -100,10 +101,9 @@ class Client:
 
         Raises Unavailable with the server's reason for any other refusal, and where TRIES tries met a fault.
         """
+        given = {key: value for key, value in query.items() if value is not None}
         try:
-            for attempt in self.limit.retrying():
-                with attempt:
-                    return self._get_once(url, {key: value for key, value in query.items() if value is not None})
+            return self.limit.retrying()(self._get_once, url, given)
         except PassingFault as error:
             raise Unavailable(f"{self.service} did not answer after {TRIES} tries: {error}") from None
 

@@ -11,6 +11,7 @@ for what is newer than the newest post in the file, or older than the oldest one
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,7 @@ class X:
         """Asks for the accounts' ids. Raises Refused where X refuses the token."""
         names = [account.name for account in accounts]
         for start in range(0, len(names), _PAGE):
-            some = names[start : start + _PAGE]
-            page = self._ask(lambda some=some: self.client.get_users(usernames=some, user_fields=_USER_FIELDS))
+            page = self._ask(self.client.get_users, usernames=names[start : start + _PAGE], user_fields=_USER_FIELDS)
             self._users |= {user["username"].lower(): user for user in page.get("data", [])}
             for error in page.get("errors", []):
                 suspended = "suspended" in str(error.get("detail", "")).lower()
@@ -102,26 +102,22 @@ class X:
     def _page(self, user: str, since: str | None, until: str | None, token: str | None) -> dict[str, Any]:
         """One page of a user's posts, newest first, after `since` and before `until` (ids)."""
         return self._ask(
-            lambda: self.client.get_users_tweets(
-                user,
-                max_results=_PAGE,
-                since_id=since,
-                until_id=until,
-                pagination_token=token,
-                tweet_fields=_TWEET_FIELDS,
-                user_fields=_USER_FIELDS,
-                expansions=_EXPANSIONS,
-            )
+            self.client.get_users_tweets,
+            id=user,
+            max_results=_PAGE,
+            since_id=since,
+            until_id=until,
+            pagination_token=token,
+            tweet_fields=_TWEET_FIELDS,
+            user_fields=_USER_FIELDS,
+            expansions=_EXPANSIONS,
         )
 
-    def _ask(self, call: Callable[[], Any]) -> dict[str, Any]:
+    def _ask(self, call: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
         try:
-            for attempt in self.limit.retrying():
-                with attempt:
-                    return self._ask_once(call)
+            return self.limit.retrying()(self._ask_once, partial(call, **arguments))
         except PassingFault as error:
             raise Unavailable(f"X did not answer after {TRIES} tries: {error}") from None
-        raise AssertionError("tenacity returns or raises")
 
     def _ask_once(self, call: Callable[[], Any]) -> dict[str, Any]:
         while True:
