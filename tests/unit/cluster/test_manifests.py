@@ -7,7 +7,6 @@ kubectl is at hand, the variants are built with its kustomize.
 import importlib
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -18,16 +17,15 @@ from typing import Any
 
 import jsonschema
 import pytest
-import typer
 import yaml
 from ray.serve import Application
 from ray.serve._private.build_app import build_app
 from ray.serve.schema import ServeDeploySchema
 
-from pipeline import cli
 from pipeline.core import fleet
+from tests.support.command_line import parameters
+from tests.support.toys import ROOT
 
-ROOT = Path(__file__).parents[3]
 KUBERAY = ROOT / "cluster" / "kuberay"
 SCHEMAS = ROOT.parent / "shared" / "schemas"
 _PLAIN = [path for part in ("", "base/", "redis/", "service/") for path in KUBERAY.glob(f"{part}*.yaml")]  # no patches
@@ -91,16 +89,6 @@ def locked(package: str) -> str:
     match = re.search(rf"^{re.escape(package)}==(\S+)", lock, re.MULTILINE)
     assert match, f"{package} is not in requirements.lock"
     return match[1]
-
-
-def parse_command(command_line: str) -> dict[str, Any]:
-    """The arguments as our command line understands them; a usage error where it would refuse them."""
-    words = shlex.split(command_line)
-    start = 3 if words[:3] == ["python", "-m", "pipeline"] else 1
-    assert start == 3 or words[0] == "huggingtweets", f"not a command of ours: {command_line}"
-    commands: Any = typer.main.get_command(cli.app)
-    assert words[start] in commands.commands, f"no such command: {words[start]}"
-    return commands.commands[words[start]].make_context(words[start], words[start + 1 :]).params
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -229,8 +217,10 @@ def test_ray_up_takes_the_launchers_file(cloud: str):
 def test_the_batch_script_is_bash_and_its_commands_are_ours():
     script = ROOT / "cluster" / "slurm" / "fleet.sbatch"
     subprocess.run(["bash", "-n", script], check=True)
-    for words in re.findall(r'^"\$bin/huggingtweets" (\w+ "\$fleet".*)$', script.read_text(), re.MULTILINE):
-        parse_command("huggingtweets " + words.replace('"$fleet"', "fleet.yaml").replace('"$@"', "--set train.lanes=2"))
+    commands = re.findall(r'^"\$bin/huggingtweets" (\w+ "\$fleet".*)$', script.read_text(), re.MULTILINE)
+    assert [words.split()[0] for words in commands] == ["doctor", "run"]
+    for words in commands:
+        parameters("huggingtweets " + words.replace('"$fleet"', "fleet.yaml").replace('"$@"', "--set train.lanes=2"))
 
 
 def test_nobody_but_the_operator_reaches_the_jobs_api():
@@ -267,7 +257,7 @@ def test_the_manifests_and_the_base_image_have_the_locked_ray():
 
 def test_the_jobs_entrypoint_is_a_command_of_ours_on_the_mounted_fleet_file():
     job = one("RayJob")
-    arguments = parse_command(job["spec"]["entrypoint"])
+    arguments = parameters(job["spec"]["entrypoint"])
     head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
     (volume,) = [volume for volume in head["volumes"] if "configMap" in volume]
     (mount,) = [mount for mount in head["containers"][0]["volumeMounts"] if mount["name"] == volume["name"]]
@@ -348,7 +338,7 @@ def test_the_commands_in_the_readme_are_commands_of_ours():
     submitted = re.findall(r"^    ray job submit .* -- (.+)$", text, re.MULTILINE)
     assert submitted
     for command in submitted:
-        parse_command(command)
+        parameters(command)
 
 
 def test_the_image_installs_the_lock_file_then_the_package_without_dependencies():

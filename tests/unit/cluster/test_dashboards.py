@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,9 @@ from ray.util.metrics import Histogram
 
 from pipeline.core.ray_metrics import METRICS
 from serve.deployments.metrics import Metrics, Sums
+from tests.support.toys import ROOT
 
-CLUSTER = Path(__file__).parents[3] / "cluster"
+CLUSTER = ROOT / "cluster"
 DASHBOARD = json.loads((CLUSTER / "grafana" / "dashboard.json").read_text(encoding="utf-8"))
 RULES = yaml.safe_load((CLUSTER / "prometheus" / "alerts.yaml").read_text(encoding="utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

@@ -1,0 +1,173 @@
+"""The queue of bots: its promises to lanes and to the driver; overrides, and how progress is shown."""
+
+import json
+
+import pytest
+
+from pipeline.core import fleet as fleets
+from pipeline.core.settings import Train
+from pipeline.core.store import Store
+from pipeline.train.driver import Pace, _places, told
+from pipeline.train.queue import Queue, Task
+
+
+def task(bot: str, tokens: int = 1, **settings) -> Task:
+    return Task(bot, [bot], f"work/trained/{bot}/v", "v", tokens, Train(epochs=1, **settings))
+
+
+KIND = task("any").kind
+
+
+def take(queue: Queue, lane: str, kind: str = KIND) -> str | None:
+    given, _ = queue.take(lane, kind)
+    return given.bot if isinstance(given, Task) else given
+
+
+def test_the_largest_bot_goes_first():
+    queue = Queue([task("small", 1), task("large", 9), task("middle", 5)], retries=0)
+    assert [take(queue, lane) for lane in ("a/0", "b/0", "c/0")] == ["large", "middle", "small"]
+    assert queue.news(0, 0)["left"] == 15
+
+
+def test_a_lane_gets_bots_of_its_kind_alone():
+    queue = Queue([task("huge", 9, workers_per_bot=2), task("small")], retries=0)
+    assert list(queue.news(0, 0)["waiting"].values()) == [1, 1]
+    assert take(queue, "a/0") == "small" and take(queue, "a/0") == "wait"
+    queue.finish("a/0", "small", {})
+    assert take(queue, "a/0") is None
+    assert take(queue, "b/0", task("huge", 9, workers_per_bot=2).kind) == "huge"
+
+
+def test_each_lane_prepares_for_a_bot_of_its_own():
+    queue = Queue([task(bot, 9 - i) for i, bot in enumerate("klmnop")], retries=0)
+    assert [one.bot for one in queue.take("a/0", KIND)] == ["k", "l"]
+    assert [one.bot for one in queue.take("b/0", KIND)] == ["m", "n"]
+    assert [one.bot for one in queue.take("a/0", KIND)] == ["l", "o"]
+    assert [take(queue, lane) for lane in ("c/0", "b/0", "a/0")] == ["n", "o", "p"]  # few are left: the largest
+
+
+def test_a_failed_bot_is_tried_in_another_lane_then_reported():
+    queue = Queue([task("ada")], retries=1)
+    take(queue, "a/0")
+    queue.fail("a/0", "ada", "bad luck")
+    assert take(queue, "a/0") == "wait"  # a moment for the others
+    assert take(queue, "a/1") == "ada"
+    queue.fail("a/1", "ada", "worse luck", "its log")
+    assert (queue.failed["ada"].reason, queue.failed["ada"].log) == ("worse luck", "its log")
+    assert take(queue, "a/0") is None
+
+
+def test_a_lane_alone_tries_its_failed_bot_itself():
+    queue = Queue([task("ada")], retries=1)
+    take(queue, "a/0")
+    queue.fail("a/0", "ada", "bad luck")
+    assert [take(queue, "a/0"), take(queue, "a/0")] == ["wait", "ada"]
+
+
+def test_what_a_lost_run_had_comes_back_and_counts_for_the_bots_whose_worker_died():
+    queue = Queue([task("ada"), task("ben")], retries=0)
+    for i in range(5):
+        assert (take(queue, f"{i}/0"), take(queue, f"{i}/1")) == ("ada", "ben")
+        queue.leave(str(i), {f"{i}/0"}, "killed")
+    assert queue.failed["ada"].reason == "each of 5 workers that trained it died"
+    assert take(queue, "6/0") == "ben"
+
+
+def test_a_lane_may_take_the_next_bot_while_the_last_is_being_written():
+    queue = Queue([task("ada"), task("ben")], retries=0)
+    take(queue, "a/0")
+    take(queue, "a/0")
+    queue.finish("a/0", "ada", {})
+    queue.fail("a/0", "ben", "bad luck")
+    assert list(queue.done) == ["ada"] and queue.failed["ben"].reason == "bad luck"
+
+
+def test_memory_that_ran_out_is_no_failure_while_batches_can_be_split():
+    queue = Queue([task("ada", batch_size=4)], retries=0)
+    take(queue, "a/0")
+    queue.split("a/0", "ada", 2)
+    again, _ = queue.take("a/0", KIND)
+    assert (again.bot, again.parts, queue.failed) == ("ada", 2, {})
+
+
+def test_a_lane_that_lost_a_bot_no_longer_speaks_for_it():
+    queue = Queue([task("ada")], retries=0)
+    take(queue, "a/0")
+    queue.leave("a", [], "its node was lost")
+    assert take(queue, "b/0") == "ada"
+    queue.fail("a/0", "ada", "too late")
+    assert not queue.failed and queue.running["ada"].lane == "b/0"
+
+
+def test_a_queue_that_died_knows_what_the_store_holds_and_what_lanes_hold(tmp_path):
+    store = Store.of(fleets.Fleet(fleet="toys", tweets=["."], storage=str(tmp_path)))
+    store.write("work/trained/ada/v/training.json", json.dumps({"metrics": {}, "seconds": 1}).encode())
+    store.write("bots/cleo/current", b"v")
+    store.write("bots/cleo/v/metrics.json", json.dumps({"train": {"seconds": 2}}).encode())
+    queue = Queue([task(bot) for bot in ("ada", "ben", "cleo", "dora")], retries=0)
+    queue.recover(store)
+    assert {bot: result["seconds"] for bot, result in queue.done.items()} == {"ada": 1, "cleo": 2}
+    assert take(queue, "a/0") == "wait"  # until the lanes had time to speak
+    queue.report("b/0", {"ben": 10.0})
+    queue.returning_until = 0
+    given, _ = queue.take("a/0", KIND)
+    assert (given.bot, given.resumes) == ("dora", True)
+    assert queue.running["ben"].lane == "b/0"
+
+
+def test_the_driver_hears_each_result_once_and_all_again_from_a_new_queue():
+    queue = Queue([task("ada"), task("ben")], retries=0)
+    queue.finish("a/0", "ada", {})
+    news = queue.news(0.0, 0)
+    assert [bot for bot, _ in news["done"]] == ["ada"]
+    queue.finish("a/0", "ben", {})
+    assert [bot for bot, _ in queue.news(news["born"], 1)["done"]] == ["ben"]
+    assert [bot for bot, _ in queue.news(news["born"] - 1, 1)["done"]] == ["ada", "ben"]
+
+
+def test_lanes_fill_the_nodes_and_a_lane_of_several_workers_may_span_them(monkeypatch):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 13.0})
+    room = {"big": {"CPU": 10.0}, "small": {"CPU": 2.5}, "full": {"CPU": 0.5}}
+    assert list(_places(Train(workers_per_bot=7), room, 9)) == [(1, None)]
+    assert list(_places(Train(), room, 99)) == [(3, "big"), (2, "small")]
+    assert list(_places(Train(), {"big": {"CPU": 20.0}}, 18)) == [(8, "big"), (8, "big"), (2, "big")]
+
+
+def test_several_lanes_share_a_gpu(monkeypatch):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 64.0, "GPU": 2.0})
+    room = {"gpus": {"CPU": 32.0, "GPU": 1.5}, "cores": {"CPU": 32.0}}
+    assert list(_places(Train(gpus_per_worker=0.25), room, 99)) == [(6, "gpus")]
+
+
+def test_the_pace_is_that_of_the_last_while():
+    pace = Pace(seconds=10)
+    assert [pace.at(0, 0), pace.at(5, 100), pace.at(12, 800)] == [0, 20, 100]
+    assert pace.at(13, 500) == 50  # a bot started over
+
+
+def test_overrides_go_by_name_or_by_size_and_the_later_one_wins():
+    large = {"min_tokens": 1000, "workers_per_bot": 2, "epochs": 1}
+    train = Train(overrides=[large, {"bots": ["@NASA", ["ben", "ada"]], "epochs": 9}])
+    chosen = [train.of(bot, tokens) for bot, tokens in (("nasa", 5000), ("nasa", 1), ("ada-ben", 1), ("ada", 999))]
+    assert [(one.workers_per_bot, one.epochs) for one in chosen] == [(2, 9), (1, 9), (1, 9), (1, 4)]
+    assert not any(one.overrides for one in chosen)
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ({"epochs": 2}, "say for whom"),
+        ({"bots": ["nasa"]}, "it sets nothing"),
+        ({"bots": ["no such!"], "epochs": 2}, "is not a handle"),
+        ({"bots": ["nasa"], "lanes": 2}, "Extra inputs"),
+    ],
+)
+def test_an_override_that_cannot_be_meant_is_refused(override, reason):
+    with pytest.raises(ValueError, match=reason):
+        Train(overrides=[override])
+
+
+def test_how_far_a_fleet_is_fits_a_line():
+    assert told(2, 5, 0, 3120.4, 250_000) == "2 lanes, 5 bots left, 3,120 tokens/s, 1:20 to go"
+    assert told(64, 99_000, 1, 1e6, 3e10) == "64 lanes, 99,000 bots left, 1,000,000 tokens/s, 8:20:00 to go, 1 failed"
+    assert told(0, 5, 0, 0.0, 250_000) == "0 lanes, 5 bots left, 0 tokens/s"
