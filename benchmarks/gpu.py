@@ -116,15 +116,15 @@ def lanes(job: Job, chosen: argparse.Namespace) -> None:
     started = time.perf_counter()
     trainer = lane_of(job)
     print(f"lane set up in {time.perf_counter() - started:.1f} s")
-    recorded, trainer.recorded = trainer.recorded, None
+    graphs, trainer.graphs = trainer.graphs, None
     print(f"one by one {steps_of(trainer, blocks)}", flush=True)
-    if recorded:
-        trainer.recorded = recorded
+    if graphs:
+        trainer.graphs = graphs
         first = [once(trainer, blocks[:40]) for _ in range(2)]
         print(f"recorded   {steps_of(trainer, blocks)}", flush=True)
-        trainer.recorded = None
+        trainer.graphs = None
         by_hand = once(trainer, blocks[:40])
-        trainer.recorded = recorded
+        trainer.graphs = graphs
         print(f"losses: recorded again {difference(first[1], first[0])}, one by one {difference(by_hand, first[0])}")
     print(f"bare loop  {bare(job, blocks)}", flush=True)
     stream = blocks[:10].flatten()
@@ -152,10 +152,10 @@ def compile(job: Job, chosen: argparse.Namespace) -> None:
     trainer = lane_of(job, compile=True)
     finetune.train(trainer, blocks_of(job, 12), 1, 1e-4)
     print(f"compiled in {time.perf_counter() - started:.1f} s")
-    recorded, trainer.recorded = trainer.recorded, None
+    graphs, trainer.graphs = trainer.graphs, None
     print(f"compiled, one by one {steps_of(trainer, blocks_of(job, chosen.steps))}", flush=True)
-    trainer.recorded = recorded
-    if recorded:
+    trainer.graphs = graphs
+    if graphs:
         print(f"compiled, recorded   {steps_of(trainer, blocks_of(job, chosen.steps))}", flush=True)
 
 
@@ -200,9 +200,9 @@ def beside_others(job: Job, steps: int, share: float, barrier: Any, results: Any
     quiet()
     finetune.claim_device(share)
     trainer, blocks = lane_of(job), blocks_of(job, steps)
-    recorded, taken = trainer.recorded, []
-    for way in (recorded, None):
-        trainer.recorded = way
+    graphs, taken = trainer.graphs, []
+    for way in (graphs, None):
+        trainer.graphs = way
         finetune.train(trainer, blocks[:12], 1, 1e-4)
         synchronize()
         barrier.wait(timeout=200)
@@ -224,7 +224,7 @@ def seeds(job: Job, chosen: argparse.Namespace) -> None:
     again = [engine.generate([request(seed)])[0][0].text for seed in range(24)]
     same = [sum(one == other for one, other in zip(alone, texts, strict=True)) for texts in (together, again)]
     print(f"the same text: {same[0]} of 24 in a batch with others, {same[1]} of 24 alone again; e.g. {alone[0][:60]!r}")
-    engine._recorded = None
+    engine._graphs = None
     by_hand = [choices[0].text for choices in engine.generate([request(seed) for seed in range(24)])]
     print(f"without graphs: {sum(one == other for one, other in zip(alone, by_hand, strict=True))} of 24")
 
@@ -253,7 +253,7 @@ def engine(job: Job, chosen: argparse.Namespace) -> None:
 def by_engine(folder: Path, count: int, tokens: int, graphs: bool = True) -> Callable[[], int]:
     ours = Engine(folder, max_batch=max(32, count))
     if not graphs:
-        ours._recorded = None
+        ours._graphs = None
 
     def answer() -> int:
         parameters = Parameters(**SAMPLING, max_new_tokens=tokens, min_new_tokens=tokens)

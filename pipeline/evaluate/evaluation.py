@@ -171,7 +171,7 @@ class Evaluator(actor_pool.Worker[Job]):
             self.network: Any = model_folder.load_model(model_folder.write_files(self.base, Path(folder))).eval()
             self.network.to(self.device)
             if self.device.type == "cpu":
-                onednn.use(self.network)
+                onednn.patch_linear_layers(self.network)
             self.engine = Engine(Path(folder))
         self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.voices: dict[str, Voice | None] = {}

@@ -19,12 +19,12 @@ from typing import Any, cast
 
 import ray
 import ray.train
-from ray._private.state import available_resources_per_node
 from ray.autoscaler.sdk import request_resources
 from ray.train.torch import TorchTrainer
 
 from pipeline.core.errors import one_line
 from pipeline.core.progress import Progress
+from pipeline.core.ray_internals import available_resources_per_node
 from pipeline.core.ray_session import capacity
 from pipeline.core.settings import Train
 from pipeline.plan.bots import Bot

@@ -24,14 +24,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.core import onednn
+from pipeline.core.cuda_graph import CudaGraphs
 from pipeline.core.model_folder import load_state
 from pipeline.core.settings import Lora
-from pipeline.train.cuda_graph import Recorded
 from pipeline.train.trainable_weights import Adapters, freeze
 
 _IGNORED = -100  # the label of a position that predicts nothing
 _EVALUATED_BLOCKS = 4  # in a batch of the held-out loss
 _CLIP = 1.0  # the gradient's norm
+_GRAPH_WARMUP = 8  # steps of a shape before it is recorded: few bots have a last, short batch of the same shape
 
 
 def scheduled(step: int, steps: int, peak: float, schedule: str = "cosine", warmup: int = 0) -> float:
@@ -146,7 +147,7 @@ class Trainer:
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         _fuse_gelu(model)
         if self.device.type == "cpu" and precision == "fp32":
-            onednn.use(model)
+            onednn.patch_linear_layers(model)
         if compile:
             torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
             model.compile(dynamic=False)
@@ -168,12 +169,12 @@ class Trainer:
         )
         if alone:
             self.engine.enable_backward_allreduce = False  # with nobody to share with it copies all gradients twice
-        self.recorded: Recorded | None = None
+        self.graphs: CudaGraphs | None = None
         if on_gpu:
             for group in optimizer.param_groups:
                 group["lr"] = torch.zeros((), device=self.device)  # a recorded step reads it from there
             if getattr(model.config, "model_type", None) == "gpt2":  # others' passes may ask the GPU for numbers
-                self.recorded = Recorded(self._step)
+                self.graphs = CudaGraphs(self._step, _GRAPH_WARMUP)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -219,7 +220,7 @@ class Trainer:
         parts = min(parts, len(blocks))
         self.engine.set_train_batch_size(parts * self.workers)
         blocks = blocks.to(self.device, non_blocking=True)
-        return self.recorded(blocks) if self.recorded and parts == 1 else self._step(blocks, parts)
+        return self.graphs(blocks).clone() if self.graphs and parts == 1 else self._step(blocks, parts)
 
     def _step(self, blocks: torch.Tensor, parts: int = 1) -> torch.Tensor:
         losses = []

@@ -21,7 +21,7 @@ class AnyModel:
         self.module: Any = model_folder.load_model(folder).eval().to(device, dtype)
         if device.type == "cpu" and dtype == torch.float32:
             # MKL, PyTorch's choice, adds up a row in an order that depends on the number of rows beside it
-            onednn.use(self.module)
+            onednn.patch_linear_layers(self.module)
         config = self.module.config.get_text_config()
         self.layers = config.num_hidden_layers
         self.positions = model_folder.positions(config.to_dict())

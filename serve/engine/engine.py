@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.core.cuda_graph import CudaGraphs
 from serve.engine.copies import Copies
-from serve.engine.cuda_graph import RecordedStep
 from serve.engine.kv import ROWS, KVCache, Span
 from serve.engine.network import LOOK_BACK, decode, load_network
 from serve.engine.request import Choice, Logprob, Piece, Request
@@ -80,8 +80,7 @@ class Engine:
         # step always has all rows, and a pass over prompts of one length always the same number, which costs little.
         self._fixed, self._rows = cuda, max_batch if cuda else ROWS
         self._cache = KVCache(self.network.layers)
-        recorded = cuda and self.network.recordable
-        self._recorded = RecordedStep(self.network, self._cache, max_batch, self.device) if recorded else None
+        self._graphs = CudaGraphs(self._decode, warmup=1) if cuda and self.network.recordable else None
         self._waiting: deque[_Sequence] = deque()
         self._active: list[_Sequence] = []
 
@@ -107,8 +106,8 @@ class Engine:
 
     def _release(self) -> None:
         self._cache.release()
-        if self._recorded:
-            self._recorded.forget()
+        if self._graphs:
+            self._graphs.forget()
 
     def load_weights(self, path: Path) -> None:
         """Takes over another bot's weights of the same shapes; nothing may be under way.
@@ -164,12 +163,12 @@ class Engine:
         tokens = [sequence.ids[-1] for sequence in self._active] + [self.separator] * spare
         newest = [sequence.length - 1 for sequence in self._active] + [0] * spare
         length = self._reserve(rows + spare, max(newest) + 1)
-        inputs = torch.tensor([tokens, newest])
-        if self._recorded:
-            logits = self._recorded(inputs, length)
-        else:
-            logits = decode(self.network, inputs.to(self.device), length, self._cache)
+        decode_step = self._graphs or self._decode
+        logits = decode_step(torch.tensor([tokens, newest], device=self.device), length)
         self._take(logits[:rows], list(range(rows)))
+
+    def _decode(self, inputs: Tensor, length: int) -> Tensor:
+        return decode(self.network, inputs, length, self._cache)
 
     def _reserve(self, rows: int, positions: int) -> int:
         """Makes room in the cache; returns how many of its positions a step looks back over."""
@@ -178,7 +177,9 @@ class Engine:
             rows, length = self.max_batch, min(_STRETCH, _padded(self.capacity))
             while length < positions:
                 length *= 2
-        self._cache.reserve(rows, length)
+        moved = self._cache.reserve(rows, length)
+        if moved and self._graphs:
+            self._graphs.forget()  # they hold the cache's old addresses
         return length
 
     def _admit(self) -> None:

@@ -46,10 +46,13 @@ class KVCache:
     def bytes(self) -> int:
         return sum(tensor.nbytes for tensor in (*self.keys, *self.values) if tensor is not None)
 
-    def reserve(self, rows: int, positions: int) -> None:
-        """Room for so many rows (doubling) and positions; what is in the cache stays."""
+    def reserve(self, rows: int, positions: int) -> bool:
+        """Makes room for this many rows (doubling) and positions, and keeps what is in the cache.
+
+        Returns whether the cache moved to other memory for it.
+        """
         if rows <= self.rows and positions <= self.positions:
-            return
+            return False
         while self.rows < rows:
             self.rows = max(rows, 2 * self.rows)
         self.positions = max(self.positions, -(-positions // POSITIONS) * POSITIONS)
@@ -58,6 +61,7 @@ class KVCache:
                 if old is not None:
                     kept[layer] = new = self._room(old)
                     new[: old.shape[0], : old.shape[1]] = old
+        return True
 
     def release(self) -> None:
         """Forgets everything and gives the memory back."""

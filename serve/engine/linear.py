@@ -45,16 +45,16 @@ class Packed(Linear):
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__(weight, bias)
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight)
+        self.weight = onednn.pack(self.weight)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return onednn.linear(x, self.weight, self.bias)
 
     def gelu(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "gelu", [], "tanh")
+        return onednn.linear_gelu(x, self.weight, self.bias)
 
     def plus(self, x: Tensor, rest: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise.binary(x, rest, self.weight, self.bias, "add")
+        return onednn.linear_add(x, rest, self.weight, self.bias)
 
 
 class Int8(Linear):
@@ -68,14 +68,12 @@ class Int8(Linear):
         out = weight.shape[0]
         self.scale = (weight.abs().amax(1) / 127).clamp(min=1e-12)
         whole = (weight / self.scale[:, None]).round().to(torch.int8).contiguous()
-        self.bias = weight.new_zeros(out) if bias is None else bias
-        self.bytes = whole.nbytes + self.scale.nbytes + self.bias.nbytes
-        self.weight = torch.ops.onednn.qlinear_prepack(whole, None)
-        self.zero = torch.zeros(out, dtype=torch.int32)
+        self.added = weight.new_zeros(out) if bias is None else bias
+        self.bytes = whole.nbytes + self.scale.nbytes + self.added.nbytes
+        self.weight = onednn.pack_int8(whole)
+        self.zero_points = torch.zeros(out, dtype=torch.int32)
 
     def __call__(self, x: Tensor) -> Tensor:
         scale = (x.abs().amax(1, keepdim=True) / 127).clamp_(min=1e-12)
         whole = (x / scale).round_().add_(128).to(torch.uint8)
-        kept = (self.weight, self.scale, self.zero, None)
-        product = torch.ops.onednn.qlinear_pointwise(whole, 1.0, 128, *kept, 1.0, 0, torch.float32, "none", [], "")
-        return product * scale + self.bias
+        return onednn.linear_int8(whole, 128, self.weight, self.scale, self.zero_points) * scale + self.added

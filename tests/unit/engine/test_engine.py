@@ -9,12 +9,12 @@ import torch
 from pyarrow.fs import LocalFileSystem
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from pipeline.core.cuda_graph import CudaGraphs
 from pipeline.core.settings import Serve
 from pipeline.core.store import Store
 from pipeline.core.word_runs import runs_file
 from serve.deployments.cache import Cache
 from serve.deployments.endpoint import BotEndpoint, engine_options
-from serve.engine.cuda_graph import RecordedStep
 from serve.engine.engine import Engine, EngineThread, Piece, Request
 from serve.engine.parameters import Parameters
 from tests.support import fake_graphs
@@ -245,7 +245,7 @@ def test_steps_recorded_for_a_gpu_say_the_same(base, monkeypatch):
 
     plain, recording = Engine(base, max_batch=4), Engine(base, max_batch=4)
     recording._fixed = True
-    recording._recorded = RecordedStep(recording.network, recording._cache, 4, recording.device)
+    recording._graphs = CudaGraphs(recording._decode, warmup=1)
     monkeypatch.setattr("serve.engine.engine._STRETCH", 32)
     assert [answers(recording) for _ in range(2)] == [answers(plain)] * 2
     assert len(graphs) >= 4 and min(graph.replays for graph in graphs) > 1

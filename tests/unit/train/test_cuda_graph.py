@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.cuda_graph import CudaGraphs
 from pipeline.core.model_folder import load_model
 from pipeline.train import trainer as finetune
-from pipeline.train.cuda_graph import Recorded
 from tests.support import fake_graphs
 
 
@@ -26,7 +26,7 @@ def record(trainer: finetune.Trainer, monkeypatch) -> list:
     graphs = fake_graphs.install(monkeypatch, changed)
     for group in trainer.optimizer.param_groups:
         group["lr"] = torch.zeros(())
-    trainer.recorded = Recorded(trainer._step)
+    trainer.graphs = CudaGraphs(trainer._step, finetune._GRAPH_WARMUP)
     return graphs
 
 
