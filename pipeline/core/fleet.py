@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator
 from pipeline.core.errors import UsageError
 from pipeline.core.names import FLEET_NAME, MAX_BLEND, MAX_BOT_NAME, bot_name, handle_of, not_a_handle
 from pipeline.core.settings import (
+    Accounts,
     Adapt,
     Evaluate,
     Filters,
@@ -37,6 +38,9 @@ class Fleet(Section):
     storage: str = "./fleets"
     base_model: str = "mini"
     bots: Literal["all"] | Annotated[list[str | list[str]], Field(min_length=1)] = "all"
+    people: dict[str, Accounts] = Field(
+        {}, description="Several accounts of one person: {ada: [ada_x, ada.bsky.social]}."
+    )
     filters: Filters = Filters()
     train: Train = Train()
     adapt: Adapt | None = None
@@ -60,6 +64,28 @@ class Fleet(Section):
         entries = value if isinstance(value, list) else [value]
         return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
 
+    @field_validator("people", mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        """`ada: [ada_x, ada.bsky.social]` is short for `ada: {accounts: [...]}`."""
+        if not isinstance(value, dict):
+            return value
+        return {str(key): {"accounts": one} if isinstance(one, list) else one for key, one in value.items()}
+
+    @field_validator("people")
+    @classmethod
+    def _people(cls, value: dict[str, Accounts]) -> dict[str, Accounts]:
+        owners: dict[str, str] = {}
+        for person, entry in value.items():
+            if handle_of(person) != person:
+                raise ValueError(not_a_handle(person))
+            for account in entry.accounts:
+                if owners.setdefault(account, person) != person:
+                    raise ValueError(f"the account {account} is listed for {owners[account]} and for {person}")
+                if account in value and account != person:
+                    raise ValueError(f"{account} is a person of its own, and an account of {person}")
+        return value
+
     @field_validator("adapt", mode="before")
     @classmethod
     def _adapt(cls, value: Any) -> Any:
@@ -77,6 +103,11 @@ class Fleet(Section):
             return None
         names = [bot_name([bot] if isinstance(bot, str) else bot) for bot in self.bots]
         return list(dict.fromkeys(names))
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """Whose each account of `people` is: {"ada_bsky_social": "ada"}."""
+        return {account: person for person, entry in self.people.items() for account in entry.accounts}
 
 
 def _bot_entry(entry: str | list[str]) -> str | list[str]:

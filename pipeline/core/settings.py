@@ -41,6 +41,27 @@ class TweetSource(Section):
         return handle_of(value) if value else None
 
 
+class Accounts(Section):
+    """The accounts of one person, and whether they agreed."""
+
+    accounts: list[str] = Field(
+        min_length=1, description="The person's accounts: ada_x, ada.bsky.social, @ada@ferry.example."
+    )
+    consent: Literal["own"] | None = Field(
+        None,
+        description="`own`: the accounts are yours or their owner agreed; a published wish not to be used for AI "
+        "training does not count.",
+    )
+
+    @field_validator("accounts")
+    @classmethod
+    def _accounts(cls, value: list[str]) -> list[str]:
+        for account in value:
+            if handle_of(account) is None:
+                raise ValueError(not_a_handle(account))
+        return [str(handle_of(account)) for account in value]
+
+
 class Filters(Section):
     """What is left out beyond retweets and short tweets, all of it opt-in; each has its own row in the counts.
 

@@ -337,3 +337,28 @@ def test_a_typed_name_that_no_bot_can_have_is_quoted_and_cut(typed):
     with pytest.raises(UsageError, match="is not a bot's name") as caught:
         parse_bot_name(typed)
     assert len(str(caught.value)) < 100
+
+
+def test_several_accounts_are_one_person(folder):
+    accounts = "[Ada_X, ada.bsky.social, '@ada@ferry.example']"
+    fleet = read(folder, f"{MINIMAL}people: {{ada: {accounts}}}")
+    assert fleet.owners == {"ada_x": "ada", "ada_bsky_social": "ada", "ada_ferry_example": "ada"}
+    assert fleet.people["ada"].consent is None
+    own = read(folder, MINIMAL + "people: {ada: {accounts: [ada.bsky.social], consent: own}}")
+    assert own.people["ada"].consent == "own"
+
+
+@pytest.mark.parametrize(
+    "people, reason",
+    [
+        ("{ada: [a, b], ben: [b]}", "the account b is listed for ada and for ben"),
+        ("{ada: [ben], ben: [c]}", "ben is a person of its own, and an account of ada"),
+        ("{ada: []}", "people.ada.accounts"),
+        ("{Ada Lovelace: [a]}", "is not a handle"),
+        ("{ada: ['../x']}", "is not a handle"),
+        ("{ada: {accounts: [a], consent: everybody}}", "people.ada.consent"),
+    ],
+)
+def test_people_that_make_no_sense_are_refused(folder, people, reason):
+    with pytest.raises(UsageError, match=re.escape(reason)):
+        read(folder, f"{MINIMAL}people: {people}")
