@@ -6,7 +6,6 @@ report = run(fleet, ["prepare", "train", "evaluate", "publish"], progress)
 import importlib
 import threading
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 from pipeline import tweets
@@ -62,7 +61,7 @@ def _run(job: Job, steps: list[str], progress: Progress, only: list[str] | None)
 def prepare_tweets(job: Job, progress: Progress) -> dataset.Prepared:
     """The step `prepare`: reads, cleans and counts the fleet's tweets, where their files changed."""
     gone = forgotten(job.store)
-    files = [replace(file, without=gone) for file in tweets.find(job.fleet.tweets)]
+    files = tweets.find(job.fleet.tweets, job.fleet.owners, without=gone)
     progress.start("prepare", 1, f"{len(files)} files")
     prepared = dataset.prepare(files, job.store, job.tokenizer, job.train.holdout, job.fleet.filters)
     kept = sum(person.counts["kept"] for person in prepared.people.values())

@@ -71,7 +71,7 @@ def prepare(
     if handle is None:
         raise UsageError(f"--preview: {not_a_handle(preview)}")
     with session():
-        seen = preview_of(tweets.find(settings.tweets), handle, settings.filters)
+        seen = preview_of(tweets.find(settings.tweets, settings.owners), handle, settings.filters)
     if as_json:
         say_json(seen)
     else:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import tweets
@@ -194,9 +195,11 @@ def _mentions(store: Store, handle: str) -> list[str]:
 def _sources(fleet: Fleet, handle: str) -> list[str]:
     """The files of tweets that hold records of the person."""
 
+    accounts = pa.array([handle, *(account for account, person in fleet.owners.items() if person == handle)])
+
     def holds(file: tweets.TweetFile) -> bool:
         column = (batch.records["handle"] for batch in tweets.read_batches(file))
-        return any(pc.any(pc.equal(handles, handle)).as_py() for handles in column)
+        return any(pc.any(pc.is_in(handles, accounts)).as_py() for handles in column)
 
     files = [file for file in tweets.find(fleet.tweets) if file.problem is None]
     with ThreadPoolExecutor(_READERS) as pool:

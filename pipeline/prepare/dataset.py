@@ -81,7 +81,9 @@ def prepare(
     if not found:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in sorted(problems.items())[:5])
         raise UserError(f"no tweets to work with: {reasons or 'the files hold no usable record'}")
-    owners = {file.path: file.handle for file in files if file.path in problems and file.handle}
+    owners = {
+        file.path: file.people.get(file.handle, file.handle) for file in files if file.path in problems and file.handle
+    }
     prepared = Prepared(dict(sorted(found.items())), dict(sorted(problems.items())), owners, rejects, fingerprint)
     index = {key: value for key, value in asdict(prepared).items() if key != "unchanged"}
     store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
@@ -90,7 +92,7 @@ def prepare(
 
 def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float, filters: Filters) -> str:
     described = [[file.path, file.handle, file.size, file.mtime, file.problem] for file in files]
-    told = [[file.columns, file.users, file.repair, sorted(file.without)] for file in files]
+    told = [[file.columns, file.users, file.repair, sorted(file.without), file.people] for file in files]
     asked = [described, told, tokenizer, holdout, filters.model_dump(mode="json"), RULES]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
@@ -148,18 +150,27 @@ def _read(batch: Any, only: str | None) -> Iterator[pa.Table]:
     for group in batch["files"]:
         for number, file in group:
             for found in tweets.read_batches(file):
-                table = _raw(found, number)
+                table = _raw(found, number, file.people)
                 yield table if only is None else table.filter(pc.equal(table["handle"], only))
 
 
-def _raw(found: tweets.Batch, number: int) -> pa.Table:
+def _raw(found: tweets.Batch, number: int, people_of: dict[str, str]) -> pa.Table:
+    """A batch with RAW's columns, its accounts replaced by the people whose they are."""
     records = pa.Table.from_batches([found.records])
+    accounts = np.zeros(len(records), np.int32)
+    if people_of:
+        handles = records["handle"].to_pylist()
+        places = {account: place for place, account in enumerate(people_of, start=1)}
+        accounts = np.array([places.get(handle, 0) for handle in handles], np.int32)
+        mapped = pa.array([people_of.get(handle, handle) for handle in handles], pa.string())
+        records = records.set_column(records.schema.get_field_index("handle"), RAW.field("handle"), mapped)
     records = records.append_column(RAW.field("file"), pa.array(np.full(len(records), number, np.int32)))
+    records = records.append_column(RAW.field("account"), pa.array(accounts))
     records = records.append_column(RAW.field("note"), pa.nulls(len(records), pa.string()))
     rejects = [("", one.line, reject_line(found.path, one.line, one.reason)) for one in found.rejects]
-    profiles = [(one.handle, 0, people.profile_note(one)) for one in found.profiles]
+    profiles = [(people_of.get(one.handle, one.handle), 0, people.profile_note(one)) for one in found.profiles]
     notes = [
-        {"handle": handle, "line": line, "note": note, "id": "", "text": "", "file": number}
+        {"handle": handle, "line": line, "note": note, "id": "", "text": "", "file": number, "account": 0}
         for handle, line, note in rejects + profiles
     ]
     return pa.concat_tables([records, pa.Table.from_pylist(notes, RAW)])

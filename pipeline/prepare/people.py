@@ -46,10 +46,11 @@ CHUNK = pa.schema(
         ("tokens", pa.list_(pa.int32())),
         ("file", pa.int32()),  # its number among the files
         ("line", pa.int32()),
+        ("account", pa.int32()),  # which of the person's accounts, from 1; 0 where the fleet file lists none
     ]
 )
 # what is read: a tweet's record, or a note: a reject as its line in rejects.jsonl (without a handle), or a profile
-RAW = pa.schema([*SCHEMA, ("file", pa.int32()), ("note", pa.string())])
+RAW = pa.schema([*SCHEMA, ("file", pa.int32()), ("account", pa.int32()), ("note", pa.string())])
 _ROW_GROUP = 50_000  # tweets
 _WRITERS = 8  # files of people that are on their way to the store at once
 
@@ -72,6 +73,7 @@ def judged(raw: pa.Table, filters: TweetFilters, encoder: Encoder | None) -> pa.
         pl.coalesce("note", pl.when(kept).then("text").otherwise(left_out)).alias("text"),
         "file",
         "line",
+        "account",
     ).to_arrow()
     tokens = _tokens(tweets["text"], kept, encoder)
     return chunk.add_column(5, "tokens", tokens).cast(CHUNK)
@@ -177,7 +179,24 @@ def _once(tweets: pa.Table, codes: np.ndarray) -> np.ndarray:
     ids = tweets["id"].take(pa.array(order[again])).to_pylist()
     before = tweets["id"].take(pa.array(order[again - 1])).to_pylist()
     drop = [place for place, id, other in zip(again, ids, before, strict=True) if id and id == other]
-    return np.delete(order, drop)
+    return _without_crossposts(tweets, codes, np.delete(order, drop))
+
+
+def _without_crossposts(tweets: pa.Table, codes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Leaves out what a person with several accounts posted on more than one: the account listed first keeps it.
+
+    What one account repeats stays, as it does for everybody.
+    """
+    accounts, verdicts = tweets["account"].to_numpy(), tweets["verdict"].to_numpy()
+    several = np.isin(codes[order], np.unique(codes[order[accounts[order] > 0]]))
+    theirs = np.flatnonzero(several & (verdicts[order] == KEPT))
+    if not len(theirs):
+        return order
+    rows = order[theirs]
+    texts = pl.Series(tweets["text"].take(pa.array(rows)).combine_chunks())
+    frame = pl.DataFrame({"person": codes[rows], "text": texts, "account": accounts[rows]})
+    again = frame.select(pl.col("account") > pl.col("account").min().over("person", "text")).to_series().to_numpy()
+    return np.delete(order, theirs[again])
 
 
 class _Writer(ThreadPoolExecutor):

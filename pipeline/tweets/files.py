@@ -9,7 +9,7 @@ names, else to the nearest folder whose name is a handle.
 import fnmatch
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyarrow import fs
@@ -45,7 +45,8 @@ class TweetFile:
     columns: dict[str, str | None] = field(default_factory=dict)
     users: str | None = None
     repair: bool = False
-    without: frozenset[str] = frozenset()  # handles whose records are passed over
+    without: frozenset[str] = frozenset()  # accounts whose records are passed over
+    people: dict[str, str] = field(default_factory=dict)  # whose an account is, by its handle; others are their own
     archive: str = ""  # the zip file that `path` is a part of, and `filesystem` shows as folders
 
     @property
@@ -54,12 +55,20 @@ class TweetFile:
         return f"{self.archive}/{self.path}" if self.archive else self.path
 
 
-def find(sources: list[TweetSource]) -> list[TweetFile]:
-    """The files behind the sources, each once, in a fixed order; a source without files is one with a problem."""
+def find(
+    sources: list[TweetSource], people: dict[str, str] | None = None, without: frozenset[str] = frozenset()
+) -> list[TweetFile]:
+    """The files behind the sources, each once, in a fixed order; a source without files is one with a problem.
+
+    `people` says whose an account is (`Fleet.owners`); nothing is read of the people in `without`.
+    """
+    people = people or {}
+    without |= {account for account, person in people.items() if person in without}
     found: dict[tuple[str, str], TweetFile] = {}
     for source in sources:
         for file in _files(source):
-            found.setdefault((file.filesystem.type_name, file.path), file)
+            key = (file.filesystem.type_name, file.path)
+            found.setdefault(key, replace(file, people=people, without=without))
     return sorted(found.values(), key=lambda file: file.path)
 
 

@@ -170,3 +170,20 @@ def test_a_preview_shows_ten_of_each_and_why(tmp_path, make_fleet, huggingtweets
     code, _, err = huggingtweets("prepare", path, "--preview", "nobody")
     assert code == 1 and "no tweets of @nobody" in err
     assert huggingtweets("prepare", path, "--preview", "no body")[0] == 2
+
+
+def test_several_accounts_in_files_of_any_kind_are_one_person(tmp_path, store, base):
+    texts = tweets_of("ada")
+    write_csv(tmp_path / "in" / "ada_x.csv", texts[:70])
+    rows = [{"screen_name": "Ada.Bsky.Social", "id": 900 + i, "text": text} for i, text in enumerate(texts[60:])]
+    rows.append({"screen_name": "ben", "id": 5, "text": "Somebody else writes about onion soup"})
+    (tmp_path / "in" / "all.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    owners = {"ada_x": "ada", "ada_bsky_social": "ada"}
+    sources = [TweetSource(path=str(tmp_path / "in"))]
+    people = dataset.prepare(tweets.find(sources, owners), store, tokenizer_json(base), holdout=0.1).people
+    assert sorted(people) == ["ada", "ben"]
+    assert people["ada"].counts == {"downloaded": 130, "retweets": 0, "short": 0, "kept": 130}  # ten were on both
+    without = dataset.prepare(
+        tweets.find(sources, owners, frozenset({"ada"})), store, tokenizer_json(base), holdout=0.1
+    )
+    assert sorted(without.people) == ["ben"]

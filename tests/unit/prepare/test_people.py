@@ -30,7 +30,9 @@ def encoder():
 
 
 def raw(*rows: dict) -> pa.Table:
-    return pa.Table.from_pylist([{"id": "", "file": 0, "line": i + 1} | row for i, row in enumerate(rows)], RAW)
+    return pa.Table.from_pylist(
+        [{"id": "", "file": 0, "account": 0, "line": i + 1} | row for i, row in enumerate(rows)], RAW
+    )
 
 
 def tweets_by(handle: str, count: int) -> list[dict]:
@@ -141,3 +143,22 @@ def test_a_sample_shows_what_came_in_for_each_row(encoder):
     assert seen["texts"]["short"] == ["hm https://t.co/x"]
     assert seen["texts"]["duplicates"] == ["the ferry & the pier 3"]
     assert len(seen["texts"]["kept"]) == 10 and all("ferry & the" in text for text in seen["texts"]["kept"])
+
+
+def test_what_a_person_posted_on_two_networks_counts_once_and_what_one_account_repeats_stays(store, encoder):
+    morning, bell = "Good morning to all the gulls", "The harbour bell rang nine times last night"
+    on_x = [
+        {"handle": "ada", "id": str(i), "text": text, "account": 1} for i, text in enumerate([morning, morning, bell])
+    ]
+    on_bluesky = [
+        {"handle": "ada", "id": "at://1", "text": bell, "account": 2},
+        {"handle": "ada", "id": "at://2", "text": "Only the gulls read this over there", "account": 2},
+    ]
+    ben = [{"handle": "ben", "id": str(i), "text": bell} for i in range(2)]  # somebody else, with one account
+    rows = [*on_bluesky, *ben, *on_x]
+    people = people_of(chunk(rows, encoder), store)
+    assert people["ada"].counts == {"downloaded": 4, "retweets": 0, "short": 0, "kept": 4}
+    assert people["ben"].counts["kept"] == 2
+    apart = pa.concat_tables([chunk(rows[:2], encoder), chunk(rows[2:], encoder)])
+    assert people_of(apart, store)["ada"] == people["ada"]
+    assert sampled(chunk([*on_x, *on_bluesky], None), Filters(), 9)["counts"]["kept"] == 4
