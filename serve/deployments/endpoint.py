@@ -1,7 +1,7 @@
 """A bot's own Serve deployment: it holds one model and answers concurrent requests as one batch.
 
     serve.run(application(...), name="bot-nasa", route_prefix=None)
-    handle.options(stream=True).answer.remote("nasa", "0123456789ab", "My dream is", {})
+    handle.options(stream=True).answer.remote("nasa", "0123456789ab", Question("My dream is"))
 
 The deployment has no HTTP of its own: the gateway calls it through its handle. A new version comes as
 user_config: running replicas load it beside the old one and change over, and no request notices.
@@ -22,6 +22,7 @@ from pipeline.core.own_code import PROJECT, code_hash
 from pipeline.core.settings import Serve
 from pipeline.core.store import Store
 from serve.deployments.cache import Cache
+from serve.engine.question import Choice, Question, ReplicaPart
 
 if TYPE_CHECKING:
     from serve.engine.engine import EngineThread
@@ -61,22 +62,14 @@ class BotEndpoint:
         if self.thread and not self.thread.is_alive():
             raise RuntimeError(f"the engine of {self.bot} has ended")
 
-    async def answer(
-        self,
-        bot: str,
-        version: str,
-        prompt: str,
-        parameters: dict[str, Any],
-        logprobs: int | None = None,
-        pieces: bool = False,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """What the bot says, as `said` tells; the replica's own version answers."""
+    async def answer(self, bot: str, version: str, question: Question) -> AsyncIterator[ReplicaPart]:
+        """The parts of the bot's answer, see `stream_answer`; the replica's own version answers."""
         if not self.thread and time.monotonic() - self.tried > _AGAIN_SECONDS:
             await self._load()  # what was wrong with the store may have passed
         if not self.thread:
-            yield broken(self.bot, self.problem)
+            yield not_loaded(self.bot, self.problem)
             return
-        async for part in said(self.thread, prompt, parameters, logprobs, pieces):
+        async for part in stream_answer(self.thread, question):
             if "choices" in part:
                 part["replica_seconds"] = time.monotonic() - self.ready
             yield part
@@ -106,21 +99,20 @@ def cache_of(store: Store, settings: Serve) -> Cache:
     return Cache(store, int(settings.cache_gb * 1e9))
 
 
-def broken(bot: str, problem: str) -> dict[str, Any]:
-    return {"error": [503, "bot_unavailable", f"the model of {bot} does not load: {problem}", 30]}
+def not_loaded(bot: str, problem: str) -> ReplicaPart:
+    """The answer of a bot whose files cannot be loaded."""
+    return _error(503, "bot_unavailable", f"the model of {bot} does not load: {problem}", 30)
 
 
-async def said(
-    thread: "EngineThread", prompt: str, parameters: dict[str, Any], logprobs: int | None, pieces: bool
-) -> AsyncIterator[dict[str, Any]]:
-    """The answer to a prompt: {"choices": [{"text", "tokens", "finish_reason"}, …], "prompt_tokens", "batch"},
-    the last the number of sequences that the engine decoded together in the end.
+def _error(code: int, type: str, message: str, retry_after: int | None = None) -> ReplicaPart:
+    return {"prompt_tokens": 0, "error": {"code": code, "type": type, "message": message, "retry_after": retry_after}}
 
-    With `pieces` these come first, as they are generated: {"pieces": [{"index", "token", "text", "logprob",
-    "top", "special", "finish_reason"}, …], "prompt_tokens"}. An error is {"error": [code, type, message]}.
-    Whoever stops listening stops the generation.
+
+async def stream_answer(thread: "EngineThread", question: Question) -> AsyncIterator[ReplicaPart]:
+    """The parts of an answer: pieces as they are generated, where they are asked for, then the choices or an error.
+
+    The generation stops when the iterator is closed.
     """
-    from serve.engine.parameters import Parameters
     from serve.engine.request import Piece, Request
 
     loop, arrived = asyncio.get_running_loop(), asyncio.Queue[Any]()
@@ -128,8 +120,8 @@ async def said(
     def put(item: Any) -> None:  # by the engine's thread
         loop.call_soon_threadsafe(arrived.put_nowait, item)
 
-    on_piece = put if pieces else None
-    request = Request(prompt, Parameters(**parameters), on_piece=on_piece, logprobs=logprobs)
+    on_piece = put if question.pieces else None
+    request = Request(question.prompt, question.parameters, on_piece=on_piece, logprobs=question.logprobs)
     future = thread.submit(request)
     future.add_done_callback(put)
     try:
@@ -139,19 +131,19 @@ async def said(
             while not arrived.empty():
                 items.append(arrived.get_nowait())
             done = items[-1] is future
-            new = [
+            new: list[Any] = [
                 vars(item) | {"special": item.token == thread.engine.separator}
                 for item in items
                 if isinstance(item, Piece)
             ]
             if new:
                 yield {"pieces": new, "prompt_tokens": request.prompt_tokens}
-        choices = [
+        choices: list[Choice] = [
             {"text": one.text, "tokens": one.tokens, "finish_reason": one.finish_reason} for one in future.result()
         ]
         yield {"choices": choices, "prompt_tokens": request.prompt_tokens, "batch": thread.engine.batch + len(choices)}
     except ValueError as error:
-        yield {"error": [422, "validation_error", str(error)]}
+        yield _error(422, "validation_error", str(error))
     finally:
         request.cancelled = True
 

@@ -10,6 +10,7 @@ lost.
 
 import asyncio
 import contextlib
+import dataclasses
 import math
 import uuid
 from collections import Counter
@@ -26,14 +27,14 @@ from starlette.types import ASGIApp
 
 from pipeline.core import logs
 from pipeline.core.names import typed_bot_name
-from serve.deployments import bot_records, endpoint
+from serve.deployments import bot_records, endpoint, ray_internals
 from serve.deployments.endpoint import app_name, constant
 from serve.deployments.handles import Handles
 from serve.deployments.metrics import Metrics
 from serve.deployments.pool import pool_name, session
 from serve.deployments.registry import Registry
 from serve.deployments.traffic import Traffic
-from serve.engine.parameters import Parameters
+from serve.engine.question import Part, Question, ReplicaPart
 from serve.http.errors import ApiError
 from serve.http.guard import Guard
 from serve.http.routes import build
@@ -139,10 +140,11 @@ class Gateway:
             raise ApiError(404, "not_found", "no such bot is served here; GET /bots lists them")
         return bot
 
-    async def say(
-        self, bot: str, prompt: str, parameters: Parameters, logprobs: int | None = None, pieces: bool = False
-    ) -> AsyncIterator[Any]:
-        """What a bot says, within its deadline, counted; whoever hangs up stops the generation."""
+    async def answer(self, bot: str, question: Question) -> AsyncGenerator[Part, None]:
+        """The parts of a bot's answer, within its deadline; counted. Closing the iterator stops the generation.
+
+        Raises ApiError 404, 422, 503 or 504.
+        """
         entry, label = self.table[bot], self.metrics.bot(bot)
         room = endpoint.room(entry["max_replicas"], entry["max_queued_requests"])
         if self.traffic.ongoing(bot) >= math.ceil(room / self.guard.gateways):
@@ -153,7 +155,7 @@ class Gateway:
         self.traffic.begin(bot)
         self.metrics.ongoing.labels(label).inc()
         try:
-            answer = self._answer(bot, began + entry["deadline_seconds"], prompt, parameters, logprobs, pieces)
+            answer = self._answer(bot, began + entry["deadline_seconds"], question)
             async with contextlib.aclosing(answer) as parts:
                 async for part in parts:
                     if "pieces" in part and not first:
@@ -172,7 +174,7 @@ class Gateway:
             self.metrics.requests.labels(label, status).inc()
             self.metrics.seconds.labels(entry["where"]).observe(clock() - began)
 
-    def _count(self, label: str, answer: dict[str, Any], seconds: float) -> None:
+    def _count(self, label: str, answer: ReplicaPart, seconds: float) -> None:
         """Takes an answer in that came `seconds` after it was asked for."""
         self.metrics.tokens.labels(label).inc(sum(choice["tokens"] for choice in answer["choices"]))
         self.metrics.batch.observe(answer["batch"])
@@ -182,26 +184,24 @@ class Gateway:
         if waited > 0:  # the replica became ready after the request had come
             self.metrics.starts.observe(waited)
 
-    async def _answer(
-        self, bot: str, end: float, prompt: str, parameters: Parameters, logprobs: int | None, pieces: bool
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def _answer(self, bot: str, end: float, question: Question) -> AsyncGenerator[ReplicaPart, None]:
         """The parts of an answer, until `end`; a replica that is lost is not noticed.
 
         The seed makes another one say the same, and pieces that were passed on already are left out.
         """
-        sampling = parameters.seeded().model_dump(exclude={"details", "return_full_text"}, exclude_none=True)
+        question = dataclasses.replace(question, parameters=question.parameters.seeded())
         sent: Counter[int] = Counter()  # pieces passed on, by choice
         for attempt in range(1, _TRIES + 1):
             passing: Counter[int] = Counter()
             try:
-                async with self._calling(bot, attempt, prompt, sampling, logprobs, pieces) as call:
+                async with self._calling(bot, attempt, question) as call:
                     while True:
                         async with asyncio.timeout_at(end):
                             part = await anext(call, None)
                         if part is None:
                             return
                         if "error" in part:
-                            raise ApiError(*part["error"])
+                            raise ApiError(**part["error"])
                         if "pieces" in part:
                             part["pieces"] = [one for one in part["pieces"] if _new(one["index"], passing, sent)]
                         yield part
@@ -218,7 +218,7 @@ class Gateway:
                 await asyncio.sleep(min(0.1 * 2**attempt, 2))
 
     @contextlib.asynccontextmanager
-    async def _calling(self, bot: str, attempt: int, *arguments: Any) -> AsyncIterator[Any]:
+    async def _calling(self, bot: str, attempt: int, question: Question) -> AsyncIterator[Any]:
         """A call of the bot, ended with the block: whoever leaves early stops the generation."""
         entry = self.table.get(bot)
         if entry is None:
@@ -233,7 +233,7 @@ class Gateway:
             handle = handle.options(
                 stream=True, _by_reference=False, session_id=session(bot, self.traffic.ongoing(bot) - 1)
             )
-            call = handle.answer.remote(bot, entry["version"], *arguments)
+            call = ray_internals.call_separately(handle.answer.remote, bot, entry["version"], question)
             try:
                 yield call
             finally:

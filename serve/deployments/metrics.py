@@ -13,6 +13,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import Metric
 
+from serve.engine.question import PoolCounts
+
 BOTS = 100  # that have a label of their own; those that come later are "other"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SIZES = (1, 2, 4, 8, 16, 32)
@@ -55,11 +57,11 @@ class Metrics:
         self._bots.add(name)
         return name
 
-    def pooled(self, told: dict[str, Any]) -> None:
+    def pooled(self, counts: PoolCounts) -> None:
         """Takes in what a pool worker tells with an answer."""
-        self.loads.inc(told["loads"])
-        self.evictions.inc(told["evictions"])
-        for seconds in told["load_seconds"]:
+        self.loads.inc(counts["loads"])
+        self.evictions.inc(counts["evictions"])
+        for seconds in counts["load_seconds"]:
             self.load_seconds.observe(seconds)
 
     def report(self) -> Report:

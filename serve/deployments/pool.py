@@ -1,7 +1,7 @@
 """A fleet's pool: warm workers that answer for any of its bots, for the many that are rarely asked.
 
     serve.run(application("politicians", store, settings), name="pool-politicians", route_prefix=None)
-    handle.options(stream=True, session_id="nasa").answer.remote("nasa", "0123456789ab", "My dream is", {})
+    handle.options(stream=True, session_id="nasa").answer.remote("nasa", "0123456789ab", Question("My dream is"))
 
 Nobody waits for a process or an import: a worker that does not hold a bot maps its weights into memory, in
 milliseconds. Serve's consistent-hash router sends a session id's requests to the worker where it sent the
@@ -23,16 +23,17 @@ from pipeline.core.store import Store
 from serve.deployments.cache import Cache
 from serve.deployments.endpoint import (
     ENGINE_BATCH,
-    broken,
     cache_of,
     constant,
     engine_options,
     load,
+    not_loaded,
     room,
-    said,
     scaling,
+    stream_answer,
 )
 from serve.deployments.residents import Residents
+from serve.engine.question import Question, ReplicaPart
 
 SPREAD = 16  # requests of one bot that one worker gets before another one shares them
 _ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
@@ -58,26 +59,18 @@ class PoolWorker:
             await asyncio.sleep(_SWEEP_SECONDS)
             self.residents.sweep()
 
-    async def answer(
-        self,
-        bot: str,
-        version: str,
-        prompt: str,
-        parameters: dict[str, Any],
-        logprobs: int | None = None,
-        pieces: bool = False,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """What the bot says, as `endpoint.said` tells; loads it first where it is not in memory."""
+    async def answer(self, bot: str, version: str, question: Question) -> AsyncIterator[ReplicaPart]:
+        """The parts of the bot's answer, see `endpoint.stream_answer`. Loads the bot first if needed."""
         holding = self.residents.of(bot, version)
         try:
             thread: Any = await holding.__aenter__()
         except Exception as error:
-            yield broken(bot, one_line(error))
+            yield not_loaded(bot, one_line(error))
             return
         try:
-            async for part in said(thread, prompt, parameters, logprobs, pieces):
+            async for part in stream_answer(thread, question):
                 if "choices" in part:
-                    part["pool"] = vars(self.residents.counts()) | {"resident": len(self.residents)}
+                    part["pool"] = self.residents.counts()
                 yield part
         finally:
             await holding.__aexit__(None, None, None)

@@ -12,8 +12,9 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from serve.engine.question import PoolCounts
 
 _LOADS = 2  # at a time
 _BROKEN_SECONDS = 5.0  # how long a bot that did not load is not tried again
@@ -27,15 +28,6 @@ class Resident(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass
-class Counts:
-    """What happened since somebody last asked, for the metrics."""
-
-    loads: int = 0
-    load_seconds: list[float] = field(default_factory=list)
-    evictions: int = 0
-
-
 Key = tuple[str, str]  # bot, version
 
 
@@ -47,7 +39,7 @@ class Residents:
         self._loading: dict[Key, asyncio.Task[Resident]] = {}
         self._broken: dict[Key, tuple[Exception, float]] = {}
         self._turn = asyncio.Semaphore(_LOADS)
-        self._counts = Counts()
+        self._counts = _no_counts()
 
     @property
     def bytes(self) -> int:
@@ -93,8 +85,8 @@ class Residents:
             raise
         finally:
             del self._loading[key]
-        self._counts.loads += 1
-        self._counts.load_seconds.append(time.perf_counter() - began)
+        self._counts["loads"] += 1
+        self._counts["load_seconds"].append(time.perf_counter() - began)
         self._broken.pop(key, None)
         self._held[key] = (resident, time.monotonic())
         self._make_room()
@@ -125,12 +117,16 @@ class Residents:
     def _let_go(self, key: Key) -> None:
         resident, _ = self._held.pop(key)
         resident.close()
-        self._counts.evictions += 1
+        self._counts["evictions"] += 1
 
-    def counts(self) -> Counts:
+    def counts(self) -> PoolCounts:
         """What happened since this was last asked."""
-        counts, self._counts = self._counts, Counts()
+        counts, self._counts = self._counts, _no_counts()
         return counts
+
+
+def _no_counts() -> PoolCounts:
+    return {"loads": 0, "load_seconds": [], "evictions": 0}
 
 
 def _recent(at: float) -> bool:

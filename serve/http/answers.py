@@ -1,6 +1,6 @@
 """A bot's answer on its way to the client: noted in the access log, collected into one, or streamed as events.
 
-parts = logged(request, bots, bot, bots.say(bot, "My dream is", parameters))
+parts = logged(request, bots, bot, bots.answer(bot, Question("My dream is")))
 answer = await collected(parts)
 """
 
@@ -14,7 +14,8 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
-from serve.http.bots import Answer, Bots, Part, Piece
+from serve.engine.question import Answer, Part, Piece
+from serve.http.bots import Bots
 from serve.http.errors import ApiError
 
 Event = dict[str, Any] | str  # the data of a server-sent event: JSON, or a text as it is

@@ -1,50 +1,14 @@
-"""What the routes need of a gateway, and the parts in which a bot's answer arrives.
+"""What the routes need of a gateway.
 
 The routes know no Ray: anything with these methods can serve, such as the fake bots of the tests.
 """
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, NotRequired, Protocol, TypedDict
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
-from serve.engine.parameters import Parameters
-
-
-class Piece(TypedDict):
-    """One generated token. The texts of a choice's pieces, joined, are the choice's text."""
-
-    index: int  # of the choice
-    token: int
-    text: str  # empty while a character or a possible stop string is incomplete
-    logprob: float
-    top: dict[str, float]  # the likeliest tokens and their log-probabilities, as many as were asked for
-    special: bool  # it is the token that separates tweets
-    finish_reason: str | None  # of the choice, with its last piece
-
-
-class Choice(TypedDict):
-    """One finished text, without the prompt."""
-
-    text: str
-    tokens: int
-    finish_reason: str  # stop or length
-    pieces: NotRequired[list[Piece]]
-
-
-class Part(TypedDict):
-    """A part of an answer: `pieces` as they are generated, where they are asked for, then `choices`, once."""
-
-    prompt_tokens: int  # that the model read, the separator included
-    pieces: NotRequired[list[Piece]]
-    choices: NotRequired[list[Choice]]
-
-
-class Answer(TypedDict):
-    """A whole answer: what is left when all parts have arrived."""
-
-    prompt_tokens: int
-    choices: list[Choice]
+from serve.engine.question import Part, Question
 
 
 class Bots(Protocol):
@@ -68,9 +32,7 @@ class Bots(Protocol):
     async def metrics_text(self) -> str:
         """The metrics of all gateways in Prometheus' text format."""
 
-    def say(
-        self, bot: str, prompt: str, parameters: Parameters, logprobs: int | None = None, pieces: bool = False
-    ) -> AsyncIterator[Part]:
+    def answer(self, bot: str, question: Question) -> AsyncIterator[Part]:
         """The parts of a bot's answer. Raises ApiError; closing the iterator stops the generation."""
 
 

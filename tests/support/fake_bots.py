@@ -14,7 +14,7 @@ from PIL import Image
 from starlette.types import ASGIApp
 
 from pipeline.core.names import handles_of
-from serve.engine.parameters import Parameters
+from serve.engine.question import Part, Question
 from serve.http import keys
 from serve.http.errors import ApiError
 from serve.http.guard import Guard
@@ -55,10 +55,8 @@ class FakeBots:
             raise ApiError(404, "not_found", "no such bot is served here; GET /bots lists them")
         return name
 
-    async def say(
-        self, bot: str, prompt: str, parameters: Parameters, logprobs: int | None = None, pieces: bool = False
-    ) -> AsyncIterator[dict[str, Any]]:
-        self.asked.append((bot, prompt))
+    async def answer(self, bot: str, question: Question) -> AsyncIterator[Part]:
+        self.asked.append((bot, question.prompt))
         if self.refuse:
             raise self.refuse.pop(0)
         words = [f" {word}" for word in self.answer.split()]

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from serve.engine.parameters import MAX_CHOICES, MAX_NEW_TOKENS, Parameters, printable
-from serve.http.bots import Answer, Part, Piece
+from serve.engine.question import Answer, Part, Piece
 from serve.http.errors import explain
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serve.engine.parameters import Parameters, printable
-from serve.http.bots import Answer, Piece
+from serve.engine.question import Answer, Piece
 
 MAX_PROMPT_CHARS = 2_000
 

@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from serve.engine.question import Part, Question
 from serve.http import body
 from serve.http.answers import Event, all_collected, logged, streamed
-from serve.http.bots import Part, ServedBots
+from serve.http.bots import ServedBots
 from serve.http.errors import ApiError
 from serve.http.forms.completions import Completion, Reply
 
@@ -22,7 +23,7 @@ async def complete(request: Request, bots: ServedBots) -> Response:
     reply = Reply(form, request.scope["request_id"])
     with_pieces = form.stream or form.logprobs is not None
     answers = [
-        logged(request, bots, bot, bots.say(bot, prompt, form.parameters, form.logprobs, with_pieces))
+        logged(request, bots, bot, bots.answer(bot, Question(prompt, form.parameters, form.logprobs, with_pieces)))
         for prompt in form.prompts
     ]
     if form.stream:

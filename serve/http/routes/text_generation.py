@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from serve.engine.question import Part, Question
 from serve.http import body
 from serve.http.answers import Event, collected, logged, streamed
-from serve.http.bots import Part, ServedBots
+from serve.http.bots import ServedBots
 from serve.http.errors import ApiError
 from serve.http.forms.text_generation import Stream, TextGeneration, whole
 from serve.http.web.signature import sign
@@ -22,7 +23,7 @@ async def generate(request: Request, bots: ServedBots, bot: str) -> Response:
     form = await body.read(request, TextGeneration)
     parameters = form.parameters.seeded() if form.parameters.details or form.stream else form.parameters
     with_pieces = form.stream or parameters.details
-    parts = logged(request, bots, bot, bots.say(bot, form.inputs, parameters, pieces=with_pieces))
+    parts = logged(request, bots, bot, bots.answer(bot, Question(form.inputs, parameters, pieces=with_pieces)))
     key = bots.signing_key(bot)  # now, because the bot may be removed while it answers
 
     def signature(text: str) -> str:

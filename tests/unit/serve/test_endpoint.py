@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from serve.deployments import endpoint
+from serve.engine.question import Question
 
 
 def test_a_bot_that_did_not_load_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch):
@@ -16,21 +17,22 @@ def test_a_bot_that_did_not_load_is_tried_again_after_a_while(monkeypatch: pytes
             raise OSError("the store is gone")
         return "an engine"
 
-    async def said(thread, *arguments):
+    async def stream_answer(thread, *arguments):
         yield {"choices": [], "by": thread}
 
     monkeypatch.setattr(endpoint, "load", load)
-    monkeypatch.setattr(endpoint, "said", said)
+    monkeypatch.setattr(endpoint, "stream_answer", stream_answer)
 
     async def run() -> None:
         replica = endpoint.BotEndpoint.func_or_class("ada", None, {})
         await replica.reconfigure({"version": "1"})
 
         async def ask() -> dict:
-            return await anext(replica.answer("ada", "1", "Engine", {}))
+            return await anext(replica.answer("ada", "1", Question("Engine")))
 
-        code, kind, message, retry = (await ask())["error"]
-        assert (code, kind, retry) == (503, "bot_unavailable", 30) and "the store is gone" in message
+        error = (await ask())["error"]
+        assert "the store is gone" in error.pop("message")
+        assert error == {"code": 503, "type": "bot_unavailable", "retry_after": 30}
         assert tries == [("ada", "1")]  # so soon nobody tries again
         monkeypatch.setattr(endpoint, "_AGAIN_SECONDS", -1.0)
         assert "error" in await ask()

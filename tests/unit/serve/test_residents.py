@@ -51,7 +51,7 @@ def test_a_bot_is_loaded_once_and_the_longest_unused_goes_first():
         await touch(residents, "c")
         assert b.closed and not a.closed and len(residents) == 2
         counts = residents.counts()
-        assert (counts.loads, counts.evictions) == (3, 1) and residents.counts().loads == 0
+        assert (counts["loads"], counts["evictions"]) == (3, 1) and residents.counts()["loads"] == 0
 
     asyncio.run(run())
 

@@ -1,0 +1,88 @@
+"""A question to a bot and the parts of its answer, as they travel from the HTTP routes to a replica and back.
+
+    question = Question("My dream is", Parameters(num_return_sequences=3), pieces=True)
+
+They cross process borders by pickle. A gateway and its replicas run the same code: a deployment's version contains
+a hash of it.
+"""
+
+from dataclasses import dataclass, field
+from typing import NotRequired, TypedDict
+
+from serve.engine.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and how to answer it.
+
+    `pieces` asks for every token as it is generated; `logprobs` for the log-probability of each token and of this
+    many of the likeliest (0 to 5, None: none).
+    """
+
+    prompt: str
+    parameters: Parameters = field(default_factory=lambda: Parameters())
+    logprobs: int | None = None
+    pieces: bool = False
+
+
+class Piece(TypedDict):
+    """One generated token. The texts of a choice's pieces, joined, are the choice's text."""
+
+    index: int  # of the choice
+    token: int
+    text: str  # empty while a character or a possible stop string is incomplete
+    logprob: float
+    top: dict[str, float]  # the likeliest tokens and their log-probabilities, as many as were asked for
+    special: bool  # it is the token that separates tweets
+    finish_reason: str | None  # of the choice, with its last piece
+
+
+class Choice(TypedDict):
+    """One finished text, without the prompt."""
+
+    text: str
+    tokens: int
+    finish_reason: str  # stop, length or cancelled
+    pieces: NotRequired[list[Piece]]
+
+
+class Part(TypedDict):
+    """A part of an answer: `pieces` as they are generated, where they are asked for, then `choices`, once."""
+
+    prompt_tokens: int  # that the model read, the separator included
+    pieces: NotRequired[list[Piece]]
+    choices: NotRequired[list[Choice]]
+
+
+class Answer(TypedDict):
+    """A whole answer: what is left when all parts have arrived."""
+
+    prompt_tokens: int
+    choices: list[Choice]
+
+
+class ErrorData(TypedDict):
+    """Why there is no answer: the arguments of serve.http.errors.ApiError."""
+
+    code: int
+    type: str
+    message: str
+    retry_after: int | None  # seconds
+
+
+class PoolCounts(TypedDict):
+    """What a pool's worker did since its last answer."""
+
+    loads: int
+    load_seconds: list[float]
+    evictions: int
+
+
+class ReplicaPart(Part):
+    """A part as a replica sends it: the last one has choices and what the gateway counts, or an error."""
+
+    error: NotRequired[ErrorData]
+    batch: NotRequired[int]  # sequences that the engine decoded together in the end
+    replica_seconds: NotRequired[float]  # since the replica became ready
+    pool: NotRequired[PoolCounts]
