@@ -1,7 +1,7 @@
 """The costs of this machine, measured on a small fleet, and how well plan.py predicts another one from them.
 
-    python benchmarks/plan.py --calibrate here.yaml --bots 8 --tweets 200      # mini, a lane on every core
-    python benchmarks/plan.py --check here.yaml --bots 6 --tweets 120          # another base, other sizes, one lane
+    python benchmarks/calibrate.py here.yaml --bots 8 --tweets 200             # mini, a lane on every core
+    python benchmarks/calibrate.py here.yaml --check --bots 6 --tweets 120     # another base, other sizes, one lane
 
 Both run the commands as a user does, each with the start of its own Ray cluster. Calibrating takes the steps one by
 one (`prepare`, `train`, `evaluate`, `publish`), so that each is measured alone; checking predicts and times one `run`,
@@ -39,14 +39,21 @@ _TWEETS_PER_SECOND = 50_000.0  # docs/prepare.md's 20 microseconds a tweet: a sm
 _TIMES = 5  # that both bases are timed, in turn
 
 
-def main(chosen: argparse.Namespace) -> None:
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("file", type=Path, help="of costs: written, or read with --check")
+    options.add_argument("--check", action="store_true", help="predict another fleet from the file, run it, compare")
+    options.add_argument("--bots", type=int, default=8)
+    options.add_argument("--tweets", type=int, default=200, help="of the largest bot")
+    options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=NUMBER", help="with --check")
+    chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="plan-") as scratch:
-        if chosen.calibrate:
-            entry = calibrate(Path(scratch), chosen.bots, chosen.tweets)
-            chosen.calibrate.write_text(yaml.safe_dump({"here": entry}, sort_keys=False))
-            print(f"{chosen.calibrate}: " + ", ".join(f"{key} {value:.3g}" for key, value in entry["costs"].items()))
-        else:
-            check(Path(scratch), load(chosen.check, None, chosen.set), chosen.bots, chosen.tweets)
+        if chosen.check:
+            check(Path(scratch), load(chosen.file, None, chosen.set), chosen.bots, chosen.tweets)
+            return
+        entry = calibrate(Path(scratch), chosen.bots, chosen.tweets)
+        chosen.file.write_text(yaml.safe_dump({"here": entry}, sort_keys=False))
+        print(f"{chosen.file}: " + ", ".join(f"{key} {value:.3g}" for key, value in entry["costs"].items()))
 
 
 class Fleet:
@@ -211,3 +218,7 @@ def _sampling(base: Path) -> Callable[[], None]:
         engine.generate([Request("My dream is", asked)])
 
     return sample
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,7 @@ from typing import Any
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 import numpy as np
+import polars as pl
 import torch
 
 from pipeline import tweets
@@ -37,9 +38,9 @@ from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import Train, TweetSource
 from pipeline.core.store import Store
 from pipeline.prepare.kept_tweets import load_tweets
+from pipeline.prepare.rules import judge
 from pipeline.train import packing
 from pipeline.train import trainer as finetune
-from tests.support.plain_rules import clean
 
 BASE = ASSETS / "mini"
 ORIGINAL = Path(__file__).with_name("original.py")
@@ -99,9 +100,12 @@ def accounts(source: list[str], bots: int, count: int) -> dict[str, list[str]]:
     """`bots` accounts of `count` kept tweets each, cut from those of the source, which may come round again."""
     people: list[list[str]] = []
     for file in tweets.find([TweetSource(path=str(Path(path).absolute())) for path in source]):
+        records = [record for record in tweets.read(file) if isinstance(record, tweets.Record)]
+        flags = pl.Series([record.retweet for record in records], dtype=pl.Boolean)
+        verdicts = judge(pl.Series([record.text for record in records], dtype=pl.String), flags)["verdict"]
         by_handle: dict[str, list[str]] = {}
-        for record in tweets.read(file):
-            if isinstance(record, tweets.Record) and clean(record.text, record.retweet)[0] == "kept":
+        for record, verdict in zip(records, verdicts, strict=True):
+            if verdict == "kept":
                 by_handle.setdefault(record.handle, []).append(record.text)
         people += by_handle.values()
     pool = [text for person in people for text in person]

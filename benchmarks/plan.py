@@ -2,8 +2,7 @@
 
     python benchmarks/plan.py                                        # 100,000 bots of GPT-2 on 64 H100s
     python benchmarks/plan.py --users 5000 --nodes 2 --set base.epochs=2 --set machine.lanes_per_device=8
-    python benchmarks/plan.py --calibrate here.yaml                  # measures a small fleet on this machine
-    python benchmarks/plan.py --check here.yaml                      # predicts another one, runs it, and compares
+    python benchmarks/plan.py --costs here.yaml --users 1000         # from costs that calibrate.py measured here
 
 The rules are the pipeline's: one queue, largest bot first; a lane holds one model that is not written yet, at most;
 bots are measured by half of the cores, beside training as far as they come, each published by whoever measured it.
@@ -201,6 +200,8 @@ def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int
 def load(path: Path, entry: str | None, changes: Sequence[str] = ()) -> Costs:
     """An entry of a file of costs (its first), with changes such as "costs.launch=0.01"."""
     known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if entry is not None and entry not in known:
+        raise SystemExit(f"--entry {entry}: {path.name} has no such entry; it has {', '.join(known)}")
     values = known[entry or next(iter(known))]
     for change in changes:
         name, _, value = change.partition("=")
@@ -244,16 +245,7 @@ def main() -> None:
     options.add_argument("--costs", type=Path, default=COSTS)
     options.add_argument("--entry", help="of the file of costs; its first")
     options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=NUMBER", help="another figure")
-    options.add_argument("--calibrate", type=Path, metavar="FILE", help="measure a small fleet here, into FILE")
-    options.add_argument("--check", type=Path, metavar="FILE", help="predict another fleet from FILE, and run it")
-    options.add_argument("--bots", type=int, default=8, help="of the fleets that --calibrate and --check run")
-    options.add_argument("--tweets", type=int, default=200, help="of the largest of them")
     chosen = options.parse_args()
-    if chosen.calibrate or chosen.check:
-        import calibrate
-
-        calibrate.main(chosen)
-        return
     costs = load(chosen.costs, chosen.entry, chosen.set)
     show(plan(sizes(chosen.users, chosen.median, chosen.sigma), costs, chosen.nodes, chosen.lanes))
 

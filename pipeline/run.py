@@ -1,67 +1,78 @@
-"""The steps in their order, each only where its inputs changed; what the commands call.
+"""The pipeline's steps in their order; each step does only what its inputs require.
 
-report = run(fleet, ["prepare", "train", "evaluate", "publish"], progress)
+    report = run(fleet, STEPS, progress)                          # what `huggingtweets run` does
+    report = run(fleet, ("evaluate",), progress, again=True)      # what `huggingtweets evaluate` does
+
+This is the one module that knows all steps. What each step does is in the package of its name.
 """
 
 import importlib
 import threading
+from collections.abc import Collection
 from contextlib import closing
-from typing import Any
+from typing import Any, Literal
 
 from pipeline import tweets
 from pipeline.base import adapt
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
-from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
-from pipeline.core.settings import Adapt
-from pipeline.core.store import write_folder_at
-from pipeline.core.templates import render
-from pipeline.evaluate import evaluation as evaluate
+from pipeline.evaluate import evaluation
 from pipeline.plan.bots import Bot, forgotten, plan, survey
 from pipeline.plan.job import Job, open_job
 from pipeline.prepare import dataset
-from pipeline.report import files as report
+from pipeline.prepare.index import Prepared, load_index
+from pipeline.report import files as reports
 from pipeline.report.live import shared
 from pipeline.track.tracking import Tracking
 
-STEPS = ("prepare", "train", "evaluate", "publish")
+Step = Literal["prepare", "train", "evaluate", "publish"]
+STEPS: tuple[Step, ...] = ("prepare", "train", "evaluate", "publish")
 
 
-def run(fleet: Fleet, steps: list[str], progress: Progress, only: list[str] | None = None) -> dict[str, Any]:
-    """Runs these steps for the fleet's bots (or `only` some of them); writes and returns the report."""
+def run(
+    fleet: Fleet,
+    steps: Collection[Step],
+    progress: Progress,
+    only: list[str] | None = None,
+    again: bool = False,
+) -> dict[str, Any]:
+    """Runs the steps for the fleet's bots; writes report.json and report.html and returns what report.json holds.
+
+    `only` limits the work to these bots. `again` also evaluates or publishes bots for which that is done already.
+    Raises UserError if the storage cannot be written, or if an earlier step is missing.
+    """
     job = open_job(fleet)
     job.store.check_writable()
     with shared(job.store, progress):
-        return _run(job, steps, progress, only)
+        return _run(job, steps, progress, only, again)
 
 
-def _run(job: Job, steps: list[str], progress: Progress, only: list[str] | None) -> dict[str, Any]:
-    prepared = prepare_tweets(job, progress) if "prepare" in steps else _prepared(job)
+def _run(job: Job, steps: Collection[Step], progress: Progress, only: list[str] | None, again: bool) -> dict[str, Any]:
+    prepared = prepare(job, progress) if "prepare" in steps else prepared_index(job)
     job = adapt.adapted(job, prepared, progress, make="train" in steps)
     bots = plan(job, prepared, only)
     survey(job.store, bots)
     chosen = [bot for bot in bots if only is None or bot.name in only]
     tracking = Tracking(job, bots)
     try:
-        published = _train_and_evaluate(job, prepared, chosen, steps, progress)
+        published = _train_and_evaluate(job, prepared, chosen, steps, progress, again)
         if "publish" in steps:
-            _publish(job, chosen, published, progress, tracking, anew=steps == ["publish"])
+            _publish(job, chosen, published, progress, tracking, again)
     finally:
         progress.end()
-        written = report.write(job.store, job.fleet.fleet, bots, progress.seconds)
+        report = reports.write(job.store, job.fleet.fleet, bots, progress.seconds)
     if "publish" in steps:
-        for line in tracking.finish(written["bots"]):
+        for line in tracking.finish(report["bots"]):
             progress.say(line)
-    _remark(bots, prepared, progress)
-    return written
+    _show_problems(bots, prepared, progress)
+    return report
 
 
-def prepare_tweets(job: Job, progress: Progress) -> dataset.Prepared:
-    """The step `prepare`: reads, cleans and counts the fleet's tweets, where their files changed."""
-    gone = forgotten(job.store)
-    files = tweets.find(job.fleet.tweets, job.fleet.owners, without=gone)
+def prepare(job: Job, progress: Progress) -> Prepared:
+    """The step `prepare`: reads, cleans and counts the fleet's tweets, if their files or the filters changed."""
+    files = tweets.find(job.fleet.tweets, job.fleet.owners, without=forgotten(job.store))
     progress.start("prepare", 1, f"{len(files)} files")
     prepared = dataset.prepare(files, job.store, job.tokenizer, job.train.holdout, job.fleet.filters)
     kept = sum(person.counts["kept"] for person in prepared.people.values())
@@ -73,56 +84,64 @@ def prepare_tweets(job: Job, progress: Progress) -> dataset.Prepared:
     return prepared
 
 
-def _prepared(job: Job) -> dataset.Prepared:
-    prepared = dataset.load_index(job.store)
+def prepared_index(job: Job) -> Prepared:
+    """What an earlier command prepared. Raises UserError if none did."""
+    prepared = load_index(job.store)
     if prepared is None:
         raise UserError(f"fleet {job.fleet.fleet}: nothing is prepared yet; `huggingtweets prepare` does it")
     return prepared
 
 
 def _train_and_evaluate(
-    job: Job, prepared: dataset.Prepared, bots: list[Bot], steps: list[str], progress: Progress
+    job: Job,
+    prepared: Prepared,
+    bots: list[Bot],
+    steps: Collection[Step],
+    progress: Progress,
+    again: bool,
 ) -> list[Bot]:
-    """Trains what is prepared, and measures beside it what is trained or was published without.
+    """Trains the bots that are only prepared and, beside training, evaluates trained and published bots.
 
-    The command `evaluate` measures everything anew; to publish takes measuring what is not measured yet. Returns
-    the bots that were published at once, as soon as they were measured.
+    Publishing needs metrics, so a bot without them is evaluated for that step, too. Returns the bots that the
+    evaluation's workers published right after evaluating them.
     """
-    waiting = [bot for bot in bots if bot.status == "prepared"] if "train" in steps else []
-    there = [bot for bot in bots if bot.status in ("trained", "unchanged")]
-    anew, wanted = steps == ["evaluate"], {"evaluate", "publish"} & set(steps)
-    due = [bot for bot in there if anew or evaluate.missing(bot)] if wanted else []
-    if waiting:
-        # it takes seconds, in which Ray can start; whoever imports it next waits for the end of it
+    evaluates = "evaluate" in steps or "publish" in steps
+    to_train = [bot for bot in bots if bot.status == "prepared"] if "train" in steps else []
+    finished = [bot for bot in bots if bot.status in ("trained", "unchanged")]
+    evaluate_all = again and "evaluate" in steps
+    to_evaluate = [bot for bot in finished if evaluate_all or evaluation.missing(bot)] if evaluates else []
+    if to_train:
+        # The import takes seconds, in which Ray can start. A later import of the same module waits for this one.
         threading.Thread(target=importlib.import_module, args=("pipeline.train.driver",)).start()
-    if waiting or due:
+    if to_train or to_evaluate:
         ensure()
-    if "train" in steps and there and not waiting:
-        progress.say(f"train: nothing to do, {len(there)} bots are as they were")
-    at_once = "publish" in steps
-    with closing(evaluate.Evaluation(job, prepared.people, beside=bool(waiting), publish=at_once)) as evaluation:
-        for bot in due:
-            evaluation.add(bot)
-        if waiting:
+    if "train" in steps and finished and not to_train:
+        progress.say(f"train: nothing to do, {len(finished)} bots are trained already")
+    workers = evaluation.Evaluation(job, prepared.people, beside=bool(to_train), publish="publish" in steps)
+    with closing(workers):
+        for bot in to_evaluate:
+            workers.add(bot)
+        if to_train:
             from pipeline.train import driver
 
-            if wanted:
-                evaluation.begin()
-            driver.train(job, waiting, progress, done=evaluation.add if wanted else lambda bot: None)
-        return evaluation.settle(progress)
+            if evaluates:
+                workers.begin()
+            driver.train(job, to_train, progress, done=workers.add if evaluates else lambda bot: None)
+        return workers.settle(progress)
 
 
 def _publish(
-    job: Job, bots: list[Bot], published: list[Bot], progress: Progress, tracking: Tracking, anew: bool
+    job: Job, bots: list[Bot], published: list[Bot], progress: Progress, tracking: Tracking, again: bool
 ) -> None:
-    """Publishes what is trained and not `published` yet (`anew`: and the cards of what is published).
+    """Publishes the trained bots that are not in `published` yet; with `again` also renews published bots' folders.
 
-    W&B hears of it, and of what earlier commands could not tell it any more.
+    Hands all of them to W&B's tracking, with the unchanged bots that it may not have yet.
     """
     tracking.add(bot for bot in bots if bot.status == "unchanged")
-    there = {bot.name for bot in published}
-    trained = [bot for bot in bots if bot.status == "trained" and bot.name not in there]
-    due = trained + [bot for bot in bots if anew and bot.status == "unchanged"]
+    done = {bot.name for bot in published}
+    due = [bot for bot in bots if bot.status == "trained" and bot.name not in done]
+    if again:
+        due += [bot for bot in bots if bot.status == "unchanged"]
     if published or due:
         progress.start("publish", len(published) + len(due))
     for bot in published:
@@ -135,32 +154,10 @@ def _publish(
         publishing.publish(job, due, progress, lambda bot: tracking.add([bot] if bot.status == "trained" else []))
 
 
-def _remark(bots: list[Bot], prepared: dataset.Prepared, progress: Progress) -> None:
+def _show_problems(bots: list[Bot], prepared: Prepared, progress: Progress) -> None:
+    """A line for each file that gave nothing and for each bot that failed or was skipped."""
     for path, problem in prepared.problems.items():
         progress.say(f"tweets: {path}: {problem}")
     for bot in bots:
         if bot.status in ("failed", "skipped"):
             progress.say(f"{bot.name} {bot.status}: {bot.reason}")
-
-
-def versions(fleet: Fleet, only: list[str] | None = None) -> tuple[Job, dict[str, str]]:
-    """The fleet's published bots, each with the version in use. Raises UserError where there is none."""
-    job = open_job(fleet)
-    bots = plan(job, _prepared(job), only)
-    names = [bot.name for bot in bots if only is None or bot.name in only]
-    found = {name: version for name in names if (version := job.store.current_version(name))}
-    if not found:
-        raise UserError(f"fleet {fleet.fleet}: no bot is published yet; `huggingtweets run` makes them")
-    return job, found
-
-
-def adapt_base(fleet: Fleet, progress: Progress) -> dict[str, Any]:
-    """Adapts the fleet's base to its tweets, into the folder `pretrain.out`; returns the metrics."""
-    job = open_job(fleet.model_copy(update={"adapt": fleet.adapt or Adapt()}))
-    files, metrics = adapt.adapt(job, prepare_tweets(job, progress), progress)
-    settings = job.fleet.adapt
-    card = render(
-        ASSETS / "adapted_card.md.j2", fleet=fleet.fleet, base=fleet.base_model, settings=settings, metrics=metrics
-    )
-    write_folder_at(fleet.pretrain.out, files | {"README.md": card.encode()})
-    return metrics

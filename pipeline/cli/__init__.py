@@ -3,28 +3,95 @@
     huggingtweets run fleet.yaml --set train.epochs=2
     python -m pipeline status fleet.yaml --json
 
-Exit codes: 0 every bot is fine; 3 some bots failed; 2 the command line or the YAML is wrong; 1 anything else.
+Exit codes: 0 every bot is fine; 3 some bots failed; 2 the command line or the YAML is wrong; 1 anything else;
+130 interrupted by Ctrl-C.
 """
 
 import contextlib
+import functools
+import importlib.metadata
+import inspect
 import logging
 import sys
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pipeline.cli import data, operate, serving, steps  # noqa: F401  (their commands register themselves)
-from pipeline.cli.options import app
+import typer
+
+from pipeline.cli import bots, cluster, people, serving
 from pipeline.core import logs
 from pipeline.core.errors import UserError, one_line
 
+# In the order of work, as --help lists them.
+COMMANDS: dict[str, list[Callable[..., None]]] = {
+    "Start": [bots.demo, people.fetch],
+    "Make bots": [
+        bots.run,
+        bots.prepare,
+        bots.train,
+        bots.evaluate,
+        bots.publish,
+        bots.status,
+        bots.sweep,
+        bots.pretrain,
+    ],
+    "Use bots": [serving.generate, serving.deploy, serving.undeploy, serving.export],
+    "Look after a fleet": [people.sync, people.forget, cluster.gc],
+    "Use a cluster": [cluster.doctor, cluster.submit],
+}
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"huggingtweets-ray {importlib.metadata.version('huggingtweets-ray')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="show the version and exit")
+    ] = False,
+) -> None:
+    """Many people's tweets in, one talking bot per person out."""
+
+
+def _with_debug(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the option --debug, which only `main` reads."""
+
+    @functools.wraps(command)
+    def wrapper(debug: bool = False, **arguments: Any) -> None:
+        command(**arguments)
+
+    option = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+    debug = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+    signature = inspect.signature(command)
+    wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), debug])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = command.__annotations__ | {"debug": option}
+    return wrapper
+
+
+for _panel, _commands in COMMANDS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_with_debug(_command))
+
 
 def main() -> None:
-    """The console script: one clear line per error, the traceback behind --debug."""
+    """The console script: runs a command; prints an error as one line, with --debug as a traceback."""
     debug = "--debug" in sys.argv
-    if not logs.as_json():  # else Ray says it, as JSON
+    if not logs.as_json():  # otherwise Ray configures logging, as JSON
         logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    # Ray's processes may say something on stdout at any time; with --json only the answer belongs there
-    elsewhere = contextlib.redirect_stdout(sys.stderr) if "--json" in sys.argv else contextlib.nullcontext()
+    # Ray may print on stdout at any time; with --json only the result belongs there (options.print_json)
+    stdout = contextlib.redirect_stdout(sys.stderr) if "--json" in sys.argv else contextlib.nullcontext()
     try:
-        with elsewhere:
+        with stdout:
             app()
     except UserError as error:
         _fail(error, error.exit_code, debug)

@@ -1,11 +1,11 @@
-"""Takes a person out of a fleet, for good: tweets, bots, blends, endpoints, repositories, W&B's offline runs.
+"""Removes a person from a fleet: tweets, bots, blends, endpoints, hub repositories, W&B's offline runs.
 
-    result = forget(fleet, "nasa")
-    result["removed"], result["left"]        # what is gone; what others hold, and where
+    forgotten = forget(fleet, "nasa")
+    forgotten.removed, forgotten.left        # what is gone; what is still there, where, and why
 
-`forgotten.json` in the store keeps the handle: every later `run` passes over the person's records, and skips
-blends with them. (To let somebody in again, delete the entry and work/people.json.) The files of tweets are the
-user's own: they are named, not touched.
+`forgotten.json` in the store keeps the handle: later runs ignore the person's records and skip blends with them. (To
+include somebody again, delete the entry and work/people.json.) Files of tweets belong to the user: they are named,
+not changed.
 """
 
 import json
@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -33,46 +33,56 @@ from pipeline.publish import hub
 from pipeline.report import live
 from pipeline.track import journal, lineage
 
-# of work/; whatever else is there is made anew from the tweets
-_KEPT = ("people.json", "tweets", "pictures", "trained", "progress.json")
+# Entries of work/ that hold the data of single people. All others are made from everybody's tweets, and made again.
+_PER_PERSON = ("people.json", "tweets", "pictures", "trained", "progress.json")
 _READERS = 8
 
 
-@dataclass
+@dataclass(frozen=True)
 class Item:
-    """Something that is gone, or, with a reason, that is still there."""
+    """Something that was removed or, with a reason, something that is still there."""
 
-    kind: str  # endpoint, repository, W&B run, model, tweets, rejects, source file …
+    kind: str  # endpoint, repository, bot, tweets, rows, source file …
     name: str
     reason: str | None = None
 
 
-def forget(fleet: Fleet, handle: str) -> dict[str, Any]:
-    """Removes all that is of this person; what one call could not remove, the next tries again.
+@dataclass(frozen=True)
+class Forgotten:
+    """What one call of `forget` did: the person's bots, what it removed, and what is left with the reason."""
 
-    Returns {"handle", "bots", "removed", "left"}; the last two are lists of {"kind", "name", "reason"}.
-    """
+    handle: str
+    bots: list[str]
+    removed: list[Item]
+    left: list[Item]
+
+    @property
+    def complete(self) -> bool:
+        """False if an endpoint or a repository could not be removed; the next call tries again."""
+        return not any(item.kind in ("endpoint", "repository") for item in self.left)
+
+
+def forget(fleet: Fleet, handle: str) -> Forgotten:
+    """Removes everything about this person. A second call tries again what the first could not remove."""
     store = Store.of(fleet)
     known = store.read_json(FORGOTTEN)
     entry = known.get(handle) or {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []}
     bots = _bots(store, handle)
     runs = journal.runs_about(store, handle, bots)
     entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
-    store.write(FORGOTTEN, json_bytes(known | {handle: entry}))  # first: a run that begins now leaves the person out
+    store.write(FORGOTTEN, json_bytes(known | {handle: entry}))  # first, so that a new run ignores the person
     items = [item for bot in bots for item in _repositories(store, bot)]
     items += _models(store, bots)
-    items += _endpoints(fleet, handle)  # a pool serves what is published: that has to be gone first
+    items += _endpoints(fleet, handle)  # after the models: a pool serves whatever is published
     items += [*_runs(store, runs), *_work(store, handle), *_rows(store, handle)]
-    items += _measured(store, handle)
+    items += _metrics_of_others(store, handle)
     items += [Item("W&B", name, "was synced; delete it there") for name in entry["wandb"]]
-    items += [Item("source file", name, "is yours; it still holds the person") for name in _sources(fleet, handle)]
+    items += [
+        Item("source file", name, "is yours; it still has the person's tweets") for name in _sources(fleet, handle)
+    ]
     items += [Item("file", name, "still names the person") for name in _mentions(store, handle)]
-    return {
-        "handle": handle,
-        "bots": bots,
-        "removed": [asdict(item) for item in items if item.reason is None],
-        "left": [asdict(item) for item in items if item.reason is not None],
-    }
+    removed, left = ([item for item in items if (item.reason is None) == gone] for gone in (True, False))
+    return Forgotten(handle, bots, removed, left)
 
 
 def _bots(store: Store, handle: str) -> list[str]:
@@ -91,7 +101,7 @@ def _endpoints(fleet: Fleet, handle: str) -> Iterator[Item]:
                 if bots:
                     yield from (Item("endpoint", bot) for bot in undeploy(fleet.fleet, bots))
     except UserError as error:
-        yield Item("endpoint", "of this fleet", f"cannot be asked for: {one_line(error)}")
+        yield Item("endpoint", "of this fleet", f"the cluster does not answer: {one_line(error)}")
 
 
 def _repositories(store: Store, bot: str) -> Iterator[Item]:
@@ -100,32 +110,32 @@ def _repositories(store: Store, bot: str) -> Iterator[Item]:
 
 
 def _runs(store: Store, folders: list[str]) -> Iterator[Item]:
-    """W&B's offline runs about the person; the fleet's runs, which list all bots, are written anew."""
+    """W&B's offline runs about the person, and the fleet's runs, which list all bots and are written again."""
     for folder in folders:
         store.delete(f"{journal.FOLDER}/{folder}")
         yield Item("W&B offline run", journal.id_of(folder))
 
 
 def _synced(fleet: Fleet, store: Store, folders: list[str]) -> list[str]:
-    """What W&B holds by now, as far as this store knows: runs, and the artifacts that they made."""
+    """The runs that were sent to W&B, as far as this store knows, and the artifacts that they created."""
     ids = [journal.id_of(folder) for folder in journal.synced(store).intersection(folders)]
     return [name for id in ids for name in lineage.pages(fleet.wandb, id)]
 
 
 def _models(store: Store, bots: list[str]) -> Iterator[Item]:
     for bot in bots:
-        left = hub.repositories(store, bot)  # the record of what could not be deleted stays
+        remaining = hub.repositories(store, bot)  # the record of repositories that could not be deleted stays
         for name in store.list(f"bots/{bot}"):
-            if not (left and name == hub.RECORD):
+            if not (remaining and name == hub.RECORD):
                 store.delete(f"bots/{bot}/{name}")
-        if not left:
+        if not remaining:
             store.delete(f"bots/{bot}")
         store.delete(f"work/trained/{bot}")
         yield Item("bot", bot)
 
 
 def _work(store: Store, handle: str) -> Iterator[Item]:
-    """The person's prepared tweets, their entry in the index, and what was learned from everybody's tweets."""
+    """The person's prepared tweets and index entry, and everything that was learned from everybody's tweets."""
     for kind, path in (("tweets", f"work/tweets/{handle}.parquet"), ("picture", f"{PICTURES}/{handle}")):
         if store.exists(path):
             store.delete(path)
@@ -133,13 +143,13 @@ def _work(store: Store, handle: str) -> Iterator[Item]:
     index = store.read_json(INDEX)
     if handle in index.get("people", {}) or handle in index.get("owners", {}).values():
         index["people"].pop(handle, None)
-        gone = {file for file, owner in index["owners"].items() if owner == handle}
+        own_files = {file for file, owner in index["owners"].items() if owner == handle}
         for part in ("owners", "problems"):
-            index[part] = {file: value for file, value in index[part].items() if file not in gone}
+            index[part] = {file: value for file, value in index[part].items() if file not in own_files}
         store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
         yield Item("index entry", INDEX)
     for name in store.list("work"):
-        if name not in _KEPT:
+        if name not in _PER_PERSON:
             store.delete(f"work/{name}")
             yield Item("learned from all", f"work/{name}")
 
@@ -150,9 +160,9 @@ def _rows(store: Store, handle: str) -> Iterator[Item]:
     if _names(handle, json.dumps(report)):
         kept = [row for row in report["bots"] if handle not in handles_of(row["bot"])]
         for row in kept:
-            _unnamed(row["metrics"], handle)
+            _remove_from_metrics(row["metrics"], handle)
         store.write("report.json", json_bytes(report | {"bots": kept}))
-        store.delete("report.html")  # the next command writes it anew
+        store.delete("report.html")  # the next command writes it again
         yield Item("rows", "report.json")
     if _names(handle, json.dumps(store.read_json(live.FILE))):
         store.delete(live.FILE)
@@ -165,19 +175,19 @@ def _rows(store: Store, handle: str) -> Iterator[Item]:
             yield Item("rows", REJECTS)
 
 
-def _measured(store: Store, handle: str) -> Iterator[Item]:
-    """Others' metrics say whom their samples were taken for."""
+def _metrics_of_others(store: Store, handle: str) -> Iterator[Item]:
+    """The metrics of other bots name the people that their samples were attributed to."""
     for bot in store.list("bots"):
         for version in store.versions(bot):
             name = f"bots/{bot}/{version}/metrics.json"
             metrics = store.read_json(name)
-            if _unnamed(metrics, handle):
+            if _remove_from_metrics(metrics, handle):
                 store.write(name, json_bytes(metrics))
                 yield Item("mention", name)
 
 
-def _unnamed(metrics: dict[str, Any], handle: str) -> bool:
-    """Takes the person out of a bot's metrics, in place; False where they do not name them."""
+def _remove_from_metrics(metrics: dict[str, Any], handle: str) -> bool:
+    """Removes the person from a bot's metrics, in place. Returns False if they do not name the person."""
     voice = metrics.get("voice") or {}
     others = [entry for entry in voice.get("attributed", []) if handle not in handles_of(entry[0])]
     if len(others) == len(voice.get("attributed", [])):
@@ -187,23 +197,23 @@ def _unnamed(metrics: dict[str, Any], handle: str) -> bool:
 
 
 def _mentions(store: Store, handle: str) -> list[str]:
-    """Files of the whole fleet that name the person even so."""
+    """Files of the whole fleet that still name the person."""
     names = [name for name in store.list("") if name.endswith((".json", ".jsonl", ".html")) and name != FORGOTTEN]
     return [name for name in names if _names(handle, store.read(name).decode(errors="replace"))]
 
 
 def _sources(fleet: Fleet, handle: str) -> list[str]:
-    """The files of tweets that hold records of the person."""
+    """The files of tweets that have records of the person."""
 
     accounts = pa.array([handle, *(account for account, person in fleet.owners.items() if person == handle)])
 
-    def holds(file: tweets.TweetFile) -> bool:
+    def has_records(file: tweets.TweetFile) -> bool:
         column = (batch.records["handle"] for batch in tweets.read_batches(file))
         return any(pc.any(pc.is_in(handles, accounts)).as_py() for handles in column)
 
     files = [file for file in tweets.find(fleet.tweets) if file.problem is None]
     with ThreadPoolExecutor(_READERS) as pool:
-        return [file.label for file, found in zip(files, pool.map(holds, files), strict=True) if found]
+        return [file.label for file, found in zip(files, pool.map(has_records, files), strict=True) if found]
 
 
 def _names(handle: str, text: str) -> bool:

@@ -1,15 +1,16 @@
-"""What may leave the store: versions that nobody serves any more, and drafts of killed writers.
+"""Removes from the store what nothing uses any more: what `huggingtweets gc fleet.yaml` does.
 
-    huggingtweets gc fleet.yaml --json
+    collection = gc(fleet, grace=3600.0)
+    collection.removed, collection.kept_by_grace
 
-A bot keeps the version in use and those that an endpoint still answers from. Whatever was written within
-the last hour stays too: it may be a driver's that is about to publish it.
+A bot keeps the version in use and the versions that an endpoint still serves. Anything written within the grace
+period stays, too: a run may be about to publish it.
 """
 
 import re
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from pyarrow import fs
 
@@ -18,44 +19,52 @@ from pipeline.core.names import is_bot_name
 from pipeline.core.store import Store
 from pipeline.operate.status import served
 
-GRACE_SECONDS = 3600.0
-_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}")
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}")  # what Store writes before it renames
 
 
-@dataclass
-class Removed:
+@dataclass(frozen=True)
+class Unused:
+    """A version's folder or a draft that nothing uses; `bytes` counts all files below it."""
+
     path: str  # in the store
     bytes: int
 
 
-def gc(fleet: Fleet, grace: float = GRACE_SECONDS) -> list[dict[str, Any]]:
-    """Removes old versions, trained models of versions long published, and drafts; returns what went."""
-    store = Store.of(fleet)
-    in_use = served(fleet)
-    before = time.time() - grace
-    gone: list[Removed] = []
-    for bot in store.list("bots"):
-        kept = {store.current_version(bot), in_use.get(bot)}
-        if not is_bot_name(bot) or kept == {None}:
-            continue  # nothing is published yet: whatever is there may be about to be
-        old = [name for name in store.versions(bot) if name not in kept]
-        gone += _remove(store, [f"bots/{bot}/{name}" for name in old], before)
-    gone += _remove(store, _drafts(store), before)
-    return [asdict(one) for one in gone]
+@dataclass
+class Collection:
+    """What one call removed, and what it would have removed had it been older."""
+
+    removed: list[Unused] = field(default_factory=list)
+    kept_by_grace: list[Unused] = field(default_factory=list)
 
 
-def _remove(store: Store, paths: list[str], before: float) -> list[Removed]:
-    """Deletes those of the files and folders that nobody has written to since `before` (seconds since the epoch)."""
-    gone = []
-    for path in paths:
+def gc(fleet: Fleet, grace: float) -> Collection:
+    """Deletes old versions and the drafts of killed writers, if nothing in them changed for `grace` seconds."""
+    store, collection = Store.of(fleet), Collection()
+    oldest_kept = time.time() - grace
+    for path in _unused(store, served(fleet)):
         files = _files(store, path)
-        if all((info.mtime_ns or 0) / 1e9 < before for info in files):
+        found = Unused(path, sum(info.size or 0 for info in files))
+        if all((info.mtime_ns or 0) / 1e9 < oldest_kept for info in files):
             store.delete(path)
-            gone.append(Removed(path, sum(info.size or 0 for info in files)))
-    return gone
+            collection.removed.append(found)
+        else:
+            collection.kept_by_grace.append(found)
+    return collection
+
+
+def _unused(store: Store, served_versions: dict[str, str]) -> Iterator[str]:
+    """The folders of versions that are neither in use nor served, then all drafts that are left."""
+    for bot in store.list("bots"):
+        kept = {store.current_version(bot), served_versions.get(bot)}
+        if not is_bot_name(bot) or kept == {None}:
+            continue  # nothing is published yet: a run may be about to do it
+        yield from (f"bots/{bot}/{version}" for version in store.versions(bot) if version not in kept)
+    yield from _drafts(store)
 
 
 def _files(store: Store, path: str) -> list[fs.FileInfo]:
+    """All files of a folder, or the file itself."""
     info = store.filesystem.get_file_info(store.path(path))
     if info.type == fs.FileType.File:
         return [info]
@@ -64,8 +73,8 @@ def _files(store: Store, path: str) -> list[fs.FileInfo]:
 
 
 def _drafts(store: Store) -> list[str]:
-    """Half-written files and folders: on disk they stand beside their target under a name of their own."""
+    """Half-written files and folders; only a local disk has them, beside their targets."""
     if not store.local:
-        return []  # an object store shows nothing before it is whole
+        return []
     infos = store.filesystem.get_file_info(fs.FileSelector(store.root, recursive=True, allow_not_found=True))
     return sorted(info.path[len(store.root) + 1 :] for info in infos if _DRAFT.fullmatch(info.base_name))

@@ -1,4 +1,7 @@
-"""What `status` tells: the last report, brought up to date with the store, and each bot's endpoint."""
+"""The state of a fleet: the last report, brought up to date with the store, and each bot's endpoint.
+
+report, endpoints = status(fleet)        # endpoints == {"nasa": "http://127.0.0.1:8000/bots/nasa"}
+"""
 
 import json
 import urllib.parse
@@ -11,15 +14,18 @@ from pipeline.core.store import Store
 from serve.http.keys import bearer
 
 _SECONDS = 2.0  # to wait for a gateway's answer
-_PAGE = 1000
+_PAGE = 1000  # bots in one answer
 
 
 def status(fleet: Fleet, only: list[str] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
-    """The report's rows, with the version in use, and {bot: endpoint} of those that are served."""
+    """report.json with the version in use in each row, and the address of each bot that is served.
+
+    `only` limits the rows to these bots. Raises UserError if no command has run on the fleet yet.
+    """
     store = Store.of(fleet)
     report = store.read_json("report.json")
     if not report:
-        raise UserError(f"fleet {fleet.fleet}: nothing was done yet; `huggingtweets run` begins")
+        raise UserError(f"fleet {fleet.fleet}: there is no report yet; `huggingtweets run` makes one")
     report["bots"] = [row for row in report["bots"] if only is None or row["bot"] in only]
     for row in report["bots"]:
         row["current"] = store.current_version(row["bot"])
@@ -27,13 +33,13 @@ def status(fleet: Fleet, only: list[str] | None = None) -> tuple[dict[str, Any],
 
 
 def endpoints(fleet: Fleet) -> dict[str, str]:
-    """The address of each bot of this fleet that the gateway serves; empty where no gateway answers."""
+    """The address of each bot of this fleet that the gateway serves; empty if no gateway answers."""
     return {bot: f"{_address(fleet)}/bots/{bot}" for bot in served(fleet)}
 
 
 def served(fleet: Fleet) -> dict[str, str]:
-    """The version of each bot of this fleet that the gateway serves; empty where no gateway answers."""
-    found: dict[str, str] = {}
+    """The version of each bot of this fleet that the gateway serves; empty if no gateway answers."""
+    versions: dict[str, str] = {}
     cursor: str | None = ""
     while cursor is not None:
         query = urllib.parse.urlencode({"limit": _PAGE, "cursor": cursor})
@@ -41,11 +47,11 @@ def served(fleet: Fleet) -> dict[str, str]:
             request = urllib.request.Request(f"{_address(fleet)}/bots?{query}", headers=bearer(fleet.serve))
             with urllib.request.urlopen(request, timeout=_SECONDS) as reply:
                 page = json.load(reply)
-            found |= {bot["name"]: bot["version"] for bot in page["bots"] if bot["fleet"] == fleet.fleet}
+            versions |= {bot["name"]: bot["version"] for bot in page["bots"] if bot["fleet"] == fleet.fleet}
             cursor = page["next"]
         except (OSError, ValueError, KeyError, TypeError):
-            return found
-    return found
+            return versions
+    return versions
 
 
 def _address(fleet: Fleet) -> str:

@@ -1,9 +1,10 @@
-"""A fleet as a job on a cluster: this code, the fleet file and its local files travel along.
+"""Runs a fleet as a job on a cluster: what `huggingtweets submit fleet.yaml --address URL` does.
 
-    huggingtweets submit fleet.yaml --address http://127.0.0.1:8265
+    job = submit(fleet, "http://127.0.0.1:8265", bots=None, wait=True, progress=progress)
+    job.id, job.exit_code
 
-The same as `ray job submit --working-dir FOLDER -- python -m pipeline run fleet.yaml` with a FOLDER made for it:
-the cluster runs the code that runs here, and reads tweets that lie on this machine.
+It packs a folder with this code, the fleet file and the fleet's local files, and sends it as the working directory of
+`python -m pipeline run fleet.yaml`. So the cluster runs the same code as this machine and can read its tweets.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from ray.job_submission import JobStatus, JobSubmissionClient
@@ -26,35 +27,45 @@ from pipeline.core.fleet import Fleet
 from pipeline.core.progress import Progress
 from pipeline.core.settings import TweetSource
 
-_MOST_BYTES = 400 * 2**20  # Ray refuses a working directory of 500 MiB
-_PORTABLE = ("__pycache__", "*.pyc")
+_MAX_BYTES = 400 * 2**20  # Ray refuses a working directory of 500 MiB
+_NOT_PACKED = ("__pycache__", "*.pyc")
 
 
-def submit(fleet: Fleet, address: str, bots: list[str] | None, wait: bool, progress: Progress) -> dict[str, Any]:
-    """Submits `run`; with `wait` shows its output and returns when it has ended.
+@dataclass(frozen=True)
+class SubmittedJob:
+    """A job of Ray's Jobs API; `exit_code` is that of its command, None if `submit` did not wait for it."""
 
-    Returns {"job": id, "exit_code": the command's, None where nobody waited}. Raises UserError where the
-    cluster does not answer or the local files are too many to travel.
+    id: str
+    exit_code: int | None
+
+
+def submit(fleet: Fleet, address: str, bots: list[str] | None, wait: bool, progress: Progress) -> SubmittedJob:
+    """Submits the command `run`; with `wait` shows its output and returns when it has ended.
+
+    `address` is the URL of the cluster's dashboard. Raises UserError if the cluster does not accept the job, or if the
+    fleet's local files are too large to send.
     """
     if "://" not in fleet.storage:
-        progress.say(f"storage {fleet.storage} is a folder on the node that runs the job; nodes do not share it")
+        progress.say(
+            f"storage {fleet.storage} is a folder on the node that runs the job, unless all nodes share that disk"
+        )
     command = ["python", "-m", "pipeline", "run", "fleet.yaml", *(["--bots", ",".join(bots)] if bots else [])]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pack(fleet, folder)
         try:
-            with _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray's client takes them over the one it is given
+            with _unset("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # the client would prefer them to `address`
                 client = JobSubmissionClient(address)
             job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": str(folder)})
-        except Exception as error:  # the client raises whatever its HTTP library does
-            raise UserError(f"--address {address}: the job was not taken: {one_line(error)}") from error
+        except Exception as error:  # the client passes on any error of its HTTP library
+            raise UserError(f"--address {address}: the cluster did not accept the job: {one_line(error)}") from error
     progress.say(f"job {job}; `ray job stop {job} --address {address}` stops it")
-    return {"job": job, "exit_code": _follow(client, job) if wait else None}
+    return SubmittedJob(job, _follow(client, job) if wait else None)
 
 
 @contextmanager
-def _without(*names: str) -> Iterator[None]:
-    """The environment without these variables, for a while."""
+def _unset(*names: str) -> Iterator[None]:
+    """Removes these environment variables inside the block."""
     kept = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
@@ -63,36 +74,36 @@ def _without(*names: str) -> Iterator[None]:
 
 
 def pack(fleet: Fleet, folder: Path) -> None:
-    """Makes the job's folder: the code, fleet.yaml, and the fleet's local tweets and base model."""
+    """Fills the job's folder: the code, fleet.yaml, and the fleet's local tweets and base model."""
     for package in (pipeline, serve):
         source = Path(str(package.__file__)).parent
-        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns(*_PORTABLE))
-    sources = [_carried(source, folder / "tweets" / str(i)) for i, source in enumerate(fleet.tweets)]
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns(*_NOT_PACKED))
+    sources = [_packed(source, folder / "tweets" / str(i)) for i, source in enumerate(fleet.tweets)]
     base = fleet.base_model
     if Path(base).is_absolute():
         base = str(_copy(Path(base), folder / "base").relative_to(folder))
     tweets = [
-        source.model_copy(update={"path": _inside(source.path, folder)}).model_dump(mode="json", exclude_unset=True)
+        source.model_copy(update={"path": _relative(source.path, folder)}).model_dump(mode="json", exclude_unset=True)
         for source in sources
     ]
     data = fleet.model_dump(mode="json", exclude_unset=True) | {"tweets": tweets, "base_model": base}
     (folder / "fleet.yaml").write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if size > _MOST_BYTES:
+    if size > _MAX_BYTES:
         raise UserError(
-            f"the fleet's local files are {size / 2**20:,.0f} MiB, and {_MOST_BYTES / 2**20:,.0f} can travel with a "
-            "job; put the tweets where the cluster reads them (s3://…, gs://…)"
+            f"the fleet's local files are {size / 2**20:,.0f} MiB, and a job can bring {_MAX_BYTES / 2**20:,.0f} "
+            "MiB; put the tweets where the cluster reads them (s3://…, gs://…)"
         )
 
 
-def _carried(source: TweetSource, folder: Path) -> TweetSource:
-    """The source with its local files copied below `folder`, under their own names: a name can be a handle."""
+def _packed(source: TweetSource, folder: Path) -> TweetSource:
+    """The source with its local files copied below `folder`; they keep their names, which can be handles."""
     if "://" in source.path:
         return source
     path = Path(source.path)
     if path.exists():
         return source.model_copy(update={"path": str(_copy(path, folder / path.name))})
-    # a glob: what it can match lies below the part without wildcards
+    # a glob: its matches are below the part without wildcards
     parts = path.parts
     fixed = next(i for i, part in enumerate([*parts, "*"]) if any(sign in part for sign in "*?["))
     root = Path(*parts[:fixed])
@@ -110,12 +121,12 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
-def _inside(path: str, folder: Path) -> str:
+def _relative(path: str, folder: Path) -> str:
     return str(Path(path).relative_to(folder)) if path.startswith(str(folder)) else path
 
 
 def _follow(client: JobSubmissionClient, job: str) -> int:
-    """Shows the job's output as it comes; returns its exit code."""
+    """Prints the job's output as it arrives; returns its exit code."""
 
     async def show() -> None:
         async for text in client.tail_job_logs(job):

@@ -1,10 +1,11 @@
-"""Which recipe makes the best bots? Every combination of the `sweep` section's settings, on a few of the fleet's bots.
+"""Tries recipes on a few of the fleet's bots: what `huggingtweets sweep fleet.yaml` does.
 
-    huggingtweets sweep fleet.yaml              # a table, work/sweep.html with plots, a `train:` section to paste
+    result = sweep(fleet, progress)
+    print(section(result))                      # the best recipe as a `train:` section for the fleet file
 
-Each combination is trained for each of the bots as bots are trained otherwise, through the same lanes and one queue,
-and judged beside it by held-out loss, voice and copies. The models go again; sweep.json keeps what they were worth,
-so that a wider sweep trains only what is new.
+A recipe is one combination of the settings in the section `sweep`. Each is trained for each of the bots through the
+lanes that train all bots, and evaluated beside training by held-out loss, voice and copies. The models are deleted;
+work/sweep.json keeps their scores, so that a wider sweep trains only what is new.
 """
 
 import itertools
@@ -12,7 +13,7 @@ import json
 from contextlib import closing
 from dataclasses import dataclass, replace
 from statistics import mean
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import yaml
 from rich.table import Table
@@ -32,18 +33,39 @@ from pipeline.prepare.index import Prepared
 from pipeline.report.live import shared
 from pipeline.report.page import Plot, style
 from pipeline.report.plots import Mark, scatter
-from pipeline.run import prepare_tweets
+from pipeline.run import prepare
 
 FILE, PAGE = "work/sweep.json", "work/sweep.html"
-_TIE = 0.01  # recipes whose losses differ by less, relatively, are told apart by voice
-_JUDGED = {"loss": ("held_out", "loss"), "voice": ("voice", "top1"), "copies": ("copying", "long_runs")}
+_TIE = 0.01  # relative difference in loss from the lowest, up to which the voice decides
+ORDER = f"lowest held-out loss first; among those within {_TIE:.0%} of the lowest, the best voice first"
+_SCORES = {"loss": ("held_out", "loss"), "voice": ("voice", "top1"), "copies": ("copying", "long_runs")}
+
+Scores = dict[str, float | None]  # by the keys of _SCORES; None where a metric is not known
+
+
+class Row(TypedDict):
+    """A recipe: the settings that vary, the scores of each bot, and the bots' means."""
+
+    settings: dict[str, Any]
+    bots: dict[str, Scores]
+    loss: float
+    voice: float | None
+    copies: float | None
+
+
+class Result(TypedDict):
+    """What a sweep found; `recipes` in the order of ORDER, `train` the settings of the first."""
+
+    fleet: str
+    recipes: list[Row]
+    train: dict[str, Any]
 
 
 @dataclass
 class Variant(Bot):
-    """A bot as one recipe makes it; it is named nasa@3, a name that no bot can have."""
+    """A bot trained by one recipe. Its name is such as nasa@3, which no bot of a fleet can have."""
 
-    recipe: int = 0  # its number
+    recipe: int = 0  # the recipe's number
 
     @property
     def handles(self) -> list[str]:
@@ -51,7 +73,7 @@ class Variant(Bot):
 
 
 class Recipes(Train):
-    """The fleet's settings, which differ from variant to variant."""
+    """The fleet's settings, with settings of its own for each variant."""
 
     of_variant: dict[str, Train]
 
@@ -59,18 +81,18 @@ class Recipes(Train):
         return self.of_variant[bot]
 
 
-def sweep(fleet: Fleet, progress: Progress, only: list[str] | None = None) -> dict[str, Any]:
-    """Tries all recipes; writes sweep.json and sweep.html in work/, and returns what the first holds.
+def sweep(fleet: Fleet, progress: Progress, only: list[str] | None = None) -> Result:
+    """Tries all recipes; writes work/sweep.json and work/sweep.html and returns the result.
 
-    Raises UserError where no bot can be trained.
+    `only` names the bots to try them on. Raises UserError if no bot can be trained.
     """
     job = open_job(fleet)
     with shared(job.store, progress):
         return _sweep(job, progress, only)
 
 
-def _sweep(job: Job, progress: Progress, only: list[str] | None) -> dict[str, Any]:
-    fleet, prepared = job.fleet, prepare_tweets(job, progress)
+def _sweep(job: Job, progress: Progress, only: list[str] | None) -> Result:
+    fleet, prepared = job.fleet, prepare(job, progress)
     recipes = combinations(fleet.sweep, job.train)
     usable = [bot for bot in plan(job, prepared, only) if bot.status == "prepared"]
     bots = [bot for bot in usable if bot.name in only] if only else spread(usable, fleet.sweep.bots)
@@ -82,7 +104,7 @@ def _sweep(job: Job, progress: Progress, only: list[str] | None) -> dict[str, An
     progress.say(f"sweep: {len(recipes)} recipes on {', '.join(bot.name for bot in bots)}; {len(due)} bots to train")
     if due:
         _train(job, recipes, prepared, due, progress)
-    known |= {one.version: _judged(one) for one in due if one.status == "trained"}
+    known |= {variant.version: _scores(variant) for variant in due if variant.status == "trained"}
     result = summary(fleet.fleet, recipes, variants, known)
     job.store.write(FILE, (json.dumps(result | {"known": known}, indent=2) + "\n").encode())
     job.store.write(PAGE, page(result).encode())
@@ -90,7 +112,7 @@ def _sweep(job: Job, progress: Progress, only: list[str] | None) -> dict[str, An
 
 
 def combinations(swept: Sweep, recipe: Train) -> list[Train]:
-    """Every combination of the settings to try; a setting without values stays as the recipe has it."""
+    """Every combination of the settings to try; a setting without values keeps the recipe's value."""
     tried = {key: values for key, values in swept.model_dump(exclude={"bots"}).items() if values}
     names = list(tried)
     return [
@@ -99,7 +121,7 @@ def combinations(swept: Sweep, recipe: Train) -> list[Train]:
 
 
 def spread(bots: list[Bot], count: int) -> list[Bot]:
-    """As many of the bots, from the smallest to the largest at even steps."""
+    """`count` of the bots, evenly spaced from the smallest to the largest."""
     order = sorted(bots, key=lambda bot: (bot.tokens, bot.name))
     if len(order) <= count:
         return order
@@ -107,15 +129,16 @@ def spread(bots: list[Bot], count: int) -> list[Bot]:
 
 
 def _variant(job: Job, bot: Bot, number: int, recipe: Train) -> Variant:
-    made = version(replace(job, train=recipe), bot.people)
-    return Variant(f"{bot.name}@{number}", bot.people, made, recipe=number)
+    return Variant(f"{bot.name}@{number}", bot.people, version(replace(job, train=recipe), bot.people), recipe=number)
 
 
 def _train(job: Job, recipes: list[Train], prepared: Prepared, variants: list[Variant], progress: Progress) -> None:
     from pipeline.train import driver
 
     ensure()
-    settings = Recipes(**job.train.model_dump(), of_variant={one.name: recipes[one.recipe] for one in variants})
+    settings = Recipes(
+        **job.train.model_dump(), of_variant={variant.name: recipes[variant.recipe] for variant in variants}
+    )
     try:
         with closing(Evaluation(job, prepared.people, beside=True)) as evaluation:
             driver.train(replace(job, train=settings), list(variants), progress, done=evaluation.add)
@@ -126,69 +149,85 @@ def _train(job: Job, recipes: list[Train], prepared: Prepared, variants: list[Va
             job.store.delete(f"work/trained/{variant.name}")
 
 
-def _judged(variant: Variant) -> dict[str, float | None]:
-    return {name: variant.metrics[entry].get(key) for name, (entry, key) in _JUDGED.items()}
+def _scores(variant: Variant) -> Scores:
+    return {name: variant.metrics[entry].get(key) for name, (entry, key) in _SCORES.items()}
 
 
-def summary(fleet: str, recipes: list[Train], variants: list[Variant], known: dict[str, Any]) -> dict[str, Any]:
-    """The recipes with their means over the bots, best first, and what to paste."""
+def summary(fleet: str, recipes: list[Train], variants: list[Variant], known: dict[str, Scores]) -> Result:
+    """The recipes with their means over the bots. `known` has the scores of each version that was trained.
+
+    Raises UserError if no recipe trained a bot.
+    """
     varied = [key for key in Sweep.model_fields if key != "bots" and len({getattr(one, key) for one in recipes}) > 1]
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for number, recipe in enumerate(recipes):
-        mine = [one for one in variants if one.recipe == number and one.version in known]
-        judged = {one.name.split("@")[0]: known[one.version or ""] for one in mine}
-        if judged:
+        trained = [variant for variant in variants if variant.recipe == number and variant.version in known]
+        scores = {variant.name.split("@")[0]: known[variant.version or ""] for variant in trained}
+        if scores:
             settings = {key: getattr(recipe, key) for key in varied}
-            rows.append({"settings": settings, "bots": judged} | _means(list(judged.values())))
+            loss, voice, copies = (_mean(name, scores) for name in _SCORES)
+            rows.append(Row(settings=settings, bots=scores, loss=loss or 0.0, voice=voice, copies=copies))
     if not rows:
-        raise UserError("no recipe made a bot: " + "; ".join(sorted({one.reason or "" for one in variants})))
+        raise UserError("no recipe made a bot: " + "; ".join(sorted({variant.reason or "" for variant in variants})))
     best = min(row["loss"] for row in rows)
     ties = sorted((row for row in rows if row["loss"] <= best * (1 + _TIE)), key=lambda row: -(row["voice"] or 0))
-    rows = ties + sorted((row for row in rows if row not in ties), key=lambda row: row["loss"])
-    return {"fleet": fleet, "recipes": rows, "train": rows[0]["settings"]}
+    others = sorted((row for row in rows if row not in ties), key=lambda row: row["loss"])
+    return Result(fleet=fleet, recipes=ties + others, train=ties[0]["settings"])
 
 
-def _means(judged: list[dict[str, float | None]]) -> dict[str, float | None]:
-    columns = {name: [one[name] for one in judged if one[name] is not None] for name in _JUDGED}
-    return {name: mean(values) if values else None for name, values in columns.items()}  # type: ignore[type-var]
+def _mean(name: str, scores: dict[str, Scores]) -> float | None:
+    values = [value for score in scores.values() if (value := score[name]) is not None]
+    return mean(values) if values else None
 
 
-def table(result: dict[str, Any]) -> Table:
-    """The recipes for a terminal, best first."""
-    shown = Table(title=f"recipes for fleet {result['fleet']}", title_justify="left")
+def table(result: Result) -> Table:
+    """The recipes for a terminal, in the order of ORDER."""
+    shown = Table(
+        title=f"recipes for fleet {result['fleet']}",
+        title_justify="left",
+        caption=ORDER,
+        caption_justify="left",
+    )
     names = list(result["recipes"][0]["settings"])
     for column in (*names, "held-out loss", "voice", "copies"):
         shown.add_column(column, justify="right")
     for row in result["recipes"]:
         settings = [f"{value:g}" if isinstance(value, float) else str(value) for value in row["settings"].values()]
-        shares = ["" if row[name] is None else f"{row[name]:.0%}" for name in ("voice", "copies")]
+        shares = ["" if share is None else f"{share:.0%}" for share in (row["voice"], row["copies"])]
         shown.add_row(*settings, f"{row['loss']:.3f}", *shares)
     return shown
 
 
-def section(result: dict[str, Any]) -> str:
+def section(result: Result) -> str:
     """The best recipe as a `train:` section for the fleet file."""
     return yaml.safe_dump({"train": result["train"]}, sort_keys=False)
 
 
-def page(result: dict[str, Any]) -> str:
-    """sweep.html: the losses and copies of all recipes, and the table."""
+def page(result: Result) -> str:
+    """sweep.html: plots of the scores of all recipes, and the table."""
     rows, names = result["recipes"], list(result["train"])
-    across = next((name for name in names if name != "schedule"), "")  # the first that is a number
+    across = next((name for name in names if name != "schedule"), "")  # the x axis: the first numeric setting
 
-    def plot(title: str, key: str, y: str, text: str) -> Plot:
+    def plot(title: str, key: Literal["loss", "voice", "copies"], y: str, text: str) -> Plot:
         marks = [
-            Mark(row["settings"][across], row[key], _others(row["settings"], across))
+            Mark(row["settings"][across], value, _others(row["settings"], across))
             for row in rows
-            if across and row[key] is not None
+            if across and (value := row[key]) is not None
         ]
         log = bool(marks) and max(one.x for one in marks) > 20 * min(one.x for one in marks) > 0
         return Plot(title, text, scatter(marks, across.replace("_", " "), y, joined=True, log_x=log))
 
     plots = [
-        plot("Held-out loss", "loss", "nats per token", "Lower is better; it rises again where a bot learns by heart."),
-        plot("Voice", "voice", "share of samples", "Samples taken for the right person's."),
-        plot("Copies", "copies", "share of samples", "Samples with eight words or more from a training tweet."),
+        plot(
+            "Held-out loss",
+            "loss",
+            "nats per token",
+            "Lower is better; it rises again where a bot memorises its tweets.",
+        ),
+        plot("Voice", "voice", "share of samples", "Samples that the classifier attributes to the right person."),
+        plot(
+            "Copies", "copies", "share of samples", "Samples with eight or more words in a row from a training tweet."
+        ),
     ]
     return render(
         ASSETS / "sweep.html.j2",
@@ -197,12 +236,13 @@ def page(result: dict[str, Any]) -> str:
         plots=[one for one in plots if one.svg],
         names=names,
         recipes=rows,
+        order=ORDER,
         bots=list(rows[0]["bots"]),
         section=section(result),
     )
 
 
 def _others(settings: dict[str, Any], across: str) -> str:
-    """The settings but one, as a line's name."""
+    """The other settings, as the name of a line in the plots."""
     others = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if name != across]
     return ", ".join(others) or "recipe"

@@ -1,10 +1,9 @@
-"""How far a fleet is, told to others while a command works on it: as Ray metrics, and as a small record in the store.
+"""Shows a command that works on a fleet somewhere else: what `huggingtweets status --watch` does.
 
-    with shared(store, progress): …                    # the command that works
-    follow(store, progress)                            # another terminal: shows the same, until that command ends
+    follow(store, progress)                            # returns when that command has ended
 
-The store is what every kind of cluster has and both sides reach: the record needs no port, and no Ray where it is
-read.
+It reads the record that report/live.py writes into the store every other second. Every cluster has a store that both
+sides reach, so this needs no port and no Ray.
 """
 
 import time
@@ -16,49 +15,73 @@ from pipeline.core.progress import Progress
 from pipeline.core.store import Store
 from pipeline.report.live import BEAT, FILE
 
-_PATIENCE = 60.0  # without news, until the command that worked counts as lost
+START_SECONDS = 600.0  # `status --watch` waits so long for a command that has not begun
+_SILENT_SECONDS = 60.0  # without a new record, after which the command is considered lost
+
+Record = dict[str, Any]  # as report/live.py writes it
 
 
-def follow(store: Store, progress: Progress, told: Callable[[dict[str, Any]], None] = lambda record: None) -> None:
-    """Shows a command that works on the fleet, until it ends; returns at once where none does.
+def follow(
+    store: Store,
+    progress: Progress,
+    on_record: Callable[[Record], None] = lambda record: None,
+    start_seconds: float = 0.0,
+) -> None:
+    """Shows the command that works on the fleet until it ends; `on_record` receives each new record.
 
-    `told` gets each new record. Raises UserError where the command failed, or is heard of no more.
+    Where no command is running, waits `start_seconds` for one to begin. Raises UserError if the command fails, or if
+    it writes no record for a minute.
     """
-    known = store.read_json(FILE)
-    if not known or known["ended"]:
-        progress.say("no command works on this fleet now")
+    record = _running(store, progress, start_seconds)
+    if record is None:
+        progress.say("no command is running on this fleet")
         return
-    seen, heard = known, time.monotonic()
-    progress.say(f"fleet {known['fleet']}, since {known['began']}")
-    _show(progress, known, told)
-    while not seen["ended"]:
+    progress.say(f"fleet {record['fleet']}, since {record['began']}")
+    _show(progress, record, on_record)
+    changed = time.monotonic()
+    while not record["ended"]:
         time.sleep(BEAT / 2)
-        news = store.read_json(FILE) or seen
-        silent = time.monotonic() - heard
-        if news != seen:
-            _show(progress, news, told)
-            seen, heard = news, time.monotonic()
-        elif silent > _PATIENCE:
+        latest = store.read_json(FILE) or record
+        silence = time.monotonic() - changed
+        if latest != record:
+            _show(progress, latest, on_record)
+            record, changed = latest, time.monotonic()
+        elif silence > _SILENT_SECONDS:
             raise UserError(
-                f"nothing was heard for {_PATIENCE:.0f} seconds of the command that began {seen['began']}: it was "
-                "killed, or does not reach the store; `huggingtweets run` takes up what is left"
+                f"the command that began {record['began']} has written nothing for {_SILENT_SECONDS:.0f} seconds: it "
+                "was killed, or it cannot reach the store; `huggingtweets run` continues where it stopped"
             )
-        elif silent > 4 * BEAT:
-            progress.note(f"no news for {silent:.0f} s")
+        elif silence > 4 * BEAT:
+            progress.note(f"no news for {silence:.0f} s")
     progress.end()
-    if seen["error"]:
-        raise UserError(f"the command ended: {seen['error']}")
+    if record["error"]:
+        raise UserError(f"the command ended: {record['error']}")
 
 
-def _show(progress: Progress, news: dict[str, Any], told: Callable[[dict[str, Any]], None]) -> None:
-    """Brings this terminal's display to where the other one is."""
-    told(news)
-    if news["step"] != progress.step and news["step"]:
-        progress.start(news["step"], news["total"], news["text"])
-    if news["step"]:
-        progress.advance(count=news["done"] - progress.done)
-        progress.note(news["text"])
-    for bot, reason in news["failed"].items():
+def _running(store: Store, progress: Progress, start_seconds: float) -> Record | None:
+    """The record of a command that has not ended; waits for one to begin. None if none does."""
+    deadline, announced = time.monotonic() + start_seconds, False
+    while True:
+        record = store.read_json(FILE)
+        if record and not record["ended"]:
+            return record
+        if time.monotonic() >= deadline:
+            return None
+        if not announced:
+            progress.say(f"no command is running on this fleet yet; waiting up to {start_seconds:.0f} s (Ctrl-C stops)")
+            announced = True
+        time.sleep(BEAT / 2)
+
+
+def _show(progress: Progress, record: Record, on_record: Callable[[Record], None]) -> None:
+    """Brings this terminal's display to the state in the record."""
+    on_record(record)
+    if record["step"] != progress.step and record["step"]:
+        progress.start(record["step"], record["total"], record["text"])
+    if record["step"]:
+        progress.advance(count=record["done"] - progress.done)
+        progress.note(record["text"])
+    for bot, reason in record["failed"].items():
         if bot not in progress.failed:
             progress.failed[bot] = reason
             progress.say(f"{bot} failed: {reason}")

@@ -53,7 +53,7 @@ def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
     before = files(store)
     result = forget(fleet, "wren")
     after = files(store)
-    assert result["bots"] == ["owl-wren", "wren"]
+    assert result.bots == ["owl-wren", "wren"]
     assert not [path for path in after if "wren" in path]
     assert [path for path, data in after.items() if b"wren" in data.replace(b"wrench", b"")] == ["forgotten.json"]
     assert list(json.loads(after["work/people.json"])["people"]) == ["owl", "stork"]
@@ -67,7 +67,7 @@ def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
     ids = {journals.id_of(name) for name in journals.runs(store)}
     data = {f"tweets.{handle}.{published.digest(handle)[:12]}" for handle in ("owl", "stork")}
     assert ids == data | {f"owl-{VERSION}", f"stork-{VERSION}"}
-    kinds = {item["kind"] for item in result["removed"]}
+    kinds = {item.kind for item in result.removed}
     assert {
         "bot",
         "tweets",
@@ -87,7 +87,7 @@ def test_what_others_hold_is_named(fleet, store, tmp_path):
     for name in journals.runs(store):
         store.write(journals.mark_of(name), b"")  # synced
     for _ in range(2):  # a second call still knows
-        left = [(item["kind"], item["name"]) for item in forget(fleet, "wren")["left"]]
+        left = [(item.kind, item.name) for item in forget(fleet, "wren").left]
         held = {name for kind, name in left if kind == "W&B"}
         assert f"huggingtweets/runs/wren-{VERSION}" in held
         assert "huggingtweets/artifacts/raw-dataset/wren-raw" in held
@@ -107,13 +107,13 @@ def test_repositories_go_and_one_that_cannot_is_tried_again(fleet, store, monkey
         with Progress() as progress:
             hub.push(store, dict.fromkeys(("wren", "owl-wren", "owl"), VERSION), "birds", True, progress)
         monkeypatch.delenv("HF_TOKEN")
-        left = [item for item in forget(fleet, "wren")["left"] if item["kind"] == "repository"]
-        assert [item["name"] for item in left] == ["birds/owl-wren", "birds/wren"]
-        assert "HF_TOKEN" in left[0]["reason"]
+        left = [item for item in forget(fleet, "wren").left if item.kind == "repository"]
+        assert [item.name for item in left] == ["birds/owl-wren", "birds/wren"]
+        assert "HF_TOKEN" in left[0].reason
         assert store.list("bots/wren") == ["hub.json"]  # all else is gone
         monkeypatch.setenv("HF_TOKEN", "hf_good")
         result = forget(fleet, "wren")
-        assert [item["name"] for item in result["removed"] if item["kind"] == "repository"] == [
+        assert [item.name for item in result.removed if item.kind == "repository"] == [
             "birds/owl-wren",
             "birds/wren",
         ]
@@ -132,8 +132,8 @@ def test_endpoints_go_and_the_others_stay(cluster, tmp_path):
     fleet = published.fleet_of(tmp_path, BOTS, serve={"port": port})
     address = deploy(fleet, Store.of(fleet), dict.fromkeys(BOTS, VERSION))["address"]
     try:
-        removed = forget(fleet, "wren")["removed"]
-        assert [item["name"] for item in removed if item["kind"] == "endpoint"] == ["owl-wren", "wren"]
+        removed = forget(fleet, "wren").removed
+        assert [item.name for item in removed if item.kind == "endpoint"] == ["owl-wren", "wren"]
         assert set(served()) == {"owl", "stork"}
         end = time.monotonic() + 30
         while httpx.get(f"{address}/bots/wren").status_code != 404:

@@ -48,7 +48,7 @@ def test_the_jobs_folder_is_a_fleet_of_its_own(fleet, tmp_path):
 
 
 def test_too_much_to_travel_is_refused(fleet, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.operate.submit._MOST_BYTES", 1000)
+    monkeypatch.setattr("pipeline.operate.submit._MAX_BYTES", 1000)
     with pytest.raises(UserError, match="s3://"):
         pack(fleet, tmp_path / "job")
 

@@ -30,7 +30,7 @@ from tests.support.toys import ROOT, environment, until
 def store(tmp_path, monkeypatch) -> Store:
     monkeypatch.setattr(live, "BEAT", 0.02)
     monkeypatch.setattr(watch, "BEAT", 0.02)
-    monkeypatch.setattr(watch, "_PATIENCE", 0.5)
+    monkeypatch.setattr(watch, "_SILENT_SECONDS", 0.5)
     return Store.of(Fleet(fleet="toys", tweets=["."], storage=str(tmp_path)))
 
 
@@ -66,7 +66,22 @@ def test_another_terminal_sees_the_run_and_ends_with_it(store, terminal):
     last = records[-1]
     assert last["ended"] and last["failures"] == 1 and set(last["seconds"]) == {"train", "publish"}
     watch.follow(store, there)  # there is nothing more to see
-    assert "no command works on this fleet now" in shown(there)
+    assert "no command is running on this fleet" in shown(there)
+
+
+def test_a_watcher_waits_for_a_command_that_has_not_begun(store):
+    with live.shared(store, quiet()):
+        pass  # an earlier command, which has ended
+    there, records = quiet(), []
+    watcher = threading.Thread(target=watch.follow, args=(store, there, records.append, 20.0))
+    watcher.start()
+    until(lambda: "waiting up to 20 s" in shown(there))
+    assert not records
+    with live.shared(store, here := quiet()):
+        here.start("train", 3, "3 bots")
+        until(lambda: there.step == "train")
+    watcher.join(20)
+    assert not watcher.is_alive() and records[-1]["ended"]
 
 
 def test_a_run_that_fails_or_is_killed_is_told_apart(store):
@@ -149,7 +164,8 @@ def check_lines(said: str, versions: list[str]) -> None:
 
 
 def test_without_the_switch_a_line_ends_in_what_it_is_about(capfd):
-    code = "from pipeline.logs import log; log(fleet='toys', bot='ada', version='v1').warning('failed: %s', 'no luck')"
+    about = "fleet='toys', bot='ada', version='v1'"
+    code = f"from pipeline.core.logs import log; log({about}).warning('failed: %s', 'no luck')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=True)
     assert "-- failed: no luck fleet=toys bot=ada version=v1" in capfd.readouterr().err
 

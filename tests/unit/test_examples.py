@@ -74,7 +74,7 @@ def refuse(command: str) -> str:
         case ["kubectl", "apply", "-k" | "-f", path, *_]:
             found = [place for place in (ROOT / path, ROOT / "cluster" / path) if place.exists()]
             return "" if found else f"no {path}"
-        case ["python", "benchmarks/plan.py", *rest] if not {"--calibrate", "--check", "--costs"} & set(rest):
+        case ["python", "benchmarks/plan.py", *rest] if "--costs" not in rest:
             small = [sys.executable, *words[1:], "--users", "10"]  # the last one counts
             return subprocess.run(small, cwd=ROOT, capture_output=True, text=True, check=False).stderr
         case ["python", script, *_]:

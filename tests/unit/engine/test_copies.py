@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.core.fleet import load
+from pipeline.core.fleet import Fleet, load
 from pipeline.core.store import Store
 from pipeline.core.word_runs import RUNS_FILE, runs_file
 from pipeline.evaluate.measures.copying import copying
-from pipeline.operate.sample import sample
+from pipeline.operate.generate import LocalBot
 from serve.engine.copies import Copies
 from serve.engine.engine import Engine, Request
 from serve.engine.parameters import Parameters
@@ -76,8 +76,12 @@ def test_generate_keeps_to_it_as_endpoints_do(base, make_fleet):
     storage = Path(Store.of(free).root)
     version = publish(storage, base, "ada")
     with pytest.raises(UserError, match=r"bot ada: serve\.no_copies needs word_runs"):
-        sample(bound, "ada", "Engine", 4, seed=3)
-    said = sample(free, "ada", "Engine", 4, seed=3)
+        LocalBot.load(bound, "ada")
+    said = four_texts(free)
     (storage / "bots" / "ada" / version / RUNS_FILE).write_bytes(runs_file(said))
-    assert sample(free, "ada", "Engine", 4, seed=3) == said
-    assert copying(sample(bound, "ada", "Engine", 4, seed=3), said, [])["exact"] == 0.0
+    assert four_texts(free) == said
+    assert copying(four_texts(bound), said, [])["exact"] == 0.0
+
+
+def four_texts(fleet: Fleet) -> list[str]:
+    return LocalBot.load(fleet, "ada").generate("Engine", num_return_sequences=4, seed=3)

@@ -1,5 +1,6 @@
 """Old versions go; what is in use, served, or just being written stays."""
 
+import json
 import os
 import time
 
@@ -8,9 +9,11 @@ from pyarrow import fs
 
 from pipeline.core.fleet import load
 from pipeline.core.store import Store
-from pipeline.operate import gc as collecting
+from pipeline.operate import gc as operate_gc
+from pipeline.operate.gc import Unused, gc
 
 A, B, C = "a" * 12, "b" * 12, "c" * 12
+HOUR = 3600.0
 
 
 @pytest.fixture
@@ -38,25 +41,35 @@ def age(store, seconds=7200):
 
 def test_versions_that_are_not_in_use_go(fleet, store):
     age(store)
-    assert collecting.gc(fleet) == [{"path": f"bots/wren/{version}", "bytes": 12} for version in (A, B)]
+    assert gc(fleet, HOUR).removed == [Unused(f"bots/wren/{version}", 12) for version in (A, B)]
     assert store.list("bots/wren") == [C, "current", "hub.json"]
-    assert collecting.gc(fleet) == []
+    assert gc(fleet, HOUR).removed == []
 
 
 def test_a_version_that_is_still_served_stays(fleet, store, monkeypatch):
     age(store)
-    monkeypatch.setattr(collecting, "served", lambda fleet: {"wren": A})
-    assert [one["path"] for one in collecting.gc(fleet)] == [f"bots/wren/{B}"]
+    monkeypatch.setattr(operate_gc, "served", lambda fleet: {"wren": A})
+    assert [unused.path for unused in gc(fleet, HOUR).removed] == [f"bots/wren/{B}"]
 
 
-def test_what_was_just_written_stays(fleet, store):
-    assert collecting.gc(fleet) == []
+def test_what_was_just_written_stays_and_the_command_says_so(fleet, store, tmp_path, huggingtweets):
+    result = gc(fleet, HOUR)
+    assert result.removed == [] and [unused.path for unused in result.kept_by_grace] == [
+        f"bots/wren/{A}",
+        f"bots/wren/{B}",
+    ]
+    code, out, err = huggingtweets("gc", tmp_path / "birds.yaml", "--json")
+    assert code == 0 and json.loads(out) == []
+    assert "removed 0 things" in err and "2 more, 24 bytes, changed within the last 60 minutes; `--grace 0`" in err
+    code, out, err = huggingtweets("gc", tmp_path / "birds.yaml", "--grace", "0", "--json")
+    assert json.loads(out) == [{"path": f"bots/wren/{version}", "bytes": 12} for version in (A, B)]
+    assert "grace" not in err
 
 
 def test_a_bot_that_was_never_published_is_left_alone(fleet, store):
     store.write_folder(f"bots/owl/{A}", {"config.json": b"{}"})
     age(store)
-    collecting.gc(fleet)
+    gc(fleet, HOUR)
     assert store.list("bots/owl") == [A]
 
 
@@ -64,9 +77,9 @@ def test_drafts_of_killed_writers_go(fleet, store):
     draft = f"bots/.current.{'0' * 32}"
     store.write(draft, b"half")
     store.write_folder(f"bots/wren/.{A}.{'1' * 32}", {"config.json": b"{"})
-    assert collecting.gc(fleet) == []
+    assert gc(fleet, HOUR).removed == []
     age(store)
-    paths = {one["path"] for one in collecting.gc(fleet)}
+    paths = {unused.path for unused in gc(fleet, HOUR).removed}
     assert {draft, f"bots/wren/.{A}.{'1' * 32}"} <= paths
 
 

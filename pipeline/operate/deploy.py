@@ -1,0 +1,55 @@
+"""A fleet's published bots on Serve: what the commands `deploy` and `undeploy` do around serve/deploy.py.
+
+    deployed = deploy(fleet, None, print)       # {"address": "http://127.0.0.1:8000", "deployed": [...], ...}
+    removed = undeploy(fleet, None, print)
+
+If no cluster runs, `deploy` starts a local Ray head that stays, and `undeploy` stops it once nothing is served.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.core.fleet import Fleet
+from pipeline.core.ray_session import join, session, start_head, stop_head
+from pipeline.operate.published import published
+from serve import deploy as serving
+from serve.http.keys import load as load_keys
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def is_public(fleet: Fleet) -> bool:
+    """Whether other machines can reach the fleet's endpoints."""
+    return fleet.serve.host not in _LOOPBACK
+
+
+def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None]) -> dict[str, Any]:
+    """Deploys the published bots (`only` these, if given); returns when every one of them is ready.
+
+    `say` receives the lines for the user. Returns {"address", "deployed", "unchanged"}.
+    """
+    job, versions = published(fleet, only)
+    with session():
+        if not join():
+            say(start_head("--include-dashboard=false"))
+        deployed = serving.deploy(fleet, job.store, versions, whole=only is None)
+    for bot in sorted(versions):
+        say(f"{bot}: {deployed['address']}/bots/{bot}")
+    if is_public(fleet) and not load_keys(fleet.serve):
+        say(
+            f"warning: anyone who can reach {deployed['address']} can use the bots; set serve.keys_file or "
+            "HUGGINGTWEETS_KEYS to require a key"
+        )
+    return deployed
+
+
+def undeploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None]) -> list[str]:
+    """Removes the fleet's endpoints (`only` these, if given); returns the bots that were removed."""
+    removed: list[str] = []
+    with session():
+        if join():
+            removed = serving.undeploy(fleet.fleet, only)
+            if not serving.served() and stop_head():
+                say("stopped the local Ray head")
+    say(f"removed {len(removed)} endpoints")
+    return removed

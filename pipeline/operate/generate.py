@@ -1,0 +1,59 @@
+"""Text from a published bot in this process, without Serve: what `generate` and `chat` do.
+
+    bot = LocalBot.load(fleet, "nasa")
+    bot.generate("My dream is", num_return_sequences=3, seed=1)      # three texts that start with the prompt
+
+The parameters are those of the HTTP interface (docs/http.md), with the same defaults and limits.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from pipeline.core.errors import UsageError, UserError
+from pipeline.core.fleet import Fleet
+from pipeline.core.names import parse_bot_name
+from pipeline.core.store import Store
+from serve.engine.engine import Engine, Request
+from serve.engine.parameters import Parameters
+from serve.http.errors import explain
+from serve.http.forms.text_generation import TextGeneration
+
+
+@dataclass
+class LocalBot:
+    """A published bot, loaded into this process."""
+
+    name: str
+    version: str
+    engine: Engine
+
+    @classmethod
+    def load(cls, fleet: Fleet, bot: str) -> "LocalBot":
+        """Loads the version in use. Raises UserError if the bot is not published or does not load."""
+        name, store = parse_bot_name(bot), Store.of(fleet)
+        version = store.current_version(name)
+        if version is None:
+            raise UserError(f"bot {name} is not published in fleet {fleet.fleet}; `huggingtweets run` makes it")
+        torch.set_num_threads(1)  # with more, small models are many times slower
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                engine = Engine(store.fetch(f"bots/{name}/{version}", Path(folder)), **fleet.serve.engine)
+        except ValueError as error:
+            raise UserError(f"bot {name}: {error}") from None
+        return cls(name, version, engine)
+
+    def generate(self, prompt: str, **parameters: Any) -> list[str]:
+        """`num_return_sequences` texts that start with the prompt. Raises UsageError for invalid parameters."""
+        try:
+            request = TextGeneration(inputs=prompt, parameters=Parameters(**parameters))
+            choices = self.engine.generate([Request(request.inputs, request.parameters)])[0]
+        except ValidationError as error:
+            raise UsageError(explain(error)) from None
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return [prompt + choice.text for choice in choices]
