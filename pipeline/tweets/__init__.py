@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pipeline.tweets.batch import Batch, batches, passed_over, place
 from pipeline.tweets.files import TweetFile, find
 from pipeline.tweets.formats import items
-from pipeline.tweets.record import SCHEMA, Profile, Record, Reject
+from pipeline.tweets.record import SCHEMA, Notice, Profile, Record, Reject
 
-__all__ = ["SCHEMA", "Batch", "Profile", "Record", "Reject", "TweetFile", "find", "read", "read_batches"]
+__all__ = ["SCHEMA", "Batch", "Notice", "Profile", "Record", "Reject", "TweetFile", "find", "read", "read_batches"]
 
 
 def read_batches(file: TweetFile) -> Iterator[Batch]:
@@ -23,7 +23,7 @@ def read_batches(file: TweetFile) -> Iterator[Batch]:
 
     Whatever goes wrong with the file as a whole ends in one Reject of line 0; nothing is raised.
     """
-    for batch in batches(items(file), file.label, file.repair):
+    for batch in batches(items(file), file, items):
         yield passed_over(batch, file.without) if file.without else batch
 
 

@@ -4,6 +4,7 @@ Nothing is unpacked to disk. A zip is shown as a file system, so that its parts 
 """
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from pipeline.tweets.record import Reject
 
 MAGIC = b"PK\x03\x04"
 _MAX_PARTS = 100_000
+_MEDIA = re.compile(r"\.(jpe?g|png|gif|webp|svg|mp4|m4[av]|mov|mp3|ogg|html?|css|ico|woff2?|pdf)$", re.IGNORECASE)
 
 
 def parts(file: TweetFile) -> Iterator[TweetFile | Reject]:
@@ -30,15 +32,18 @@ def parts(file: TweetFile) -> Iterator[TweetFile | Reject]:
             folder = ZipFileSystem(raw, skip_instance_cache=True)
         except (zipfile.BadZipFile, NotImplementedError) as error:
             raise ValueError(f"a broken zip file: {error}") from None
+        _slashes(folder.zip)
         entries = [entry for entry in folder.zip.infolist() if not entry.is_dir()]
-        if len(entries) > _MAX_PARTS:
-            raise ValueError(f"{len(entries):,} files in one zip file")
         for entry in entries:
             if not _stays(entry.filename):
                 yield Reject(0, f"a path that leaves the archive: {entry.filename[:80]!r}")
         names = {entry.filename: entry for entry in entries if _stays(entry.filename) and not hidden(entry.filename)}
         infos = [fs.FileInfo(name, fs.FileType.File, size=entry.file_size) for name, entry in names.items()]
-        chosen = tweet_files(infos)
+        if any(info.path == "xl/workbook.xml" for info in infos):
+            raise ValueError("an Excel workbook; save its sheet as CSV UTF-8 and name that file")
+        chosen = [info for info in tweet_files(infos) if not _MEDIA.search(info.path)]
+        if len(chosen) > _MAX_PARTS:
+            raise ValueError(f"{len(chosen):,} files of tweets in one zip file; unpack it and name the folder")
         size = sum(names[info.path].file_size for info in chosen)
         packed = sum(names[info.path].compress_size for info in chosen)
         if size > max(MAX_UNPACKED, MAX_RATIO * min(packed, file.size)):
@@ -47,6 +52,14 @@ def parts(file: TweetFile) -> Iterator[TweetFile | Reject]:
         for info in chosen:
             handle = file.handle if file.named else owner(filesystem, info.path, file.path)
             yield replace(file, path=info.path, size=info.size, handle=handle, filesystem=filesystem, archive=file.path)
+
+
+def _slashes(archive: zipfile.ZipFile) -> None:
+    """Gives the entries of a zip file that was packed on Windows the names that they have elsewhere."""
+    for entry in archive.infolist():
+        if "\\" in entry.filename:
+            entry.filename = entry.filename.replace("\\", "/")
+            archive.NameToInfo[entry.filename] = entry
 
 
 def _stays(name: str) -> bool:

@@ -1,13 +1,14 @@
 """Rows as the readers find them become columns: validated, typed, a batch at a time.
 
-    for batch in batches(rows, "tweets.csv", repair=False):
+    for batch in batches(items(file), file, items):
         batch.records["text"], batch.rejects          # an Arrow column, [Reject(line, reason), …]
 
 Working on columns makes checking cheap; a row that cannot be used costs that row alone and is named by its line.
 """
 
+import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
@@ -15,13 +16,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.names import handle_of
+from pipeline.tweets.authors import Owner, Unknown
 from pipeline.tweets.dates import timestamps
-from pipeline.tweets.record import SCHEMA, Part, Profile, Reject, Row
+from pipeline.tweets.files import TweetFile
+from pipeline.tweets.flags import NOTHING
+from pipeline.tweets.record import SCHEMA, Notice, Part, Profile, Reject, Row
 
 _ROWS = 10_000  # in a batch
 _CHARS = 16 * 2**20  # of text in a batch, where tweets are uncommonly long
 _MAX_TEXT = 2**20  # characters; a longer text is no tweet
+_NO_IDS = pa.array([*sorted(NOTHING), "0", "0.0", "-1"])
+_BYTES = r"""(?s)^b(?:'.*'|".*")$"""  # a text as Python shows bytes
 _EMPTY = pa.RecordBatch.from_pylist([], schema=SCHEMA)
 _LOST = r"^\s*\d+([.,]\d+)?[eE]\+?\d+\s*$|^\s*\d{16,}\.0*\s*$"  # 1.23E+18: a spreadsheet keeps 15 digits
 
@@ -34,62 +39,86 @@ class Batch:
     records: pa.RecordBatch  # of `SCHEMA`
     rejects: list[Reject] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
 
 def passed_over(batch: Batch, handles: frozenset[str]) -> Batch:
     """The batch without what it holds of these people."""
     theirs = pc.is_in(batch.records["handle"], value_set=pa.array(sorted(handles), pa.string()))
     profiles = [profile for profile in batch.profiles if profile.handle not in handles]
-    return Batch(batch.path, batch.records.filter(pc.invert(theirs)), batch.rejects, profiles)
+    return Batch(batch.path, batch.records.filter(pc.invert(theirs)), batch.rejects, profiles, batch.notices)
 
 
-def batches(items: Iterable[Row | Reject | Profile | Part], path: str, repair: bool) -> Iterator[Batch]:
-    """What a reader yields, in batches. `repair`: mend text that was decoded with the wrong encoding."""
-    rows: list[Row] = []
-    rejects: list[Reject] = []
-    profiles: list[Profile] = []
-    chars = 0
+Item = Row | Reject | Profile | Notice | Part
+
+
+def batches(items: Iterable[Item], file: TweetFile, read: Callable[[TweetFile], Iterator[Item]]) -> Iterator[Batch]:
+    """What a reader yields, in batches.
+
+    `read` reads a file's items again, where its authors take a second look; see authors.Owner.
+    """
+    owner, batch = Owner(file, read), _Gathered()
     for item in items:
         if type(item) is tuple:
-            rows.append(item)
-            chars += len(item[2]) if type(item[2]) is str else 0
-            if len(rows) < _ROWS and chars < _CHARS:
+            batch.rows.append(item)
+            batch.chars += len(item[2]) if type(item[2]) is str else 0
+            if len(batch.rows) < _ROWS and batch.chars < _CHARS:
                 continue
-        elif isinstance(item, Reject):
-            rejects.append(item)
-            if len(rejects) < _ROWS:
+        elif isinstance(item, Reject | Profile | Notice):
+            found = batch.found(item)
+            found.append(item)
+            if len(found) < _ROWS:
                 continue
-        elif isinstance(item, Profile):
-            profiles.append(item)
-            if len(profiles) < _ROWS:
-                continue
-        if rows or rejects or profiles:
-            yield _batch(rows, path, rejects, profiles, repair)
-            rows, rejects, profiles, chars = [], [], [], 0
+        if not batch.empty:
+            yield _batch(batch, file, owner)
+            batch = _Gathered()
         if isinstance(item, Part):
-            path = item.path
-    if rows or rejects or profiles:
-        yield _batch(rows, path, rejects, profiles, repair)
+            file = item.file
+            owner = Owner(file, read)
+    if not batch.empty:
+        yield _batch(batch, file, owner)
 
 
-def _batch(rows: list[Row], path: str, rejects: list[Reject], profiles: list[Profile], repair: bool) -> Batch:
+@dataclass
+class _Gathered:
+    """What will be the next batch."""
+
+    rows: list[Row] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    chars: int = 0
+
+    def found(self, item: Any) -> list[Any]:
+        """The list that the item belongs to."""
+        lists: dict[type, list[Any]] = {Reject: self.rejects, Profile: self.profiles, Notice: self.notices}
+        return lists[type(item)]
+
+    @property
+    def empty(self) -> bool:
+        return not (self.rows or self.rejects or self.profiles or self.notices)
+
+
+def _batch(gathered: _Gathered, file: TweetFile, owner: Owner) -> Batch:
+    rows, rejects, notices = gathered.rows, gathered.rejects, gathered.notices
     if not rows:
-        return Batch(path, _EMPTY, rejects, profiles)
-    handles, ids, texts, retweets, lines, dates, langs, likes, replies, quotes = zip(*rows, strict=True)
+        return Batch(file.label, _EMPTY, rejects, gathered.profiles, notices)
+    authors, ids, texts, retweets, lines, dates, langs, likes, replies, quotes = zip(*rows, strict=True)
     wrong: dict[int, str] = {}  # row: reason; the first one found stays
     text = _texts(texts, wrong)
-    handle = _handles(handles, wrong)
+    handle = _handles(authors, owner, wrong)
     id = _ids(ids, wrong)
     created_at, bad_dates = timestamps(dates)
-    for i in bad_dates:
-        wrong.setdefault(i, f"not a date: {str(dates[i])[:40]!r}")
-    columns = [handle, id, _repaired(text) if repair else text, _flags(retweets), pa.array(lines, pa.int64())]
+    if bad_dates:
+        example = f"{file.label}:{lines[bad_dates[0]]}: {str(dates[bad_dates[0]])[:40]!r}"
+        notices = [*notices, Notice("dates cannot be read; these tweets count as undated", len(bad_dates), example)]
+    columns = [handle, id, _repaired(text) if file.repair else text, _flags(retweets), pa.array(lines, pa.int64())]
     columns += [created_at, _strings(langs), _counts(likes), _flags(replies), _flags(quotes)]
     records = pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
     if wrong:
         records = records.filter(pa.array([i not in wrong for i in range(len(rows))]))
         rejects = sorted([*rejects, *(Reject(lines[i], why) for i, why in wrong.items())], key=place)
-    return Batch(path, records, rejects, profiles)
+    return Batch(file.label, records, rejects, gathered.profiles, notices)
 
 
 def place(item: Any) -> float:
@@ -99,6 +128,9 @@ def place(item: Any) -> float:
 
 def _texts(values: Sequence[Any], wrong: dict[int, str]) -> pa.Array:
     column = _strings(values)
+    literal = pc.match_substring_regex(column, _BYTES)
+    if pc.any(literal).as_py():
+        column = pa.array([_decoded(text) if text else text for text in column.to_pylist()], pa.string())
     if column.null_count:
         wrong.update(dict.fromkeys(_where(column.is_null()), "no text"))
     if (pc.max(pc.binary_length(column)).as_py() or 0) > _MAX_TEXT:
@@ -111,23 +143,38 @@ def _texts(values: Sequence[Any], wrong: dict[int, str]) -> pa.Array:
     return column
 
 
-def _handles(values: Sequence[Any], wrong: dict[int, str]) -> pa.Array:
-    keys = [value if type(value) is str else "" if value is None else str(value) for value in values]
-    known = {key: handle_of(key) for key in set(keys)}
-    if not all(known.values()):
+def _decoded(text: str) -> str:
+    """What is meant by a text such as b'caf\\xc3\\xa9'; the text itself where it is none such."""
+    if text[:2] not in ("b'", 'b"') or text[-1] != text[1]:
+        return text
+    try:
+        data = ast.literal_eval(text)
+        return data.decode() if isinstance(data, bytes) else text
+    except (ValueError, SyntaxError, MemoryError):
+        return text
+
+
+def _handles(values: Sequence[Any], owner: Owner, wrong: dict[int, str]) -> pa.Array:
+    keys = [value if value is None or isinstance(value, str | int | Unknown) else str(value) for value in values]
+    known = {key: owner.author(key) for key in set(keys)}
+    unknown = {key: author.reason for key, author in known.items() if isinstance(author, Unknown)}
+    if unknown:
         for i, key in enumerate(keys):
-            if not known[key]:
-                none = "no handle in the record, and the file's name is none"
-                wrong.setdefault(i, none if key == "" else f"not a handle: {key[:40]!r}")
-    return pa.array([known[key] for key in keys], pa.string())
+            if key in unknown:
+                wrong.setdefault(i, unknown[key])
+    return pa.array([None if key in unknown else known[key] for key in keys], pa.string())
 
 
 def _ids(values: Sequence[Any], wrong: dict[int, str]) -> pa.Array:
+    """Ids as text; what stands for none becomes ""."""
     try:
         column = pa.array(values, pa.string())
     except (TypeError, ValueError):
         column = pa.array(["" if value is None else _whole(str(value)) for value in values], pa.string())
     column = pc.fill_null(column, "")
+    none = pc.is_in(pc.utf8_lower(column), value_set=_NO_IDS)
+    if pc.any(none).as_py():
+        column = pc.if_else(none, "", column)
     lost = pc.match_substring_regex(column, _LOST)
     if pc.any(lost).as_py():
         for i in _where(lost):

@@ -3,19 +3,42 @@
 columns = Columns.of(["tweet_id", "created_at", "text", "faves"], {})
 columns.text, columns.likes          # ("text",), ("faves",): names in order of preference
 
-Case, spaces, dashes and underscores make no difference: `Tweet Text` is `tweet_text`.
+Case, spaces, dashes and underscores make no difference (`Tweet Text` is `tweet_text`), but for an underscore in
+front: `_type` is another name than `type`. A path may be written with dots or slashes (`author/userName`).
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 USUAL = {
-    "text": ("full_text", "text", "tweet", "content", "raw_content", "tweet_text"),
-    "id": ("id_str", "tweet_id", "id", "status_id"),
+    "text": (
+        *("note_tweet.text", "extended_tweet.full_text", "full_text", "text", "tweet", "raw_content", "content"),
+        *("tweet_text", "post_text"),
+    ),
+    "id": ("id_str", "tweet_id", "id", "status_id", "post_id"),
     "handle": (
-        *("screen_name", "user_screen_name", "username", "user_name", "handle", "author.username", "user.screen_name"),
-        *("user.username", "author_username", "from_user", "user", "author"),
+        *("screen_name", "user_screen_name", "username", "handle", "user.screen_name", "user.username", "user.handle"),
+        *("author.username", "author.screen_name", "author.handle", "author_username", "author_screen_name"),
+        *(
+            "author_handle",
+            "twitter_handle",
+            "from_user_name",
+            "from_user",
+            "account.acct",
+            "user",
+            "author",
+            "account",
+        ),
+    ),
+    "author_id": (
+        *("author_id", "user_id_str", "user_id", "author.id", "user.id_str", "user.id", "from_user_id", "account_id"),
+        "account.id",
+    ),
+    "link": (
+        *("post_link", "post_url", "tweet_link", "tweet_url", "tweet_permalink", "permalink", "permalink_url"),
+        *("status_url", "twitter_url", "link", "url"),
     ),
     "created_at": ("created_at", "timestamp", "datetime", "date", "time", "published_at"),
     "lang": ("lang", "language"),
@@ -23,21 +46,23 @@ USUAL = {
         *("likes", "like_count", "likes_count", "favorite_count", "favorites", "favourites", "faves"),
         *("favorites_count", "public_metrics.like_count"),
     ),
-    "retweet": ("is_retweet", "retweet", "referenced_tweets.retweeted.id", "retweeted_status_id", "type", "tweet_type"),
+    "retweet": (
+        *("is_retweet", "retweet", "is_repost", "retweeted_status", "retweeted_status_id", "retweeted_tweet"),
+        *("retweeted_status.id", "retweeted_status.id_str", "retweeted_status_id_str", "retweeted_tweet.id", "reblog"),
+        *("referenced_tweets.retweeted.id", "type", "tweet_type", "post_type"),
+    ),
     "reply": (
         *("is_reply", "in_reply_to_status_id_str", "in_reply_to_status_id", "in_reply_to_user_id_str"),
-        *("in_reply_to_user_id", "in_reply_to_screen_name", "referenced_tweets.replied_to.id", "type", "tweet_type"),
+        *("in_reply_to_user_id", "in_reply_to_screen_name", "in_reply_to_tweet_id", "in_reply_to_id"),
+        *("in_reply_to_account_id", "in_reply_to_user", "in_reply_to_user.username", "in_response_to_tweet_id"),
+        *("referenced_tweets.replied_to.id", "type", "tweet_type", "post_type"),
     ),
-    "quote": ("is_quote", "is_quote_status", "quoted_status_id", "referenced_tweets.quoted.id", "type", "tweet_type"),
+    "quote": (
+        *("is_quote", "is_quote_status", "quoted_status_id", "quoted_status_id_str", "quoted_status", "quoted_tweet"),
+        *("quoted_tweet.id", "referenced_tweets.quoted.id", "type", "tweet_type", "post_type"),
+    ),
 }
-_NO = ("", "0", "false", "f", "no", "n", "nan", "none", "null", "<na>")
-_LONGEST_NO = 8
-_YES = ("true", "t", "1", "1.0", "yes", "y")
-_KINDS = {  # what a `type` column calls them
-    "retweet": ("rt", "retweet", "retweeted"),
-    "reply": ("r", "reply", "replied_to"),
-    "quote": ("q", "quote", "quoted"),
-}
+# `referenced_tweets` and the like lie deeper than a name can say; json_tweet.py knows them
 
 
 class Columns(NamedTuple):
@@ -45,7 +70,9 @@ class Columns(NamedTuple):
 
     text: tuple[str, ...]
     id: tuple[str, ...]
-    handle: tuple[str, ...]
+    handle: tuple[str, ...]  # columns that name the author
+    author_id: tuple[str, ...]  # columns that hold only the id of the author's account
+    link: tuple[str, ...]  # columns that may hold the tweet's own address, in which its author is named
     created_at: tuple[str, ...]
     lang: tuple[str, ...]
     likes: tuple[str, ...]
@@ -54,24 +81,37 @@ class Columns(NamedTuple):
     quote: tuple[str, ...]
 
     @classmethod
-    def of(cls, names: Iterable[str], asked: Mapping[str, str | None]) -> "Columns":
-        """The columns among `names`. `asked` is the fleet file's mapping; a field mapped to None is left alone."""
+    def of(cls, names: Iterable[str], asked: Mapping[str, str | None], nested: bool = False) -> "Columns":
+        """The columns among `names`.
+
+        `asked` is the fleet file's mapping; a field mapped to None is left alone. `nested`: the values may be
+        objects, in which a mapped path (`author.name`) is looked for.
+        """
         plain: dict[str, str] = {}
         for name in names:
             plain.setdefault(plain_name(name), name)
 
         def find(field: str) -> tuple[str, ...]:
-            wanted = (asked[field],) if field in asked else USUAL[field]
-            return tuple(plain[plain_name(name)] for name in wanted if name and plain_name(name) in plain)
+            if field in ("author_id", "link") and "handle" in asked:
+                return ()
+            if field not in asked:
+                return tuple(plain[name] for name in _PLAIN[field] if name in plain)
+            wanted = asked[field]
+            if wanted is None:
+                return ()
+            if plain_name(wanted) in plain:
+                return (plain[plain_name(wanted)],)
+            first = plain_name(wanted).partition(".")[0]
+            return (wanted,) if nested and "." in plain_name(wanted) and first in plain else ()
 
         return cls(*map(find, cls._fields))
 
 
-def missing(names: Sequence[str], asked: Mapping[str, str | None]) -> str | None:
+def missing(names: Sequence[str], asked: Mapping[str, str | None], nested: bool = False) -> str | None:
     """What is wrong with a table's header, as far as we would use it; None where all is well."""
     plain = [plain_name(name) for name in names]
     for field, name in asked.items():
-        if name and plain_name(name) not in plain:
+        if name and not getattr(Columns.of(names, asked, nested), field):
             return f"no column {name!r} for `{field}`; there are {', '.join(map(repr, names))[:200]}"
     used = {name for found in Columns.of(names, asked) for name in found[:1]}
     twice = sorted(name for name in used if plain.count(plain_name(name)) > 1)
@@ -80,23 +120,23 @@ def missing(names: Sequence[str], asked: Mapping[str, str | None]) -> str | None
     return None
 
 
+@lru_cache(maxsize=10_000)
 def plain_name(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name.lower())
+    """The name without what makes no difference."""
+    return re.sub(r"(?<=.)[\s_-]+", "", name.strip().lower()).replace("/", ".")
 
 
-def flag(field: str, name: str) -> Callable[[Any], bool]:
-    """What tells whether a value of the column `name` says yes to `field` (retweet, reply or quote)."""
-    plain, kinds = plain_name(name), _KINDS[field]
+_PLAIN = {field: tuple(dict.fromkeys(map(plain_name, names))) for field, names in USUAL.items()}
+KNOWN = frozenset(name for names in _PLAIN.values() for name in names)  # plain names that mean something to us
 
-    def refers(value: Any) -> bool:  # to a tweet or an account
-        return bool(value) and (len(text := str(value)) > _LONGEST_NO or text.strip().lower() not in _NO)
 
-    def is_kind(value: Any) -> bool:
-        return bool(value) and str(value).strip().lower().partition(":")[0] in kinds
-
-    def says_yes(value: Any) -> bool:
-        return value is True or (bool(value) and (str(value).strip().lower() in _YES or is_kind(value)))
-
-    if plain in ("type", "tweettype"):
-        return is_kind
-    return refers if plain.endswith(("id", "idstr", "name")) else says_yes
+def value_at(item: Mapping[str, Any], name: str) -> Any:
+    """The value of a key, or of a path such as `author.userName` or `user/name`; None where there is none."""
+    if name in item:
+        return item[name]
+    value: Any = item
+    for step in plain_name(name).split("."):
+        if not isinstance(value, Mapping):
+            return None
+        value = next((inner for key, inner in value.items() if plain_name(str(key)) == step), None)
+    return value

@@ -2,17 +2,20 @@
 
 timestamps(["Tue May 03 20:15:31 +0000 2016", None])    # [2016-05-03 20:15:31Z, null], no bad ones
 
-Known are ISO 8601, X's own form, seconds or milliseconds since 1970, and what spreadsheets make of dates. A date
-without a time zone counts as UTC; of two readings (3/5/2016) the month comes first unless that cannot be.
+Known are ISO 8601, X's own form, seconds or milliseconds since 1970, days as numbers (`20160503`, and those that
+Excel counts from 1900), and whatever dateutil reads. A date without a time zone counts as UTC; of two readings
+(3/5/2016) the month comes first unless that cannot be.
 """
 
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from dateutil import parser
 
 TYPE = pa.timestamp("s", "UTC")
 _FIRST, _LAST = 0, 4_102_444_800  # 1970 and 2100; what lies outside is no tweet's date
@@ -45,7 +48,67 @@ _FORMATS = (
     "%I:%M %p · %b %d, %Y",
     "%I:%M %p - %d %b %Y",
     "%a, %d %b %Y %H:%M:%S %z",
+    "%a %b %d %Y %H:%M:%S %z",  # JavaScript's
+    "%a, %b %d, %Y",
+    "%m/%d/%Y, %I:%M:%S %p",
+    "%b %d, %Y %I:%M %p %z",
 )
+_SECONDS = 100_000_000  # a smaller number is a day: 20160503, or Excel's count of days from 1900
+_EXCEL = datetime(1899, 12, 30, tzinfo=UTC)
+_EXCEL_DAYS = range(25_569, 73_051)  # 1970 to 2100
+_HOURS = {  # of time zones by name, from UTC; one that is not here counts as UTC
+    "PST": -8,
+    "PDT": -7,
+    "MST": -7,
+    "MDT": -6,
+    "CST": -6,
+    "CDT": -5,
+    "EST": -5,
+    "EDT": -4,
+    "AKST": -9,
+    "HST": -10,
+    "GMT": 0,
+    "UTC": 0,
+    "Z": 0,
+    "BST": 1,
+    "CET": 1,
+    "CEST": 2,
+    "EET": 2,
+    "EEST": 3,
+    "MSK": 3,
+    "JST": 9,
+    "AEST": 10,
+}
+_WINDOWS_HOURS = {  # as Windows calls them, without "Standard Time" or "Daylight Time"
+    "Hawaiian": -10,
+    "Alaskan": -9,
+    "Pacific": -8,
+    "Mountain": -7,
+    "Central": -6,
+    "Eastern": -5,
+    "Atlantic": -4,
+    "GMT": 0,
+    "Greenwich": 0,
+    "W. Europe": 1,
+    "Central Europe": 1,
+    "Central European": 1,
+    "Romance": 1,
+    "E. Europe": 2,
+    "GTB": 2,
+    "FLE": 2,
+    "Turkey": 3,
+    "Arab": 3,
+    "Russian": 3,
+    "India": 5.5,
+    "China": 8,
+    "Singapore": 8,
+    "Tokyo": 9,
+    "Korea": 9,
+    "AUS Eastern": 10,
+    "New Zealand": 12,
+}
+_WINDOWS = re.compile(r"\s+((?:[A-Z][\w.]*\s+){1,3})(Standard|Daylight|Summer) Time$")
+_ODD = "[\u00a0\u202f\u00b7\u2022|]+"  # spaces and dots that stand between a date and a time
 
 
 def timestamps(values: Sequence[Any]) -> tuple[pa.Array, list[int]]:
@@ -76,6 +139,7 @@ def _column(values: Sequence[Any]) -> pa.Array:
             return _bounded(read(texts))
         except pa.ArrowInvalid:
             pass
+    texts = _plain(texts)
     blank = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), value_set=pa.array(_NOTHING))
     texts = pc.if_else(blank, None, texts)
     for form in _FORMATS:
@@ -84,10 +148,20 @@ def _column(values: Sequence[Any]) -> pa.Array:
     return pa.array([_single(value) for value in texts.to_pylist()], TYPE)
 
 
+def _plain(texts: pa.Array) -> pa.Array:
+    """The texts with time zones in numbers and with plain spaces, as far as that takes no reading of the date."""
+    texts = pc.replace_substring_regex(texts, _ODD, " ")
+    texts = pc.replace_substring_regex(texts, r"\b(?:GMT|UTC)([+-]\d\d):?(\d\d)(?:\s*\(.*\))?", r"\1\2")
+    for name in ("PST", "PDT", "EST", "EDT", "CST", "CDT", "MST", "MDT", "CET", "CEST", "GMT", "UTC"):
+        if pc.any(pc.match_substring(texts, name)).as_py():
+            texts = pc.replace_substring_regex(texts, rf"\b{name}\b", f"{_HOURS[name]:+03}00")
+    return pc.replace_substring_regex(texts, " {2,}", " ")
+
+
 def _seconds(texts: pa.Array) -> pa.Array:
     seconds = texts.cast(pa.int64())
-    if pc.max(seconds).as_py() > _LAST:
-        raise pa.ArrowInvalid("milliseconds, it seems")
+    if pc.max(seconds).as_py() > _LAST or pc.min(seconds).as_py() < _SECONDS:
+        raise pa.ArrowInvalid("milliseconds or days, it seems")
     return seconds.cast(TYPE)
 
 
@@ -137,15 +211,16 @@ def _bounded(column: pa.Array) -> pa.Array:
 
 def _single(value: Any) -> int | None:
     """Seconds since 1970, or None for what is no date."""
+    if isinstance(value, Mapping):  # as MongoDB exports it: {"$date": …}
+        value = value.get("$date")
+        value = value.get("$numberLong") if isinstance(value, Mapping) else value
     if _nothing(value) or isinstance(value, bool):
         return None
     try:
         if isinstance(value, datetime):
             seconds = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
         elif isinstance(value, int | float) or re.fullmatch(r"\s*\d+(\.\d*)?\s*", value):
-            seconds = float(value)
-            for _ in range(3):  # milli-, micro- or nanoseconds
-                seconds = seconds / 1000 if seconds > 1e11 else seconds
+            return _number(float(value))
         else:
             read = _text(value.strip())
             if read is None:
@@ -156,11 +231,55 @@ def _single(value: Any) -> int | None:
         return None
 
 
+def _number(number: float) -> int | None:
+    if (
+        number >= 1e13
+        and number < 1e14
+        and (moment := _strptime(pa.array([f"{number:.0f}"]), "%Y%m%d%H%M%S")[0].as_py())
+    ):
+        return int(moment.timestamp())
+    for _ in range(3):  # milli-, micro- or nanoseconds
+        number = number / 1000 if number > 1e11 else number
+    if number < _SECONDS:
+        if int(number) in _EXCEL_DAYS:
+            moment = _EXCEL + timedelta(days=number)
+        elif number >= 19_700_101 and number == int(number):
+            moment = datetime.strptime(str(int(number)), "%Y%m%d").replace(tzinfo=UTC)
+        else:
+            return None
+        number = round(moment.timestamp())
+    return int(number) if _FIRST <= number < _LAST else None
+
+
+@lru_cache(maxsize=10_000)
 def _text(value: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        text = pa.array([value])
+        text = _plain(pa.array([value]))
         reads = (_strptime(text, form)[0].as_py() for form in _FORMATS)
-        return next((read for read in reads if read is not None), None)
+        return next((read for read in reads if read is not None), None) or _any_form(text[0].as_py())
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _any_form(text: str) -> datetime | None:
+    """What dateutil reads, where the text names the day, the month and the year; it would make up what is missing."""
+    hours = 0.0
+    if windows := _WINDOWS.search(text):
+        hours = _WINDOWS_HOURS.get(windows[1].strip(), 0) + (windows[2] != "Standard")
+        text = text[: windows.start()]
+    if len(text) > 60 or not re.search(r"\d.*\d", text):
+        return None
+    zones = {name: timedelta(hours=number).total_seconds() for name, number in _HOURS.items()}
+    defaults = (datetime(1996, 1, 30), datetime(2004, 3, 29))
+    try:
+        reads = [
+            parser.parse(text, default=day, tzinfos=lambda name, offset: offset or zones.get(name, 0))
+            for day in defaults
+        ]
+    except (ValueError, OverflowError, TypeError, AttributeError):
+        return None
+    if reads[0] != reads[1]:
+        return None
+    moment = reads[0] if reads[0].tzinfo else reads[0].replace(tzinfo=UTC)
+    return moment - timedelta(hours=hours)

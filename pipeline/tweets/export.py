@@ -11,6 +11,7 @@ once more in `tweets.csv`.
 import io
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from pyarrow import fs
@@ -18,7 +19,7 @@ from pyarrow import fs
 from pipeline.core.names import handle_of
 from pipeline.tweets.files import MAX_PICTURE, TweetFile, account_of, beside, read_small
 from pipeline.tweets.json_stream import values
-from pipeline.tweets.record import Profile
+from pipeline.tweets.record import Notice, Profile
 
 # the header of an old export's tweets.csv
 OLD_COLUMNS = {"tweetid", "inreplytostatusid", "timestamp", "text", "retweetedstatusid", "expandedurls"}
@@ -26,6 +27,8 @@ START = r"\ufeff?\s*(window\.YTD|Grailbird\.data)\.[^=\n]*="  # of a part: the a
 _NOTES = 64 * 2**20  # characters of long posts that are held at most
 _CUT = re.compile(r"…?\s*(https://t\.co/\w*)?\s*$")  # what a text that was cut short ends in
 _LONG = 200  # characters that a text has at least, even where it was cut short
+_POSTS = re.compile(r"(deleted-(tweets?|note-tweets?|community-tweets?)|articles?|periscope-.*post.*)(-part\d+)?\.js")
+_EMPTY = 80  # bytes of a part with nothing in it, at most
 _START = 100  # characters by which notes are found
 
 
@@ -44,6 +47,18 @@ def profile(file: TweetFile) -> Profile | None:
     url = _avatar(read_small(file.filesystem, beside(file.path, "profile.js")).decode(errors="replace"))
     picture = _picture(file.filesystem, beside(file.path, "profile_media"), url) if url else None
     return Profile(owner, name if isinstance(name, str) else None, picture, url, str(id) if id else None)
+
+
+def left_out(file: TweetFile) -> Iterator[Notice]:
+    """The parts beside the first part of an export that look like posts and are not read."""
+    name = file.path.rpartition("/")[2]
+    if name not in ("tweets.js", "tweet.js"):
+        return
+    beside_it = file.filesystem.get_file_info(fs.FileSelector(beside(file.path, "").rstrip("/"), allow_not_found=True))
+    for info in beside_it:
+        if _POSTS.fullmatch(info.base_name) and (info.size or 0) > _EMPTY:
+            what = "parts of X exports look like posts and are not read"
+            yield Notice(what, 1, f"{file.archive or file.path}: {info.base_name}")
 
 
 def _avatar(text: str) -> str | None:

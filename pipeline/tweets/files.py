@@ -19,13 +19,13 @@ from pipeline.core.names import handle_of
 from pipeline.core.settings import TweetSource
 from pipeline.core.store import resolve
 
-_EXPORT_PART = re.compile(r"tweets?(-part\d+)?\.js")
+_EXPORT_PART = re.compile(r"(tweets?|community-tweets?)(-part\d+)?\.js")
 _MONTHS = "data/js/tweets"  # where exports from before 2018 keep a file a month
 _GLOB = re.compile(r"[*?\[]")
 _LONGEST_NAME = 15  # characters of an account's name on X
 MAX_PICTURE = 5 * 2**20  # bytes
 PICTURES = ".pictures"  # the folder beside downloaded tweets that holds {handle}.jpg
-_SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|parquet|zip|gz|zst))+$", re.IGNORECASE)
+_SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|parquet|zip|gz|zst|bz2|xz))+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

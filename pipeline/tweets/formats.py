@@ -12,8 +12,8 @@ import pyarrow
 
 from pipeline.tweets import archive, csv_file, json_file, parquet_file, x_export
 from pipeline.tweets.files import TweetFile
-from pipeline.tweets.opening import open_tweets
-from pipeline.tweets.record import Part, Profile, Reject, Row
+from pipeline.tweets.opening import foreign_format, open_tweets
+from pipeline.tweets.record import Notice, Part, Profile, Reject, Row
 from pipeline.tweets.users import Users
 
 _HEAD = 4096  # bytes that tell the format
@@ -22,35 +22,40 @@ _UNREADABLE = (
     *(OSError, EOFError, ValueError, zlib.error, pyarrow.ArrowException, zipfile.BadZipFile),
     *(RuntimeError, NotImplementedError),  # a part of a zip file that is encrypted, or packed in an unknown way
 )
-_JSON = re.compile(rb'\{\s*(["}]|$)|\[\s*([\[{"\]\d-]|true|false|null|$)')
+_JSON = re.compile(rb'(?:\d+\r?\n\s*(?=\{))?\{\s*(["}]|$)|\[\s*([\[{"\]\d-]|true|false|null|$)')
 
 
-def items(file: TweetFile) -> Iterator[Row | Reject | Profile | Part]:
+def items(file: TweetFile, look: bool = True) -> Iterator[Row | Reject | Profile | Notice | Part]:
     """What the reader for the file's format yields; a Part before what comes from each part of an archive.
+
+    `look`: whether the names of accounts that are known by an id are looked for in tables of users.
 
     Whatever goes wrong with the file as a whole ends in one Reject of line 0; nothing is raised.
     """
     try:
         with open_tweets(file) as stream:
             head = stream.peek(_HEAD)[:_HEAD]
+            users = Users(file, items, look)
             text = head.removeprefix(_BOM).lstrip()
             if not text:
                 yield Reject(0, "the file is empty")
+            elif (foreign := foreign_format(head)) is not None:
+                yield Reject(0, foreign)
             elif head.startswith(archive.MAGIC):
-                yield from _parts(file)
+                yield from _parts(file, look)
             elif head.startswith(parquet_file.MAGIC):
-                yield from parquet_file.rows(stream, file, Users(file, items))
+                yield from parquet_file.rows(stream, file, users)
             elif text.startswith((x_export.NEW, x_export.OLD)):
-                yield from x_export.rows(stream, file, Users(file, items), text)
+                yield from x_export.rows(stream, file, users, text)
             elif _JSON.match(text):
-                yield from json_file.rows(stream, file, Users(file, items))
+                yield from json_file.rows(stream, file, users)
             else:
-                yield from csv_file.rows(stream, file)
+                yield from csv_file.rows(stream, file, users)
     except _UNREADABLE as error:
         yield Reject(0, f"cannot be read: {' '.join(str(error).split())}")
 
 
-def _parts(file: TweetFile) -> Iterator[Row | Reject | Profile | Part]:
+def _parts(file: TweetFile, look: bool) -> Iterator[Row | Reject | Profile | Notice | Part]:
     if file.archive:
         yield Reject(0, "an archive inside an archive")
         return
@@ -60,7 +65,7 @@ def _parts(file: TweetFile) -> Iterator[Row | Reject | Profile | Part]:
             yield part
             continue
         found += 1
-        yield Part(part.label)
-        yield from items(part)
+        yield Part(part)
+        yield from items(part, look)
     if not found:
         yield Reject(0, "an archive without a file of tweets")

@@ -5,6 +5,7 @@ Known objects: `{text, screen_name}` under the usual names, tweets of the API v1
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.record import Profile, Reject, Row
 from pipeline.tweets.users import Users
 
+_LENGTH = re.compile(rb"\d+\s*\n\s*(?=\{)")  # as X's streams put above each tweet
+_BETWEEN = re.compile(r"[\s,\x1e]*")
 MAX_LINE = 16 * 2**20  # bytes; a longer line is no tweet
 
 
@@ -35,31 +38,42 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
 
 
 def _one_a_line(stream: io.BufferedReader) -> bool:
-    """Whether the file is JSONL: its first line is an object, or was meant to be one."""
-    head = stream.peek(4096)
-    first = head.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")[0].rstrip()
+    """Whether the file is JSONL: its first line is an object, or was meant to be one; a length may stand above it."""
+    head = stream.peek(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    first = _LENGTH.sub(b"", head).partition(b"\n")[0].rstrip()
     return first.startswith(b"{") and not first.endswith((b"{", b"[", b",", b":"))
 
 
 def _lines(stream: io.BufferedReader) -> Iterator[tuple[int, Any]]:
     number = 0
     loads = orjson.loads
+    lengths = _LENGTH.match(stream.peek(4096)) is not None
     while line := stream.readline(MAX_LINE):
         number += 1
         try:
-            yield number, loads(line)
+            value = loads(line)
+            if lengths and type(value) is int:
+                continue
+            yield number, value
         except ValueError:
             if len(line) == MAX_LINE and not line.endswith(b"\n"):
                 while len(line) == MAX_LINE and not line.endswith(b"\n"):
                     line = stream.readline(MAX_LINE)
                 yield number, Reject(number, f"a line of over {MAX_LINE // 2**20} MiB")
             elif line.strip():
-                yield number, _forgiving(line, number)
+                yield from ((number, value) for value in _forgiving(line, number))
 
 
-def _forgiving(line: bytes, number: int) -> Any:
-    """What the quick parser refuses and JSON allows, or nearly: a byte order mark, lone surrogates, NaN."""
+def _forgiving(line: bytes, number: int) -> Iterator[Any]:
+    """What the quick parser refuses: a byte order mark, lone surrogates, NaN, objects without a line break between."""
+    at, parse = 0, json.JSONDecoder().raw_decode
     try:
-        return json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+        text = line.decode("utf-8-sig").strip()
+        while at < len(text):
+            value, end = parse(text, at)
+            if at and type(value) is not dict:
+                raise ValueError("something that is no object behind an object")
+            yield value
+            at = _BETWEEN.match(text, end).end()  # type: ignore[union-attr]
     except (ValueError, RecursionError) as error:
-        return Reject(number, f"broken JSON: {error}")
+        yield Reject(number, f"broken JSON: {error}")

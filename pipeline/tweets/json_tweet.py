@@ -8,22 +8,24 @@ tells what the reader of it did), a trimmed `user` is looked up in a users table
 text, `referenced_tweets` tell what it is, users come in `includes` or, flattened, as `author`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipeline.core.names import handle_of
-from pipeline.tweets.columns import Columns, flag, plain_name
+from pipeline.tweets import wrappers
+from pipeline.tweets.authors import LOOSE, Author, Unknown, author_in, author_of, author_of_id, link_author
+from pipeline.tweets.columns import Columns, plain_name, value_at
 from pipeline.tweets.files import MAX_PICTURE, PICTURES, TweetFile, beside, read_small
+from pipeline.tweets.flags import Test, answer, flag
+from pipeline.tweets.html_text import is_html, plain_text
 from pipeline.tweets.record import Profile, Reject, Row
 from pipeline.tweets.users import Users
 
-_V1 = {"retweeted_status", "retweeted", "favorited", "is_quote_status"}
-_V2 = {"referenced_tweets", "author_id", "edit_history_tweet_ids", "public_metrics"}
-NESTED = {"extended_tweet", "note_tweet", "user", "author", "tweet"} | _V1 | _V2
-_PAGES = ("data", "statuses", "tweets")
-_ACCOUNT = {"name", "description", "profileimageurl", "profileimageurlhttps", "followerscount"}
+NESTED = {"extended_tweet", "note_tweet", "user", "author", "account", "tweet", "retweeted_status", "retweeted"}
+NESTED |= {"favorited", "is_quote_status", "referenced_tweets", "public_metrics", "reblog"}
+_ACCOUNT = {"name", "displayname", "description", "profileimageurl", "profileimageurlhttps", "followerscount"}
 _SHAPES = 1000  # remembered at most
-_Tests = list[tuple[str, Callable[[Any], bool]]]
+_Tests = list[tuple[str, Test]]
 
 
 class _Shape(NamedTuple):
@@ -31,9 +33,10 @@ class _Shape(NamedTuple):
 
     columns: Columns
     nested: bool  # more than plain values under the usual names
-    page: bool  # a list of tweets and what belongs to them
     account: bool  # a user, not a tweet
     single: tuple[str | None, ...] | None  # the keys of a plain object, where no field has more than one
+    elsewhere: bool  # the author may be told by an id or by an address
+    html: bool  # the text may be HTML
     retweet: _Tests  # the keys that tell, each with its test
     reply: _Tests
     quote: _Tests
@@ -54,8 +57,13 @@ class Tweets:
         if shape is None or shape.single is None:
             return None
         handle, id, text, created_at, lang, likes = shape.single
+        author = item[handle] if handle else None
+        if type(author) is not str and (author is not None or shape.elsewhere):
+            return None
+        if shape.html and text and is_html(str(item[text])):
+            return None
         return (
-            (item[handle] if handle else None) or self._file.handle,
+            author,
             item[id] if id else None,
             item[text] if text else None,
             _said(item, shape.retweet) if shape.retweet else None,
@@ -68,123 +76,109 @@ class Tweets:
         )
 
     def rows(self, item: dict[str, Any], line: int) -> Iterator[Row | Reject | Profile]:
-        shape = self._shape(item)
-        if shape.page:
-            yield from self._page(item, line)
-        elif shape.account:
-            if self._account(item) is None:
-                yield Reject(line, "an account without a handle")
-        else:
-            yield self._row(item, line, shape)
+        """What an object gives: one row or reject, those of the tweets in it, or an account's profile."""
+        yield from self._rows(item, line)
         if self._profiles:
             yield from self._profiles
             self._profiles = []
 
+    def _rows(self, item: dict[str, Any], line: int, author: Author = None, depth: int = 0) -> Iterator[Row | Reject]:
+        """`author`: whose the object is as far as what it lies in tells."""
+        shape = self._shape(item)
+        if shape.account and not wrappers.is_wrapper(item):
+            if not isinstance(self._account(item), str):
+                yield Reject(line, "an account without a handle")
+        elif shape.columns.text and not isinstance(_first(item, shape.columns.text), dict):
+            yield self._row(item, line, shape, author)
+        elif (found := wrappers.inside(item)) is None or depth > wrappers.DEPTH:
+            yield self._no_text(item, line, shape)
+        elif isinstance(found, str):
+            yield Reject(line, found)
+        else:
+            for user in found.users:
+                self._account(user)
+            for one, whose in found.items:
+                if isinstance(one, dict):
+                    yield from self._rows(one, line, author_of(whose, self._users.handle) or author, depth + 1)
+                else:
+                    yield Reject(line, "not a JSON object")
+
+    def _no_text(self, item: dict[str, Any], line: int, shape: _Shape) -> Row | Reject:
+        asked = self._file.columns.get("text")
+        if asked and not shape.columns.text:
+            return Reject(line, f"no key {asked!r} for `text`")
+        return Reject(line, "no text")
+
     def _shape(self, item: dict[str, Any]) -> _Shape:
         keys = tuple(item)
         if (shape := self._shapes.get(keys)) is None:
-            columns = Columns.of(keys, self._file.columns)
-            page = not columns.text and any(key in item for key in _PAGES)
+            columns = Columns.of(keys, self._file.columns, nested=True)
             account = not columns.text and bool(columns.handle) and not _ACCOUNT.isdisjoint(map(plain_name, keys))
             tests = [
                 [(name, flag(kind, name)) for name in getattr(columns, kind)] for kind in ("retweet", "reply", "quote")
             ]
             nested = not NESTED.isdisjoint(keys)
-            single = None if nested or page or account else _single(columns)
-            shape = _Shape(columns, nested, page, account, single, *tests)
+            single = None if nested or account else _single(columns, keys)
+            elsewhere = bool(columns.author_id or columns.link)
+            html = any(plain_name(name) == "content" for name in columns.text)
+            shape = _Shape(columns, nested, account, single, elsewhere, html, *tests)
             if len(self._shapes) < _SHAPES:
                 self._shapes[keys] = shape
         return shape
 
-    def _page(self, page: dict[str, Any], line: int) -> Iterator[Row | Reject | Profile]:
-        """The tweets of a response; of `includes`, which holds what they refer to, only the users."""
-        includes = page.get("includes")
-        users = includes.get("users") if isinstance(includes, dict) else None
-        for user in users if isinstance(users, list) else ():
-            if isinstance(user, dict):
-                self._account(user)
-        found = next(page[key] for key in _PAGES if key in page)
-        for item in found if isinstance(found, list) else [found]:
-            if not isinstance(item, dict):
-                yield Reject(line, "not a JSON object")
-            elif (shape := self._shape(item)).account:
-                self._account(item)
-            else:
-                yield self._row(item, line, shape)
-
-    def _row(self, item: dict[str, Any], line: int, shape: _Shape) -> Row:
-        if shape.nested:
-            return self._nested(item, line, shape)
-        columns = shape.columns
-        return (
-            _first(item, columns.handle) or self._file.handle,
-            _first(item, columns.id),
-            _first(item, columns.text),
-            _said(item, shape.retweet),
-            line,
-            _first(item, columns.created_at),
-            _first(item, columns.lang),
-            _first(item, columns.likes),
-            _said(item, shape.reply),
-            _said(item, shape.quote),
-        )
-
-    def _nested(self, item: dict[str, Any], line: int, shape: _Shape) -> Row:
+    def _row(self, item: dict[str, Any], line: int, shape: _Shape, whose: Author) -> Row:
         columns = shape.columns
         text = _first(item, columns.text)
-        if isinstance(text, dict) and not isinstance(text.get("tweet"), dict):
-            return self._row(text, line, self._shape(text))  # {"tweet": {…}}, as in an export without its frame
-        whole = _inside(item, "extended_tweet", "full_text") or _inside(item, "note_tweet", "text")
-        metrics = _inside(item, "public_metrics", "like_count")
-        retweet, reply, quote = self._kinds(item, shape)
+        if shape.html and isinstance(text, str) and is_html(text):
+            text = plain_text(text)
+        likes = _first(item, columns.likes)
+        retweet, reply, quote = (_said(item, tests) for tests in (shape.retweet, shape.reply, shape.quote))
+        if shape.nested:
+            text = _inside(item, "note_tweet", "text") or _inside(item, "extended_tweet", "full_text") or text
+            likes = _inside(item, "public_metrics", "like_count") if likes is None else likes
+            retweet, reply, quote = _by_format(item, retweet, reply, quote)
+        author = self._author(item, columns) or whose
         return (
-            self._handle(item, columns) or self._file.handle,
-            _first(item, columns.id),
-            whole or text,
-            retweet,
-            line,
-            _first(item, columns.created_at),
-            _first(item, columns.lang),
-            _first(item, columns.likes) if metrics is None else metrics,
-            reply,
-            quote,
+            *(author, _first(item, columns.id), text, retweet, line, _first(item, columns.created_at)),
+            *(_first(item, columns.lang), likes, reply, quote),
         )
 
-    def _kinds(self, item: dict[str, Any], shape: _Shape) -> tuple[bool | None, bool | None, bool | None]:
-        """Whether it is a retweet, a reply, a quote, by the format's own flags; None where it has none."""
-        flags = [_said(item, tests) for tests in (shape.retweet, shape.reply, shape.quote)]
-        references = item.get("referenced_tweets")
-        listed = references if isinstance(references, list) else []
-        kinds = [one.get("type") for one in listed if isinstance(one, dict)]
-        referred = [kind in kinds for kind in ("retweeted", "replied_to", "quoted")]
-        if item.get("retweeted_status") is not None:
-            referred[0] = True
-        known = any(key in item for key in _V1 | _V2)
-        retweet, reply, quote = (
-            there or (False if known and said is None else said) for there, said in zip(referred, flags, strict=True)
-        )
-        return retweet, reply, quote
+    def _author(self, item: dict[str, Any], columns: Columns) -> Author:
+        """Whose a tweet is: the first answer that is a handle; else the first that there is."""
+        unknown: Author = None
+        ids = self._users.handle
+        for name in columns.handle:
+            value = value_at(item, name)
+            author = self._account(value) if isinstance(value, dict) else author_in(name, value, ids)
+            if isinstance(author, str):
+                return author
+            unknown = unknown or author
+        for name in columns.author_id:
+            author = author_of_id(item[name], ids)
+            if isinstance(author, str):
+                return author
+            unknown = unknown or author
+        for name in columns.link:
+            if (link := link_author(item[name], _first(item, columns.id), name)) is not None:
+                return str(link) if unknown else link
+        asked = self._file.columns.get("handle")
+        return unknown or (Unknown(f"no key {asked!r} for `handle`") if asked and not columns.handle else None)
 
-    def _handle(self, item: dict[str, Any], columns: Columns) -> Any:
-        user = _first(item, columns.handle)
-        if isinstance(user, dict):
-            profile = self._account(user)
-            return profile.handle if profile else _username(user) or self._users.handle(_id(user, "id_str", "id"))
-        return user or self._users.handle(_id(item, "author_id", "user_id"))
-
-    def _account(self, user: dict[str, Any]) -> Profile | None:
-        """The profile in a user object, which is told once a file; None where it has no name."""
-        name = _username(user)
-        handle = handle_of(name) if isinstance(name, str) else None
-        if handle is None:
-            return None
-        if (known := self._users.known(handle)) is not None:
-            return known
-        url = user.get("profile_image_url_https") or user.get("profile_image_url")
-        profile = Profile(handle, _text(user.get("name")), self._picture(handle), _text(url), _id(user, "id_str", "id"))
+    def _account(self, user: dict[str, Any]) -> Author:
+        """The account in a user object, of which the file tells the profile once."""
+        name = user.get("screen_name") or user.get("username")
+        handle = handle_of(name) if type(name) is str and "acct" not in user else None
+        author = handle or author_of(user)
+        if not isinstance(author, str):
+            return author_of(user, self._users.handle)
+        if self._users.known(author) is not None:
+            return author
+        url = user.get("profile_image_url_https") or user.get("profile_image_url") or user.get("avatar")
+        shown = user.get("name") or user.get("displayName") or user.get("displayname") or user.get("display_name")
+        profile = Profile(author, _text(shown), self._picture(author), _text(url), _id(user, "id_str", "id", "did"))
         self._users.add(profile)
         self._profiles.append(profile)
-        return profile
+        return author
 
     def _picture(self, handle: str) -> bytes | None:
         """What `huggingtweets fetch` puts beside the tweets of one person."""
@@ -194,35 +188,55 @@ class Tweets:
         return read_small(self._file.filesystem, path, MAX_PICTURE) or None
 
 
-def _single(columns: Columns) -> tuple[str | None, ...] | None:
+def _single(columns: Columns, keys: tuple[str, ...]) -> tuple[str | None, ...] | None:
     fields = columns.handle, columns.id, columns.text, columns.created_at, columns.lang, columns.likes
-    if any(len(names) > 1 for names in fields):
+    names = [name for found in fields for name in found]
+    if not columns.text or any(len(found) > 1 for found in fields) or not set(names) <= set(keys):
         return None
-    return tuple(names[0] if names else None for names in fields)
+    if columns.handle and plain_name(columns.handle[0]) in LOOSE:
+        return None
+    return tuple(found[0] if found else None for found in fields)
 
 
 def _first(item: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """The first of these values that is there."""
+    """The first of these values that is there and not blank; else "" where one was blank."""
+    blank = None
     for name in names:
-        if (value := item[name]) is not None:
-            return value
-    return None
+        if (value := value_at(item, name)) is not None:
+            if value != "":
+                return value
+            blank = value
+    return blank
 
 
 def _said(item: dict[str, Any], tests: _Tests) -> bool | None:
-    for name, test in tests:
-        if test(item[name]):
-            return True
-    return False if tests else None
+    return answer(test(value_at(item, name)) for name, test in tests)
+
+
+def _by_format(item: dict[str, Any], *said: bool | None) -> tuple[bool | None, bool | None, bool | None]:
+    """The flags by what X's API has for them, beside those that were found."""
+    references = item.get("referenced_tweets")
+    kinds = [one.get("type") for one in references if isinstance(one, dict)] if isinstance(references, list) else None
+    known = kinds is not None or _is_api_v1(item)
+    retweet, reply, quote = (
+        (kinds is not None and kind in kinds) or (False if one is None and known else one)
+        for kind, one in zip(("retweeted", "replied_to", "quoted"), said, strict=True)
+    )
+    return retweet, reply, quote
+
+
+def _is_api_v1(item: dict[str, Any]) -> bool:
+    """Whether it is a whole object of the API v1.1, in which a retweet has a `retweeted_status` for certain.
+
+    X's exports have the same keys, none of which marks a retweet; there, numbers are texts.
+    """
+    whole = "retweeted" in item and ("favorited" in item or "is_quote_status" in item)
+    return whole and not ("edit_info" in item or isinstance(item.get("favorite_count"), str))
 
 
 def _inside(item: dict[str, Any], outer: str, inner: str) -> Any:
     value = item.get(outer)
     return value.get(inner) if isinstance(value, dict) else None
-
-
-def _username(user: dict[str, Any]) -> Any:
-    return user.get("screen_name") or user.get("username")
 
 
 def _id(item: dict[str, Any], *names: str) -> str | None:

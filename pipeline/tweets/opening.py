@@ -1,13 +1,15 @@
-"""A file's bytes as a stream: unpacked where they are gzip or zstd, in UTF-8 where they were UTF-16.
+"""A file's bytes as a stream: unpacked where they are gzip, zstd, bzip2 or xz, in UTF-8 where they were UTF-16.
 
     with open_tweets(file) as stream: ...        # an io.BufferedReader
 
 Formats are told from the bytes. What unpacks to far more than a text ever does is a bomb, and stops with an error.
 """
 
+import bz2
 import codecs
 import gzip
 import io
+import lzma
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -18,20 +20,43 @@ from pipeline.tweets.files import TweetFile
 MAX_UNPACKED = 256 * 2**20  # bytes that any packed file may unfold to …
 MAX_RATIO = 100  # … beyond that, at most this many times its size; JSON of tweets packs 5 to 30 times
 BUFFER = 2**18  # bytes
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_GZIP, _ZSTD, _BZIP2, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00"
+_FOREIGN = {  # what a file begins with: what it is, and what to do with it
+    b"SQLite format 3\0": "an SQLite database; export its table: sqlite3 -csv -header FILE 'select * from T' > T.csv",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel or Office file; save its sheet as CSV UTF-8 and name that file",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it and name the folder",
+    b"Rar!\x1a\x07": "a RAR archive; unpack it and name the folder",
+    b"%PDF-": "not a tweet file: a PDF",
+    b"ARROW1\0": "an Arrow or Feather file; save the table as Parquet or CSV",
+    b"\x89HDF\r\n": "an HDF5 file; save the table as Parquet or CSV",
+    b"Obj\x01": "an Avro file; save the table as Parquet or CSV",
+    b"\x80\x04\x95": "a Python pickle, which is never opened since it can run code; save the data as JSON or CSV",
+}
+_TAR_AT = 257  # where a tar archive says that it is one
 _BAD_UTF16 = "\udc81"  # becomes the byte 0x81, which is neither UTF-8 nor Windows-1252: that record is rejected
 
 
 def open_tweets(file: TweetFile) -> io.BufferedReader:
     """Raises OSError where the file cannot be read; ValueError, while reading, where it unpacks to too much."""
     raw = io.BufferedReader(file.filesystem.open_input_file(file.path), BUFFER)
-    magic = raw.peek(4)[:4]
+    magic = raw.peek(8)[:8]
     if magic.startswith(_GZIP):
         raw = limited(gzip.GzipFile(fileobj=raw).read1, file.size)
-    elif magic == _ZSTD:
+    elif magic.startswith(_ZSTD):
         raw = limited(pyarrow.CompressedInputStream(raw, "zstd").read, file.size)
+    elif magic.startswith(_BZIP2):
+        raw = limited(bz2.BZ2File(raw).read1, file.size)
+    elif magic.startswith(_XZ):
+        raw = limited(lzma.LZMAFile(raw).read1, file.size)  # noqa: SIM115
     encoding = _utf16(raw.peek(4)[:4])
     return _stream(_Transcoder(raw, encoding).read) if encoding else raw
+
+
+def foreign_format(head: bytes) -> str | None:
+    """What a file is that we do not read, and what to do with it, by how it begins; None for others."""
+    if head[_TAR_AT : _TAR_AT + 5] == b"ustar":
+        return "a tar archive; unpack it (tar -xf) and name the folder"
+    return next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
 
 
 def limited(read: Callable[[int], bytes], packed: int) -> io.BufferedReader:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.tweets.columns import USUAL, Columns, missing, plain_name
+from pipeline.tweets.columns import KNOWN, USUAL, Columns, missing, plain_name
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_tweet import NESTED, Tweets
 from pipeline.tweets.record import Profile, Reject, Row
@@ -19,7 +19,7 @@ from pipeline.tweets.users import Users
 MAGIC = b"PAR1"
 _ROWS = 2_000  # read at a time
 _MAX_COLUMN = 2**30  # bytes of one column in one row group, unpacked
-_WANTED = {plain_name(name) for names in USUAL.values() for name in names} | {plain_name(name) for name in NESTED}
+_WANTED = KNOWN | {plain_name(name) for name in NESTED}
 
 
 def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
@@ -27,14 +27,16 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
     with ExitStack() as closing:
         table = pq.ParquetFile(closing.enter_context(_seekable(stream, file, closing)))
         names = table.schema_arrow.names
-        columns = Columns.of(names, file.columns)
-        problem = missing(names, file.columns)
+        columns = Columns.of(names, file.columns, nested=True)
+        problem = missing(names, file.columns, nested=True)
         if problem is None and not columns.text:
             problem = f"not a tweet file: no column named {', '.join(USUAL['text'])}"
         if problem is not None:
             yield Reject(0, problem)
             return
-        wanted = [name for name in names if plain_name(name) in _WANTED or name in file.columns.values()]
+        asked = {plain_name(name).partition(".")[0] for name in file.columns.values() if name}
+        asked |= {plain_name(name) for name in file.columns.values() if name}
+        wanted = [name for name in names if plain_name(name) in _WANTED | asked]
         _check_sizes(table, set(wanted))
         tweets, line = Tweets(file, users), 0
         for batch in table.iter_batches(_ROWS, columns=wanted):

@@ -1,13 +1,16 @@
 """What the readers give: a Record for each tweet, a Reject for what could not be used, a Profile for an account.
 
-A reader yields rows: plain tuples in the order of Record's fields, with the values as the file has them.
-`batch.py` validates them column by column; `Record` is one row of the result, for those who want single tweets.
+A reader yields rows: plain tuples in the order of Record's fields, with the values as the file has them. The author
+in a row may also be an answer of authors.py. `batch.py` validates rows column by column; `Record` is one row of the
+result, for those who want single tweets.
 """
 
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+
+from pipeline.tweets.files import TweetFile
 
 Row = tuple[Any, ...]  # Record's fields in their order, not yet validated
 
@@ -41,10 +44,18 @@ class Profile(NamedTuple):
     id: str | None = None  # of the account
 
 
+class Notice(NamedTuple):
+    """Something about a file that users should know and that costs no record."""
+
+    what: str  # such as "dates that cannot be read"; files have the same words for the same thing
+    number: int  # of the records, files or parts that it holds for
+    example: str
+
+
 class Part(NamedTuple):
     """From here on it is this part of the archive that is read."""
 
-    path: str
+    file: TweetFile
 
 
 SCHEMA = pa.schema(

@@ -11,7 +11,7 @@ from pipeline.tweets.files import TweetFile
 from pipeline.tweets.record import Reject, Row
 from pipeline.tweets.text_lines import Overlong, TextLines, is_decoded
 
-_NAME = re.compile(r"\.txt(\.gz|\.zst)?$", re.IGNORECASE)
+_NAME = re.compile(r"\.txt(\.(gz|zst|bz2|xz))?$", re.IGNORECASE)
 _MARKUP = re.compile(r"\ufeff?\s*<(!doctype|html|\?xml)", re.IGNORECASE)
 
 

@@ -10,20 +10,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from pipeline.tweets.export import START, Notes, owner_of, profile
+from pipeline.tweets.export import START, Notes, left_out, owner_of, profile
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_stream import values
 from pipeline.tweets.json_tweet import Tweets
-from pipeline.tweets.record import Profile, Reject, Row
+from pipeline.tweets.record import Notice, Profile, Reject, Row
 from pipeline.tweets.users import Users
 
 NEW, OLD = b"window.YTD.", b"Grailbird.data."
-_KIND = re.compile(rb"window\.YTD\.(tweets?)\.")
+_KIND = re.compile(rb"window\.YTD\.(tweets?|community_tweets?)\.")
 _REPLY = ("in_reply_to_status_id_str", "in_reply_to_status_id", "in_reply_to_user_id_str", "in_reply_to_user_id")
 _TWEET_LINK = re.compile(r"https?://(mobile\.)?(twitter|x)\.com/\w+/status/\d+", re.IGNORECASE)
 
 
-def rows(stream: io.BufferedReader, file: TweetFile, users: Users, head: bytes) -> Iterator[Row | Reject | Profile]:
+def rows(
+    stream: io.BufferedReader, file: TweetFile, users: Users, head: bytes
+) -> Iterator[Row | Reject | Profile | Notice]:
     """`head`: what the file begins with, by which its part is known."""
     file = replace(file, handle=owner_of(file))
     if head.startswith(OLD):
@@ -37,9 +39,10 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users, head: bytes) 
         yield from _new(stream, file, file.handle)
 
 
-def _new(stream: io.BufferedReader, file: TweetFile, handle: str) -> Iterator[Row | Reject | Profile]:
+def _new(stream: io.BufferedReader, file: TweetFile, handle: str) -> Iterator[Row | Reject | Profile | Notice]:
     if (account := profile(file)) is not None:
         yield account
+    yield from left_out(file)
     notes = Notes(file)
     for line, item in values(stream, START):
         tweet = item.get("tweet", item) if isinstance(item, dict) else item
@@ -67,7 +70,7 @@ def _is_quote(tweet: dict[str, Any]) -> bool:
     return isinstance(link, str) and _TWEET_LINK.match(link) is not None
 
 
-def _old(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
+def _old(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile | Notice]:
     tweets = Tweets(file, users)
     for line, item in values(stream, START):
         if not isinstance(item, dict):

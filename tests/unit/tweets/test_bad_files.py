@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.settings import TweetSource
-from pipeline.tweets import Record, Reject, find, opening, read, read_batches
-from pipeline.tweets.csv_file import MAX_FIELD
+from pipeline.tweets import Notice, Record, Reject, find, opening, read, read_batches
+from pipeline.tweets.csv_rows import MAX_FIELD
 from pipeline.tweets.json_stream import MAX_VALUE
 from pipeline.tweets.text_lines import MAX_LINE
 from tests.support.tweet_samples import export_files, put, zipped
@@ -92,7 +92,7 @@ def test_an_open_quote_before_more_than_a_tweet_of_text_costs_its_line_alone(csv
 
 
 def test_quotes_that_never_match_end_in_a_reject_and_not_in_a_day_of_reading(csv, monkeypatch):
-    monkeypatch.setattr("pipeline.tweets.csv_file._REREAD", 10_000)
+    monkeypatch.setattr("pipeline.tweets.csv_rows._REREAD", 10_000)
     items = csv("id,text\n" + 'b","c\n' * 2_000)
     assert len(items) < 100
     assert "nothing is read from here on" in rejects(items)[-1][1]
@@ -132,10 +132,15 @@ def test_an_id_that_lost_its_digits_is_rejected(csv, id):
 
 
 @pytest.mark.parametrize("date", ["yesterday", "2016-13-45", "99999999999999999999", "-1", "31/31/2016", "0x10"])
-def test_a_date_that_is_none_costs_its_record(csv, date):
-    items = csv(f"date,text\n{date},tea\n2016-05-03,cake\n,bread\n")
-    assert texts(items) == ["cake", "bread"]
-    assert rejects(items) == [(2, f"not a date: {date!r}")]
+def test_a_date_that_is_none_costs_no_record_and_is_counted(tmp_path, date):
+    path = put(tmp_path / "wren.csv", f"date,text\n{date},tea\n2016-05-03,cake\n,bread\n")
+    [file] = find([TweetSource(path=str(path))])
+    [batch] = read_batches(file)
+    assert batch.records["text"].to_pylist() == ["tea", "cake", "bread"]
+    assert [when and when.day for when in batch.records["created_at"].to_pylist()] == [None, 3, None]
+    assert batch.rejects == []
+    what = "dates cannot be read; these tweets count as undated"
+    assert batch.notices == [Notice(what, 1, f"{path}:2: {date!r}")]
 
 
 def test_a_very_long_line_is_skipped_without_being_kept_in_memory(csv, tmp_path):

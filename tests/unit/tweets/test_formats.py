@@ -130,10 +130,10 @@ def test_replies_and_quotes_are_told_by_the_formats_that_know(tmp_path):
     v2 = [
         {"referenced_tweets": [{"type": "replied_to"}]},
         {"referenced_tweets": [{"type": "quoted"}]},
-        {"author_id": "7"},
+        {"referenced_tweets": []},
     ]
-    for name, cases in (("v1", v1), ("v2", v2)):
-        path = put(tmp_path / f"{name}.jsonl", lines([{"text": "a", "retweeted": False, **case} for case in cases]))
+    for name, base, cases in (("v1", {"retweeted": False, "favorited": False}, v1), ("v2", {}, v2)):
+        path = put(tmp_path / f"{name}.jsonl", lines([{"text": "a", **base, **case} for case in cases]))
         assert [(record.reply, record.quote) for record in found(path)] == [
             (True, False),
             (False, True),
@@ -159,7 +159,9 @@ def test_a_users_table_elsewhere_can_be_named(tmp_path):
     path = put(
         tmp_path / "in" / "all.jsonl", lines([{"text": "a", "user": {"id": 7}}, {"text": "b", "user": {"id": 8}}])
     )
-    assert [record.handle for record in found(path, users=str(tmp_path / "who.csv"))] == ["wren", "all"]
+    known, unknown = found(path, users=str(tmp_path / "who.csv"))
+    assert known.handle == "wren"
+    assert unknown.reason == "the author is known only by the id 8; a table of users would name it"
 
 
 @pytest.mark.parametrize("table", [None, "text\nhello\n", "no table"])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.tweets import Record, Reject, TweetFile, read
-from pipeline.tweets.csv_file import MAX_FIELD
+from pipeline.tweets.csv_rows import MAX_FIELD
 from pipeline.tweets.json_file import MAX_LINE
 
 BOM = b"\xef\xbb\xbf"
@@ -100,7 +100,7 @@ def test_a_file_that_has_gone_since_it_was_found_is_one_reject(tmp_path):
 
 
 def test_a_broken_json_line_costs_that_line_alone(items):
-    found = items([ONE, '{"text": "broken', "", "[1]", "3", {"text": "last"}])
+    found = items([ONE, '{"text": "broken', "", "[1]", "3", ONE | {"text": "last"}])
     assert texts(found) == ["tea &amp; cake", "last"]
     assert [record.line for record in found if isinstance(record, Record)] == [1, 6]
     assert [line for line, _ in rejects(found)] == [2, 4, 5]
@@ -190,8 +190,9 @@ def test_the_writer_is_found_under_its_usual_names(items, fields):
     assert items([{"text": "a"} | fields], handle="robin")[0].handle == "wren"
 
 
-def test_a_trimmed_user_without_a_name_leaves_the_tweet_to_the_files_owner(items):
-    assert items([{"full_text": "a", "user": {"id": 5}}], handle="robin")[0].handle == "robin"
+def test_a_trimmed_user_without_a_name_is_not_the_files_owner(items):
+    [reject] = items([{"full_text": "a", "user": {"id": 5}}], handle="robin")
+    assert reject == Reject(1, "the author is known only by the id 5; a table of users would name it")
 
 
 @pytest.mark.parametrize(
@@ -215,10 +216,11 @@ def test_the_text_is_the_whole_one(items, tweet, text):
         ({"is_retweet": False}, False),
         ({"is_retweet": "true"}, True),
         ({"retweeted_status": {"id": 1}, "retweeted": False}, True),
-        ({"retweet_count": 3, "retweeted": True}, False),  # `retweeted`: the reader of it did, not the writer
+        ({"favorited": False, "retweeted": True}, False),  # `retweeted`: the reader of it did, not the writer
+        ({"retweet_count": 3, "retweeted": True}, None),
         ({"referenced_tweets": [{"type": "quoted", "id": "1"}, {"type": "retweeted", "id": "2"}]}, True),
         ({"referenced_tweets": [{"type": "replied_to", "id": "1"}]}, False),
-        ({"author_id": "5"}, False),
+        ({"author_id": "5", "username": "wren"}, None),
         ({}, None),
     ],
 )
@@ -298,7 +300,7 @@ def test_csv_columns_are_known_by_name_in_any_case_and_order(items):
     [
         ("is_retweet", "True", True),
         ("is_retweet", "false", False),
-        ("is_retweet", "", False),
+        ("is_retweet", "", None),
         ("type", "rt:123", True),
         ("type", "r:123", False),
         ("type", "", False),

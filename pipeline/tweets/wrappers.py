@@ -1,0 +1,112 @@
+"""Objects around tweets: response pages, lists under any of the usual names, people's lists by handle, X's web page.
+
+inside({"posts": [{"text": "tea"}]}).items                  # [({"text": "tea"}, None)]
+inside({"wren": [{"text": "tea"}]}).items                   # [({"text": "tea"}, "wren")]
+inside({"errors": [{"detail": "no such user"}]})            # "an error of the API: no such user"
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from pipeline.core.names import handle_of
+from pipeline.tweets.columns import Columns, plain_name
+
+DEPTH = 8  # of wrappers within wrappers
+_LISTS = ("data", "statuses", "tweets", "posts", "results", "items", "records", "entries", "feed", "timeline", "toots")
+_SINGLE = ("tweet", "post", "status")  # an object under one of these is the tweet
+_WEB_DEPTH = 40
+# keys beside each other that are no handles
+_WORDS = {"train", "test", "validation", "valid", "dev", "own", "replies", "retweets", "quotes", "likes", "originals"}
+_WORDS |= {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october"}
+_WORDS |= {"november", "december", "positive", "negative", "neutral", "deleted", "drafts", "archive", "unknown"}
+
+
+class Inside(NamedTuple):
+    """What lies in a wrapper."""
+
+    items: list[tuple[Any, Any]]  # each with whose it is, where the wrapper says
+    users: Sequence[dict[str, Any]] = ()
+
+
+def is_wrapper(item: dict[str, Any]) -> bool:
+    """Whether an object that looks like an account has tweets in it."""
+    return any(isinstance(item.get(name), list) for name in _LISTS)
+
+
+def inside(item: dict[str, Any]) -> Inside | str | None:
+    """The objects in a wrapper, why it has none, or None where it is no wrapper."""
+    for name in _SINGLE:
+        if isinstance(item.get(name), dict):
+            return Inside([(item[name], item.get("author") or item.get("user"))])
+    users = _users(item)
+    if (tweets := list(_web(item))) and not any(isinstance(item.get(name), list) for name in _LISTS):
+        return Inside(tweets, users)
+    names = [name for name in item if plain_name(name) in _LISTS]
+    if names:
+        return Inside([(one, None) for name in names for one in _objects(item[name])], users)
+    if users:
+        return Inside([], users)
+    if isinstance(item.get("errors"), list):
+        first = item["errors"][0] if item["errors"] else {}
+        text = first.get("detail") or first.get("message") or first.get("title") if isinstance(first, dict) else first
+        return f"an error of the API: {str(text)[:80]}"
+    if isinstance(item.get("meta"), dict) and "result_count" in item["meta"]:
+        return Inside([], users)  # a page without tweets
+    return _by_handle(item)
+
+
+def _objects(value: Any) -> list[Any]:
+    if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
+        return list(value.values())  # by id
+    return value if isinstance(value, list) else [value]
+
+
+def _users(item: dict[str, Any]) -> list[dict[str, Any]]:
+    includes = item.get("includes")
+    found = [includes.get("users") if isinstance(includes, dict) else None, item.get("users")]
+    return [user for users in found if users for user in _objects(users) if isinstance(user, dict)]
+
+
+def _by_handle(item: dict[str, Any]) -> Inside | None:
+    """Lists of tweets, under the handles of whose they are, or one list under some name that we do not know."""
+    lists = {key: value for key, value in item.items() if isinstance(value, list) and value and _are_tweets(value)}
+    if not lists or len(lists) < len(item):
+        return None
+    named = len(lists) > 1 or next(iter(lists)).startswith("@")
+    named = named and all(handle_of(key) and key.lower() not in _WORDS and not key.isdecimal() for key in lists)
+    found = [(one, key) for key, value in lists.items() for one in value]
+    return Inside([({"text": one} if isinstance(one, str) else one, key if named else None) for one, key in found])
+
+
+def _are_tweets(values: list[Any]) -> bool:
+    texts = set(Columns.of(values[0], {}).text) if isinstance(values[0], dict) else set()
+    return bool(texts) or all(isinstance(value, str) for value in values)
+
+
+def _web(value: Any, depth: int = 0) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The tweets in a response of X's web page, each with its author; not those that they retweet or quote."""
+    if depth > _WEB_DEPTH:
+        return
+    if isinstance(value, list):
+        for one in value:
+            yield from _web(one, depth + 1)
+    elif isinstance(value, dict):
+        legacy, core = value.get("legacy"), value.get("core")
+        if isinstance(legacy, dict) and isinstance(legacy.get("full_text"), str) and isinstance(core, dict):
+            yield _web_tweet(value, legacy), core
+            return
+        for one in value.values():
+            if isinstance(one, dict | list):
+                yield from _web(one, depth + 1)
+
+
+def _web_tweet(tweet: dict[str, Any], legacy: dict[str, Any]) -> dict[str, Any]:
+    note: Any = tweet
+    for step in ("note_tweet", "note_tweet_results", "result"):
+        note = note.get(step) if isinstance(note, dict) else None
+    retweeted = "retweeted_status_result" in legacy or "retweeted_status_id_str" in legacy
+    fields: dict[str, Any] = {key: legacy[key] for key in ("created_at", "lang", "favorite_count") if key in legacy}
+    fields |= {"id_str": legacy.get("id_str") or tweet.get("rest_id"), "full_text": legacy["full_text"]}
+    fields |= {"is_retweet": retweeted, "is_quote": bool(legacy.get("is_quote_status"))}
+    fields |= {"is_reply": bool(legacy.get("in_reply_to_status_id_str"))}
+    return fields | ({"note_tweet": note} if isinstance(note, dict) else {})
