@@ -120,9 +120,10 @@ def overhead(client: httpx.Client, bot: str, fleet: Path, asks: int) -> None:
     """The median of a request over HTTP, and of the same in this process by the engine alone, in turn."""
     import torch
 
-    from serve.engine.engine import Engine, EngineThread
+    from serve.engine.engine import Engine
     from serve.engine.parameters import Parameters
     from serve.engine.request import Request
+    from serve.engine.thread import EngineThread
 
     torch.set_num_threads(1)
     thread = EngineThread(Engine(fleet / "bots" / bot / VERSION))

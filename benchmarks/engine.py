@@ -39,11 +39,12 @@ from pipeline import tweets
 from pipeline.core.model_folder import SEPARATOR, load
 from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import TweetSource
-from serve.engine.engine import Engine, EngineThread, Request
+from serve.engine.engine import Engine, Request
 from serve.engine.kv import ROWS, KVCache, Span
 from serve.engine.network import load_network
 from serve.engine.parameters import Parameters
 from serve.engine.text import Vocabulary
+from serve.engine.thread import EngineThread
 
 BEGINNINGS = ("My dream is", "Today I", "The best thing about", "I love", "Why is", "When I was young", "Never", "So")
 SAMPLING = {"do_sample": True, "temperature": 1.0, "top_k": 50, "top_p": 0.95}

@@ -25,7 +25,7 @@ from serve.deployments.cache import Cache
 from serve.engine.question import Choice, Question, ReplicaPart
 
 if TYPE_CHECKING:
-    from serve.engine.engine import EngineThread
+    from serve.engine.thread import EngineThread
 
 ENGINE_BATCH = 32  # sequences that one engine decodes together
 _AGAIN_SECONDS = 5.0  # how long a bot that did not load is not tried again
@@ -77,7 +77,8 @@ class BotEndpoint:
 
 def load(cache: Cache, bot: str, version: str, options: dict[str, Any]) -> "EngineThread":
     """An engine with the bot's weights, at work. Raises what is wrong with its files."""
-    from serve.engine.engine import Engine, EngineThread
+    from serve.engine.engine import Engine
+    from serve.engine.thread import EngineThread
 
     log, began = logs.log(fleet=cache.store.fleet, bot=bot, version=version), time.monotonic()
     try:

@@ -9,12 +9,8 @@ own; network.py computes their logits, sampling.py chooses their tokens, text.py
 seeded request says depends on its seed alone, not on the batch. docs/engine.md tells why, and how fast it is.
 """
 
-import queue
 import secrets
-import threading
 from collections import deque
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +21,9 @@ from pipeline.core.cuda_graph import CudaGraphs
 from serve.engine.copies import Copies
 from serve.engine.kv import ROWS, KVCache, Span
 from serve.engine.network import LOOK_BACK, decode, load_network
-from serve.engine.request import Choice, Logprob, Piece, Request
+from serve.engine.request import Choice, Request
 from serve.engine.sampling import penalise, sample
+from serve.engine.sequence import Sequence
 from serve.engine.text import Text, Vocabulary
 
 MAX_TOKENS = 160  # in all, prompt included, unless asked otherwise: the original's
@@ -37,24 +34,8 @@ _PROMPTS = 512  # prompt tokens read between two steps, so that long prompts do 
 _STRETCH = 256  # positions: on a GPU steps look back over this, twice this, four times …
 
 
-@dataclass
-class _Sequence:
-    """One choice of a request at work: it owns a row of the cache."""
-
-    request: Request
-    index: int  # which of the request's choices
-    prompt: list[int]
-    max_new: int
-    min_new: int
-    rng: np.random.Generator
-    text: Text
-    ids: list[int] = field(default_factory=list)  # generated so far
-    said: list[str] = field(default_factory=list)  # their text
-    logprobs: list[Logprob] = field(default_factory=list)
-
-    @property
-    def length(self) -> int:
-        return len(self.prompt) + len(self.ids)
+class DamagedModel(RuntimeError):
+    """The model's weights compute something that is no number; the engine cannot answer with them."""
 
 
 class Engine:
@@ -72,6 +53,7 @@ class Engine:
         cuda = self.device.type == "cuda"
         self.vocabulary = Vocabulary.of(folder)
         self.separator = self.vocabulary.separator
+        self._ends = torch.tensor(sorted(self.vocabulary.ends), device=self.device)
         self.network = load_network(folder, self.device, torch.bfloat16 if cuda else torch.float32, int8)
         self.capacity = min(self.network.positions or _LONGEST, _LONGEST)
         self.max_batch = max_batch
@@ -81,8 +63,8 @@ class Engine:
         self._fixed, self._rows = cuda, max_batch if cuda else ROWS
         self._cache = KVCache(self.network.layers)
         self._graphs = CudaGraphs(self._decode, warmup=1) if cuda and self.network.recordable else None
-        self._waiting: deque[_Sequence] = deque()
-        self._active: list[_Sequence] = []
+        self._waiting: deque[Sequence] = deque()
+        self._active: list[Sequence] = []
 
     @property
     def busy(self) -> bool:
@@ -135,8 +117,8 @@ class Engine:
         stops = ("\n", *parameters.stop)
         for index in range(parameters.num_return_sequences):
             rng = np.random.default_rng([seed, index])
-            said = Text(self.vocabulary, text, stops)
-            self._waiting.append(_Sequence(request, index, prompt, max_new, min_new, rng, said))
+            grown = Text(self.vocabulary, text, stops)
+            self._waiting.append(Sequence(request, index, prompt, max_new, min_new, rng, grown))
 
     def generate(self, requests: list[Request]) -> list[list[Choice]]:
         """Answers all requests, in bulk; each answer is the request's choices in order."""
@@ -223,30 +205,33 @@ class Engine:
         """Chooses a token for each of the rows from logits [len(rows), vocabulary]; lets finished ones go."""
         sequences = [self._active[row] for row in rows]
         logits = logits.float()
-        told = _probabilities(logits, sequences)
+        if not bool(logits.amax(-1).isfinite().all()):
+            raise DamagedModel("the weights compute something that is not a number")
+        log_probabilities = _log_probabilities(logits, sequences)
         for row, sequence in enumerate(sequences):
             if sequence.request.parameters.repetition_penalty != 1:
                 penalise(logits[row], sequence.request.parameters.repetition_penalty, sequence.prompt + sequence.ids)
         early = [row for row, sequence in enumerate(sequences) if len(sequence.ids) < sequence.min_new]
         if early:
-            logits[early, self.separator] = -torch.inf
+            ends = self._ends[self._ends < logits.shape[1]]  # a tokenizer may have more tokens than the weights
+            logits[torch.tensor(early)[:, None], ends] = -torch.inf
         draws = [float(sequence.rng.random()) for sequence in sequences]
         tokens = sample(logits, [sequence.request.parameters for sequence in sequences], draws)
         if self.copies:
             tokens = [self._original(*each) for each in zip(sequences, logits, tokens, strict=True)]
         finished = []
         for i, (row, sequence, token) in enumerate(zip(rows, sequences, tokens, strict=True)):
-            reason = self._say(sequence, token, told.get(i))
+            reason = sequence.append(token, log_probabilities.get(i))
             if reason:
                 finished.append((row, reason))
         for row, reason in sorted(finished, reverse=True):
             self._finish(row, reason)
 
-    def _original(self, sequence: _Sequence, logits: Tensor, token: int) -> int:
+    def _original(self, sequence: Sequence, logits: Tensor, token: int) -> int:
         """The token, or the next one drawn that does not make the text a copy; the end, where too many would."""
         assert self.copies
         for _ in range(_REDRAWS):
-            ended = token == self.separator
+            ended = token in self.vocabulary.ends
             text = self.vocabulary.decode(sequence.prompt[1:] + sequence.ids + ([] if ended else [token]))
             if not self.copies.forbids(text, ended or text.endswith("\n")):
                 return token
@@ -254,43 +239,13 @@ class Engine:
             (token,) = sample(logits[None], [sequence.request.parameters], [float(sequence.rng.random())])
         return self.separator
 
-    def _say(self, sequence: _Sequence, token: int, logprobs: Tensor | None) -> str | None:
-        """Takes a token into a sequence and passes it on; the reason to finish, if it does."""
-        sequence.ids.append(token)
-        text, reason = "", None
-        if token != self.separator:
-            text, stopped = sequence.text.add(token)
-            if stopped:
-                reason = "stop"
-        else:
-            reason = "stop"
-            text = sequence.text.end()
-        if not reason and len(sequence.ids) >= sequence.max_new:
-            reason = "length"
-            text += sequence.text.end()
-        sequence.said.append(text)
-        request = sequence.request
-        if logprobs is not None:
-            logprob, top = float(logprobs[token]), self._top(logprobs, request.logprobs)
-            if request.logprobs is not None:
-                sequence.logprobs.append(Logprob(self.vocabulary.token(token), logprob, top))
-            if request.on_piece:
-                request.on_piece(Piece(sequence.index, token, text, logprob, reason, top))
-        return reason
-
-    def _top(self, logprobs: Tensor, count: int | None) -> dict[str, float]:
-        if not count:
-            return {}
-        values, ids = logprobs.topk(count)
-        return {self.vocabulary.token(i): value for i, value in zip(ids.tolist(), values.tolist(), strict=True)}
-
     def _drop_cancelled(self) -> None:
         for row in range(len(self._active) - 1, -1, -1):
             if self._active[row].request.cancelled:
                 self._finish(row, "cancelled")
         for sequence in [one for one in self._waiting if one.request.cancelled]:
             self._waiting.remove(sequence)
-            self._close(sequence, "cancelled")
+            sequence.close("cancelled")
 
     def _finish(self, row: int, reason: str) -> None:
         """Takes the sequence of a row out of the batch; the last row moves into its place."""
@@ -298,78 +253,14 @@ class Engine:
         if last is not sequence:
             self._cache.move(len(self._active), row, last.length)
             self._active[row] = last
-        self._close(sequence, reason)
-
-    def _close(self, sequence: _Sequence, reason: str) -> None:
-        """Hands in a sequence's text; the request is done with its last one."""
-        request = sequence.request
-        choice = Choice("".join(sequence.said), len(sequence.ids), reason, sequence.logprobs)
-        request.choices[sequence.index] = choice
-        if len(request.choices) == request.parameters.num_return_sequences:
-            request.on_done([choice for _, choice in sorted(request.choices.items())])
+        sequence.close(reason)
 
 
 def _padded(length: int) -> int:
     return -(-length // LOOK_BACK) * LOOK_BACK
 
 
-def _probabilities(logits: Tensor, sequences: list[_Sequence]) -> dict[int, Tensor]:
+def _log_probabilities(logits: Tensor, sequences: list[Sequence]) -> dict[int, Tensor]:
     """Log-probabilities [vocabulary] of those sequences whose tokens somebody wants to know about."""
     rows = [i for i, one in enumerate(sequences) if one.request.on_piece or one.request.logprobs is not None]
     return dict(zip(rows, torch.log_softmax(logits[rows], -1), strict=True)) if rows else {}
-
-
-class EngineThread(threading.Thread):
-    """Runs an engine for many callers: requests come in from any thread, answers are futures."""
-
-    def __init__(self, engine: Engine):
-        super().__init__(daemon=True, name="engine")
-        self.engine = engine
-        self._inbox: queue.SimpleQueue[tuple[Request, Future[list[Choice]]] | None] = queue.SimpleQueue()
-        self._pending: set[Future[list[Choice]]] = set()
-        self.start()
-
-    def submit(self, request: Request) -> "Future[list[Choice]]":
-        """The request's choices, as a future; ValueError in it where the prompt is too long."""
-        future: Future[list[Choice]] = Future()
-        self._inbox.put((request, future))
-        return future
-
-    def close(self) -> None:
-        """Lets the thread end, once what was submitted before is answered."""
-        self._inbox.put(None)
-
-    def run(self) -> None:
-        closing = False
-        while not closing or self.engine.busy:
-            while not closing and (not self.engine.busy or not self._inbox.empty()):
-                submitted = self._inbox.get()
-                if submitted is None:
-                    closing = True
-                else:
-                    self._accept(*submitted)
-            try:
-                self.engine.step()
-            except Exception as error:
-                self.engine.clear()
-                for future in list(self._pending):
-                    self._settle(future, error=error)
-
-    def _accept(self, request: Request, future: "Future[list[Choice]]") -> None:
-        self._pending.add(future)
-        request.on_done = lambda choices: self._settle(future, choices)
-        try:
-            self.engine.add(request)
-        except ValueError as error:
-            self._settle(future, error=error)
-
-    def _settle(
-        self, future: "Future[list[Choice]]", choices: list[Choice] | None = None, error: Exception | None = None
-    ) -> None:
-        self._pending.discard(future)
-        if not future.set_running_or_notify_cancel():
-            return
-        if error:
-            future.set_exception(error)
-        else:
-            future.set_result(choices or [])

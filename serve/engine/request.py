@@ -1,4 +1,4 @@
-"""What goes into the engine and comes out of it: a request, its pieces as they come, its choices.
+"""What goes into an engine and comes out of it: a request, its pieces as they are generated, its choices.
 
 Request("My dream is", Parameters(num_return_sequences=3), on_piece=lambda piece: print(piece.text))
 """
@@ -11,7 +11,7 @@ from serve.engine.parameters import Parameters
 
 @dataclass
 class Logprob:
-    """A generated token, the logarithm of its probability (before any sampling parameter), and the likeliest."""
+    """A generated token, the natural logarithm of its probability before any sampling parameter, the likeliest ones."""
 
     token: str
     logprob: float
@@ -20,22 +20,25 @@ class Logprob:
 
 @dataclass
 class Piece:
-    """One generated token, as it comes.
+    """One generated token.
 
-    The text is "" while a character or a possible stop string is incomplete; all pieces' texts, joined, are
-    the choice's. The last piece of a choice has the finish_reason.
+    The text is "" while a character or a possible stop string is incomplete. The texts of a choice's pieces, joined,
+    are the choice's text. The last piece has the finish_reason.
     """
 
-    index: int  # which of the request's choices
+    index: int  # of the choice within the request
     token: int
     text: str
     logprob: float
     finish_reason: str | None = None
     top: dict[str, float] = field(default_factory=dict)  # of the request's `logprobs` likeliest
+    special: bool = False  # the token ends the text and is none of it
 
 
 @dataclass
 class Choice:
+    """One finished text of a request."""
+
     text: str  # what was generated, without the prompt
     tokens: int
     finish_reason: str  # stop, length, cancelled
@@ -44,9 +47,12 @@ class Choice:
 
 @dataclass
 class Request:
-    """`on_piece` is called for every token, `on_done` with the choices in order; both by the thread that steps
-    the engine, so they are quick and raise nothing. `logprobs` asks for the probabilities of each token and of
-    so many of the likeliest (0 to 5). Whoever sets `cancelled` stops it."""
+    """A question to one engine, with its callbacks and its answer.
+
+    `on_piece` is called for every token, `on_done` with the choices in order. The thread that steps the engine calls
+    both, so they must be quick and raise nothing. `logprobs` asks for the log-probability of each token and of this
+    many of the likeliest (0 to 5). Setting `cancelled` stops the request.
+    """
 
     prompt: str
     parameters: Parameters = field(default_factory=lambda: Parameters())
@@ -54,5 +60,5 @@ class Request:
     on_done: Callable[[list[Choice]], None] = lambda choices: None
     cancelled: bool = False
     logprobs: int | None = None
-    prompt_tokens: int = 0  # what the model reads, the separator included; known once it is added
+    prompt_tokens: int = 0  # that the model reads, the separator included; set when the request is added
     choices: dict[int, Choice] = field(default_factory=dict)

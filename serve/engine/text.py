@@ -16,7 +16,11 @@ from pipeline.core.model_folder import SEPARATOR, load_tokenizer, separator_id, 
 
 
 class Vocabulary:
-    """The tokenizer of a model folder and the token that stands between tweets."""
+    """The tokenizer of a model folder.
+
+    `separator` is the token between tweets. `ends` are all tokens that end a text: the separator and every other
+    special token (such as the `<|im_end|>` of a chat model), none of which is text of a tweet.
+    """
 
     def __init__(self, folder: Path, tokenizer: str):
         self.tokenizer = Tokenizer.from_str(tokenizer)
@@ -24,6 +28,8 @@ class Vocabulary:
         self.tokenizer.no_padding()
         known = self.tokenizer.token_to_id(SEPARATOR)
         self.separator: int = separator_id(load_tokenizer(folder)) if known is None else known
+        added = self.tokenizer.get_added_tokens_decoder()
+        self.ends = frozenset({self.separator} | {token for token, one in added.items() if one.special})
         self.tokenizer.encode_special_tokens = True  # a prompt that spells a special token stays text
 
     @staticmethod
@@ -36,9 +42,11 @@ class Vocabulary:
         return _shared[digest]
 
     def encode(self, text: str) -> list[int]:
+        """The tokens of a text, without special ones."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
+        """The text of tokens; a part of a character becomes the replacement character."""
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
     @functools.lru_cache(maxsize=100_000)  # noqa: B019  (a vocabulary lives as long as its process)
@@ -47,13 +55,15 @@ class Vocabulary:
         return self.decode([token])
 
 
+_INCOMPLETE = "\ufffd"  # the replacement character: how a part of a character is decoded
 _shared: dict[str, Vocabulary] = {}
 
 
 class Text:
     """The text of one answer, token by token, cut before the first stop string.
 
-    What `add` and `end` return, joined, is the text: the tokens decoded as a whole, up to the stop.
+    What `add` and `end` return, joined, is the text: the tokens decoded as a whole, up to the stop. A character that is
+    incomplete where the text ends is left out.
     """
 
     def __init__(self, vocabulary: Vocabulary, prompt: list[int], stops: tuple[str, ...]):
@@ -61,7 +71,7 @@ class Text:
         # the prompt stands before, for tokenizers that write a first word without its space; where it ends
         # in a replacement character the stream would take that for an unfinished one
         before = vocabulary.decode(prompt)
-        self._ids = [] if before.endswith("\ufffd") else list(prompt)
+        self._ids = [] if before.endswith(_INCOMPLETE) else list(prompt)
         self._before = len(before) if self._ids else 0
         self._stream = DecodeStream(ids=list(self._ids), skip_special_tokens=False)
         self._decoded = 0  # characters that came out of the stream
@@ -77,8 +87,8 @@ class Text:
         return self._cut(new)
 
     def end(self) -> str:
-        """What was held back, with an unfinished character as the replacement character."""
-        new = self.vocabulary.decode(self._ids)[self._before + self._decoded :]
+        """The text that was held back, because a stop string might have begun there."""
+        new = self.vocabulary.decode(self._ids)[self._before + self._decoded :].rstrip(_INCOMPLETE)
         certain, stopped = self._cut(new)
         return certain if stopped else certain + self._held
 
@@ -86,7 +96,7 @@ class Text:
         text = self._held + new
         found = [at for at in (text.find(stop) for stop in self.stops) if at >= 0]
         if found:
-            return text[: min(found)], True
+            return text[: min(found)].rstrip(_INCOMPLETE), True
         longest = max((_overlap(text, stop) for stop in self.stops), default=0)
         certain = len(text) - longest
         self._held = text[certain:]

@@ -1,6 +1,7 @@
 """The engine: it says what transformers says, whatever shares its batch."""
 
 import asyncio
+import json
 import shutil
 import threading
 
@@ -15,8 +16,11 @@ from pipeline.core.store import Store
 from pipeline.core.word_runs import runs_file
 from serve.deployments.cache import Cache
 from serve.deployments.endpoint import BotEndpoint, engine_options
-from serve.engine.engine import Engine, EngineThread, Piece, Request
+from serve.engine.engine import DamagedModel, Engine
 from serve.engine.parameters import Parameters
+from serve.engine.request import Piece, Request
+from serve.engine.text import Text
+from serve.engine.thread import EngineThread
 from tests.support import fake_graphs
 
 PROMPT = "Soup and bread"
@@ -37,7 +41,7 @@ def test_greedy_decoding_equals_transformers(base, engine):
     greedy = {"do_sample": False, "max_new_tokens": 20, "min_new_tokens": 20}
     expected = model.generate(ids, pad_token_id=0, **greedy)[0, ids.shape[1] :]
     choice = engine.generate([Request(PROMPT, Parameters(**greedy))])[0][0]
-    assert choice.text == engine.vocabulary.decode(expected.tolist()).split("\n")[0]
+    assert choice.text == engine.vocabulary.decode(expected.tolist()).split("\n")[0].rstrip("\ufffd")
 
 
 def test_a_seeded_answer_is_the_same_alone_and_in_any_batch(engine):
@@ -58,10 +62,92 @@ def test_more_choices_than_the_batch_holds_all_come(engine):
     assert len(choices) == 16 and choices[:3] == said(engine, num_return_sequences=3, seed=1)
 
 
-def test_lengths_are_kept(engine):
-    choice = engine.generate([Request(PROMPT, Parameters(max_new_tokens=7, min_new_tokens=7))])[0][0]
-    assert choice.tokens <= 7
+def preferring(engine: Engine, token: int, avoiding: str = "") -> Engine:
+    """The engine, whose model now finds `token` the likeliest everywhere, and tokens with `avoiding` the least."""
+    network = engine.network
+    avoided = [i for i in range(500) if avoiding and avoiding in engine.vocabulary.token(i)]
+
+    class Biased:
+        layers, positions, bytes = network.layers, network.positions, network.bytes
+
+        def __call__(self, *arguments):
+            logits = network(*arguments).clone()
+            logits[:, avoided] -= 1000
+            logits[:, token] += 100
+            return logits
+
+    engine.network = Biased()
+    return engine
+
+
+def test_lengths_are_kept(base, engine):
     assert engine.generate([Request(PROMPT, Parameters(max_new_tokens=1))])[0][0].tokens == 1
+    ending = preferring(Engine(base), engine.separator, avoiding="\n")
+
+    def lengths(**parameters):
+        choice = ending.generate([Request(PROMPT, Parameters(do_sample=False, **parameters))])[0][0]
+        return choice.tokens, choice.finish_reason
+
+    assert lengths(min_new_tokens=0) == (1, "stop")
+    assert lengths(min_new_tokens=7) == (8, "stop")  # seven of the text, then the end
+    assert lengths(min_new_tokens=7, max_new_tokens=7) == (7, "length")
+    default = 10 - len(engine.vocabulary.encode(PROMPT)) - 1
+    assert lengths() == (default + 1, "stop") and default > 0
+
+
+def test_every_special_token_ends_a_text_and_none_is_part_of_it(base, tmp_path):
+    from tokenizers import Tokenizer
+
+    folder = shutil.copytree(base, tmp_path / "chat")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    token = tokenizer.encode("S", add_special_tokens=False).ids[0]
+    data = json.loads((folder / "tokenizer.json").read_text())
+    text = tokenizer.id_to_token(token)
+    data["added_tokens"].append(
+        {"id": token, "content": text, "special": True}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+        | {"normalized": False}
+    )
+    (folder / "tokenizer.json").write_text(json.dumps(data))
+    ending = preferring(Engine(folder), token, avoiding="\n")
+    assert ending.vocabulary.ends == {token, ending.separator}
+    pieces: list[Piece] = []
+    parameters = Parameters(do_sample=False, min_new_tokens=3)
+    choice = ending.generate([Request("Moon", parameters, on_piece=pieces.append)])[0][0]
+    assert (choice.tokens, choice.finish_reason) == (4, "stop") and text not in choice.text
+    assert [piece.special for piece in pieces] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("ending", ["length", "separator", "line break"])
+def test_half_a_character_at_the_end_of_a_text_is_left_out(engine, ending):
+    half = engine.vocabulary.encode("🐋")[0]
+    assert engine.vocabulary.token(half) == "\ufffd"
+    text = Text(engine.vocabulary, engine.vocabulary.encode(PROMPT), ("\n",))
+    said = [text.add(token)[0] for token in [*engine.vocabulary.encode(" a🐋"), half]]
+    if ending == "line break":
+        (line_break,) = engine.vocabulary.encode("\n")
+        last, stopped = text.add(line_break)
+        assert stopped
+    else:
+        last = text.end()
+    assert "".join(said) + last == " a🐋"
+
+
+def test_weights_that_compute_no_numbers_are_an_error_and_not_an_answer(base, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(base, tmp_path / "damaged")
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.wte.weight"] = weights["transformer.wte.weight"] * torch.nan
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(DamagedModel, match="not a number"):
+        Engine(folder).generate([Request(PROMPT)])
+    thread = EngineThread(Engine(folder))
+    with pytest.raises(DamagedModel):
+        thread.submit(Request(PROMPT)).result(timeout=60)
+    thread.engine.load_weights(base / "model.safetensors")
+    assert thread.submit(Request(PROMPT)).result(timeout=60)[0].tokens  # the thread goes on
+    thread.close()
 
 
 def test_the_default_length_counts_the_prompt_and_ends_at_the_models_positions(engine):
@@ -183,7 +269,8 @@ def test_a_model_of_another_architecture_works_too(base, tmp_path):
     greedy = {"do_sample": False, "max_new_tokens": 12, "min_new_tokens": 12}
     expected = llama.eval().generate(ids, pad_token_id=0, eos_token_id=0, **greedy)
     answers = engine.generate([Request("River", Parameters(seed=1)), Request(PROMPT, Parameters(**greedy))])
-    assert answers[1][0].text == engine.vocabulary.decode(expected[0, ids.shape[1] :].tolist()).split("\n")[0]
+    text = engine.vocabulary.decode(expected[0, ids.shape[1] :].tolist())
+    assert answers[1][0].text == text.split("\n")[0].rstrip("\ufffd")
 
 
 def test_many_threads_share_one_engine(base):
