@@ -5,23 +5,13 @@ Parameters.model_validate({"n": 3, "top_k": None})        # as clients send them
 """
 
 import secrets
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MAX_NEW_TOKENS = 512
 MAX_CHOICES = 16
 MAX_STOPS = 8
 MAX_STOP_CHARS = 64
-
-# parameters that clients send but that have no effect here: only the values that ask for none are accepted
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "decoder_input_details": (False,),
-    "watermark": (False,),
-    "best_of": (1,),
-    "use_cache": (True, False),
-    "wait_for_model": (True, False),
-}
 
 
 class Parameters(BaseModel):
@@ -35,34 +25,19 @@ class Parameters(BaseModel):
     top_p: float = Field(0.95, gt=0, le=1)
     top_k: int = Field(50, ge=0, le=2**31 - 1)  # 0: no limit
     repetition_penalty: float = Field(1.0, gt=0, le=10)
-    num_return_sequences: int = Field(1, ge=1, le=MAX_CHOICES)
+    num_return_sequences: int = Field(
+        1, ge=1, le=MAX_CHOICES, validation_alias=AliasChoices("num_return_sequences", "n")
+    )
     seed: int | None = Field(None, ge=0, lt=2**63)
-    stop: list[str] = Field([], max_length=MAX_STOPS)
+    stop: list[str] = Field([], max_length=MAX_STOPS, validation_alias=AliasChoices("stop", "stop_sequences"))
     return_full_text: bool | None = None  # default: true without streaming, as in transformers
     do_sample: bool = True
     details: bool = False  # return tokens, seed and finish reason, as text-generation-inference does
 
-    @model_validator(mode="before")
-    @classmethod
-    def _normalise(cls, value: Any) -> Any:
-        """Renames `n` and `stop_sequences`; removes nulls (the default) and parameters that ask for no effect."""
-        if not isinstance(value, dict):
-            return value
-        given = {key: item for key, item in value.items() if item is not None}
-        given = {key: item for key, item in given.items() if item not in _NEUTRAL.get(key, ())}
-        for other, name in (("n", "num_return_sequences"), ("stop_sequences", "stop")):
-            if other in given:
-                given.setdefault(name, given.pop(other))
-        if isinstance(given.get("stop"), str):
-            given["stop"] = [given["stop"]]
-        return given
-
     @field_validator("stop")
     @classmethod
-    def _stops(cls, value: list[str]) -> list[str]:
-        if any(not 1 <= len(stop) <= MAX_STOP_CHARS for stop in value):
-            raise ValueError(f"a stop string has 1 to {MAX_STOP_CHARS} characters")
-        return [printable(stop) for stop in value]
+    def _check_stops(cls, value: list[str]) -> list[str]:
+        return checked_stops(value)
 
     @model_validator(mode="after")
     def _lengths(self) -> "Parameters":
@@ -73,6 +48,13 @@ class Parameters(BaseModel):
     def seeded(self) -> "Parameters":
         """The same with a seed, drawn at random if none is given, so that a retry generates the same text."""
         return self if self.seed is not None else self.model_copy(update={"seed": secrets.randbits(63)})
+
+
+def checked_stops(stops: list[str]) -> list[str]:
+    """The stop strings. Raises ValueError if one is empty, too long or not valid Unicode."""
+    if any(not 1 <= len(stop) <= MAX_STOP_CHARS for stop in stops):
+        raise ValueError(f"a stop string must have 1 to {MAX_STOP_CHARS} characters")
+    return [printable(stop) for stop in stops]
 
 
 def printable(text: str) -> str:

@@ -47,11 +47,17 @@ async def collected(parts: AsyncIterator[Part]) -> Answer:
     return {"prompt_tokens": part["prompt_tokens"], "choices": choices}
 
 
-async def all_collected(answers: Iterable[AsyncIterator[Part]]) -> list[Answer]:
-    """The whole answers, generated at the same time. If one fails the others are stopped."""
+async def all_collected(answers: Iterable[AsyncIterator[Part]], at_once: int) -> list[Answer]:
+    """The whole answers, of which `at_once` are generated at a time. If one fails the others are stopped."""
+    turn = asyncio.Semaphore(at_once)
+
+    async def collect_in_turn(parts: AsyncIterator[Part]) -> Answer:
+        async with turn:
+            return await collected(parts)
+
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(collected(parts)) for parts in answers]
+            tasks = [group.create_task(collect_in_turn(parts)) for parts in answers]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]

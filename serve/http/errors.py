@@ -3,10 +3,15 @@
 raise ApiError(404, "not_found", "no bot of this name is served")     # {"error": {"message", "type", "code"}}
 """
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
+from starlette.types import Scope
+
+_BOT_PATH = re.compile(r"/bots/[^/]+")
+_TGI_TYPES = {400: "validation", 422: "validation", 429: "overloaded", 503: "overloaded", 504: "generation"}
 
 
 class ApiError(Exception):
@@ -26,10 +31,15 @@ class ApiError(Exception):
         """The JSON body of the reply."""
         return {"error": {"message": self.message, "type": self.type, "code": self.code}}
 
-    def reply(self) -> JSONResponse:
-        """The whole reply, with `Retry-After` where a second try may succeed."""
+    def reply(self, scope: Scope) -> JSONResponse:
+        """The reply to a request, with `Retry-After` where a second try may succeed.
+
+        In the Hugging Face form `error_type` beside `error` is the name that TGI has for it, which its clients read.
+        """
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
-        return JSONResponse(self.body(), self.code, headers)
+        asked_as_tgi = scope["method"] == "POST" and _BOT_PATH.fullmatch(scope["path"])
+        more = {"error_type": _TGI_TYPES[self.code]} if asked_as_tgi and self.code in _TGI_TYPES else {}
+        return JSONResponse(self.body() | more, self.code, headers)
 
 
 def explain(error: ValidationError) -> str:

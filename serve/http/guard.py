@@ -1,10 +1,11 @@
-"""What every request passes before it reaches a route: request id, keys and their rates, CORS, the access log.
+"""What every request passes before it reaches a route: request id, origin, key, rate, body, room, the access log.
 
     guard = Guard(build(bots))
     guard.configure(limits={keys.digest("the key of a client"): 60}, origins=["https://example.org"], gateways=1)
 
 A plain ASGI application around another one, so that streams pass through as they come and a client that hangs up is
-noticed. An unexpected error in a route becomes a 500 in our form.
+noticed. The checks come in the order of their cost: a request without a valid key is refused before its body is read,
+and only a request whose body is there takes one of the gateway's places.
 """
 
 import math
@@ -19,13 +20,16 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.core import logs
-from serve.http import keys
+from serve.http import keys, origin
 from serve.http.access_log import AccessLog
+from serve.http.body import receive_whole
 from serve.http.errors import ApiError
 from serve.http.web import sign_in
 
-_OPEN = (("GET", "/health"), ("POST", "/key"))  # need no key
 MAX_ONGOING = 500  # requests of one gateway; more gateways are started well before
+MAX_HEADER_BYTES = 16 * 1024  # names and values together
+_OPEN = (("GET", "/health"), ("HEAD", "/health"), ("POST", "/key"))  # need no key
+_NOT_COUNTED = "/static/"  # a view of the page loads several of these; the key's rate is for what costs something
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -45,13 +49,13 @@ class Guard:
         may ask. `origins` are the sites whose pages may ask from a browser. `gateways` is the number of gateways that
         share each key's rate.
         """
-        self.limits, self.gateways = limits, max(1, gateways)
+        self.limits, self.origins, self.gateways = limits, origins, max(1, gateways)
         self._buckets = {digest: bucket for digest, bucket in self._buckets.items() if limits.get(digest)}
         self._cors = CORSMiddleware(
             self._check_and_pass,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-Id"],
+            allow_headers=["*"],  # clients add their own, such as OpenAI's x-stainless-…
             expose_headers=["X-Request-Id", "Retry-After", "X-Signature"],
         )
 
@@ -62,9 +66,9 @@ class Guard:
             return
         given_id = Headers(scope=scope).get("x-request-id", "")
         scope["request_id"] = given_id if _REQUEST_ID.fullmatch(given_id) else uuid.uuid4().hex
+        scope["path"] = re.sub("/{2,}", "/", scope["path"])  # an address that ends in / joined with a path
         fields = scope.setdefault("log_fields", {})
         start, status = time.perf_counter(), 0
-        self.ongoing += 1
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -80,36 +84,53 @@ class Guard:
             about = {name: fields[name] for name in ("fleet", "bot", "version") if name in fields}
             logs.log(**about, request_id=scope["request_id"]).exception("unexpected error")
             if not status:
-                error = ApiError(
-                    500, "internal_error", "unexpected error; the gateway's log has it under the request id"
-                )
-                await error.reply()(scope, receive, send_with_id)
+                error = ApiError(500, "internal_error", "unexpected error; see the gateway's log for this request id")
+                await error.reply(scope)(scope, receive, send_with_id)
         finally:
-            self.ongoing -= 1
             self._access_log.write(scope, status, time.perf_counter() - start)
 
     async def _check_and_pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
         try:
-            self._check(scope)
+            self._check(request)
+            if scope["method"] == "POST":
+                receive = await receive_whole(request.headers, receive)
+            if self.ongoing >= MAX_ONGOING and scope["path"] != "/health":
+                raise ApiError(503, "overloaded", "the gateway is busy; try again", 1)
         except ApiError as error:
-            await _refusal(Request(scope), error)(scope, receive, send)
+            await _refusal(request, error)(scope, receive, send)
             return
         assert self.app
-        await self.app(scope, receive, send)
+        self.ongoing += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.ongoing -= 1
 
-    def _check(self, scope: Scope) -> None:
-        """Raises ApiError 503 at too many ongoing requests, 401 without a valid key, 429 above the key's rate."""
-        if self.ongoing > MAX_ONGOING:
-            raise ApiError(503, "overloaded", "the gateway is busy; try again", 1)
-        if not self.limits or (scope["method"], scope["path"]) in _OPEN:
+    def _check(self, request: Request) -> None:
+        """Checks headers, origin, key and rate. Raises ApiError 400, 401, 403, 429 or 431."""
+        if sum(len(name) + len(value) for name, value in request.headers.raw) > MAX_HEADER_BYTES:
+            raise ApiError(431, "headers_too_large", f"the headers exceed {MAX_HEADER_BYTES} bytes")
+        host = origin.host_name(request)
+        origin.check_post(request, self.origins)
+        if (request.method, request.scope["path"]) in _OPEN:
             return
-        request = Request(scope)
-        given = keys.given(request.headers.get("authorization", "")) or request.cookies.get(sign_in.COOKIE)
-        digest = keys.known(given, list(self.limits)) if given else None
+        if not self.limits:
+            origin.check_host(request, host, self.origins)
+            return
+        digest = self._digest(request)
         if digest is None:
             raise ApiError(401, "unauthorized", "send a valid key: Authorization: Bearer KEY")
-        scope["log_fields"]["key"] = digest[:8]
-        self._count(digest)
+        request.scope["log_fields"]["key"] = digest[:8]
+        if not request.scope["path"].startswith(_NOT_COUNTED):
+            self._count(digest)
+
+    def _digest(self, request: Request) -> str | None:
+        """The digest of the key in the request's header, or of the one with which its browser signed in."""
+        key = keys.given(request.headers.get("authorization", ""))
+        if key:
+            return keys.known(key, list(self.limits))
+        return keys.signed_in(request.cookies.get(sign_in.COOKIE, ""), list(self.limits))
 
     def _count(self, digest: str) -> None:
         """Counts a request with this key. Raises ApiError 429 above the key's rate."""
@@ -123,10 +144,11 @@ class Guard:
 
 def _refusal(request: Request, error: ApiError) -> Response:
     """The error as a reply; a browser without a valid key gets a form that asks for one."""
-    if error.code != 401:
-        return error.reply()
-    if "text/html" in request.headers.get("accept", ""):
+    if error.code == 401 and "text/html" in request.headers.get("accept", ""):
         return sign_in.form(request)
-    reply = error.reply()
-    reply.headers["WWW-Authenticate"] = "Bearer"
+    reply = error.reply(request.scope)
+    if error.code == 401:
+        reply.headers["WWW-Authenticate"] = "Bearer"
+    if error.code == 408:
+        reply.headers["Connection"] = "close"  # the rest of the body is not waited for
     return reply

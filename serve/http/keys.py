@@ -9,6 +9,7 @@ Only digests leave the `deploy` command: no configuration, log or table contains
 import hashlib
 import hmac
 import os
+import re
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline.core.errors import UsageError
 from pipeline.core.settings import Serve
 
 ENVIRONMENT = "HUGGINGTWEETS_KEYS"
+SESSION_SECONDS = 30 * 86400  # after which a browser asks for the key again
 _SHORTEST = 16
 
 
@@ -68,6 +70,31 @@ def known(key: str, digests: list[str]) -> str | None:
         if hmac.compare_digest(wanted, one):
             found = one
     return found
+
+
+def session(key: str, now: float | None = None) -> str:
+    """What a browser's cookie holds after its user has entered the key: it expires, and it is void without the key.
+
+    It proves that whoever made it knew the key's digest, and reveals neither. `now` is in Unix seconds.
+    """
+    expires = int(time.time() if now is None else now) + SESSION_SECONDS
+    return f"{expires}.{_session_mac(digest(key), str(expires))}"
+
+
+def signed_in(session: str, digests: list[str], now: float | None = None) -> str | None:
+    """The digest of the key with which this session was begun, if it is one of these and has not expired."""
+    expires, _, mac = session.partition(".")
+    if not re.fullmatch(r"[0-9]{1,12}", expires) or int(expires) <= (time.time() if now is None else now):
+        return None
+    found = None
+    for one in digests:
+        if hmac.compare_digest(mac.encode("utf-8", "replace"), _session_mac(one, expires).encode()):
+            found = one
+    return found
+
+
+def _session_mac(digest: str, expires: str) -> str:
+    return hmac.digest(bytes.fromhex(digest), f"session {expires}".encode(), hashlib.sha256).hex()
 
 
 class Bucket:

@@ -1,119 +1,59 @@
 """OpenAI's completions form: the request, and its reply, whole or as the chunks of a stream.
 
-    form = Completion.model_validate({"model": "nasa", "prompt": "My dream is"})
-    Reply(form, "a request id").whole([answer])                  # {"id", "choices": [{"text", …}], "usage", …}
-
-Parameters that would have an effect that we do not have are refused by name.
+form = Completion.model_validate({"model": "nasa", "prompt": "My dream is"})
+Reply(form, "nasa", "a request id").whole([answer])          # {"id", "choices": [{"text", …}], "usage", …}
 """
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from serve.engine.parameters import MAX_CHOICES, MAX_NEW_TOKENS, Parameters, printable
+from serve.engine.parameters import printable
 from serve.engine.question import Answer, Part, Piece
-from serve.http.errors import explain
+from serve.http.forms.openai import SamplingForm, usage
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
 
-# parameters that clients send but that have no effect here: only the values that ask for none are accepted
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
-    "suffix": ("",),
-}
+MAX_TEXTS = 128  # of a request: n times the number of its prompts
 
 
-class StreamOptions(BaseModel):
-    """`include_usage` asks for a last chunk with the number of tokens."""
+class Completion(SamplingForm):
+    """The body of POST /v1/completions."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    EXAMPLE: ClassVar[str] = '{"model": "nasa", "prompt": "My dream is"}'
 
-    include_usage: bool = False
-
-
-class Completion(BaseModel):
-    """The body of POST /v1/completions. top_k, min_tokens and repetition_penalty are ours (`extra_body`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = Field(max_length=200)
-    prompt: str | list[str]
-    max_tokens: int | None = Field(None, ge=1, le=MAX_NEW_TOKENS)  # default: 160 tokens, prompt included
-    min_tokens: int | None = Field(None, ge=0, le=MAX_NEW_TOKENS)
-    temperature: float = Field(1.0, ge=0, le=100)  # 0: always the most likely token
-    top_p: float = Field(0.95, gt=0, le=1)
-    top_k: int = Field(50, ge=0, le=2**31 - 1)
-    repetition_penalty: float = Field(1.0, gt=0, le=10)
-    n: int = Field(1, ge=1, le=MAX_CHOICES)
-    best_of: int | None = None
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    stop: str | list[str] = []
+    prompt: str | list[str] = Field(validation_alias=AliasChoices("prompt", "inputs"))
     logprobs: int | None = Field(None, ge=0, le=5)
-    echo: bool = False
-    stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
-    user: str = Field("", max_length=200)  # has no effect
-
-    @model_validator(mode="before")
-    @classmethod
-    def _normalise(cls, value: Any) -> Any:
-        """Removes nulls, which mean the default, and parameters that ask for no effect."""
-        if not isinstance(value, dict):
-            return value
-        return {
-            key: item for key, item in value.items() if item is not None and not _one_of(item, _NEUTRAL.get(key, ()))
-        }
+    echo: bool = Field(False, validation_alias=AliasChoices("echo", "return_full_text"))
 
     @field_validator("prompt")
     @classmethod
-    def _prompts(cls, value: str | list[str]) -> str | list[str]:
+    def _check_prompts(cls, value: str | list[str]) -> str | list[str]:
         prompts = [value] if isinstance(value, str) else value
-        if not 1 <= len(prompts) <= MAX_CHOICES:
-            raise ValueError(f"1 to {MAX_CHOICES} prompts")
+        if not 1 <= len(prompts) <= MAX_TEXTS:
+            raise ValueError(f"must have 1 to {MAX_TEXTS} prompts")
         for prompt in prompts:
             if len(printable(prompt)) > MAX_PROMPT_CHARS:
-                raise ValueError(f"a prompt has at most {MAX_PROMPT_CHARS} characters")
+                raise ValueError(f"a prompt must have at most {MAX_PROMPT_CHARS} characters")
         return value
 
+    @field_validator("logprobs", mode="before")
+    @classmethod
+    def _no_logprobs(cls, value: Any) -> Any:
+        return None if value is False else value
+
     @model_validator(mode="after")
-    def _sizes(self) -> "Completion":
-        if len(self.prompts) * self.n > MAX_CHOICES:
-            raise ValueError(f"n times the number of prompts is at most {MAX_CHOICES}")
-        if self.best_of not in (None, self.n):
-            raise ValueError("best_of: only the value of n is served")
-        try:
-            _ = self.parameters
-        except ValidationError as error:
-            raise ValueError(explain(error)) from None
+    def _check_texts(self) -> "Completion":
+        if len(self.prompts) * self.n > MAX_TEXTS:
+            raise ValueError(f"n times the number of prompts must be at most {MAX_TEXTS}")
         return self
 
     @property
     def prompts(self) -> list[str]:
+        """The prompts, also if there is one."""
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
-
-    @property
-    def parameters(self) -> Parameters:
-        """The same parameters under the engine's names."""
-        return Parameters(
-            max_new_tokens=self.max_tokens,
-            min_new_tokens=self.min_tokens,
-            temperature=self.temperature or 1.0,
-            do_sample=self.temperature > 0,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            repetition_penalty=self.repetition_penalty,
-            num_return_sequences=self.n,
-            seed=self.seed,
-            stop=[self.stop] if isinstance(self.stop, str) else self.stop,
-        )
-
-
-def _one_of(value: Any, neutral: tuple[Any, ...]) -> bool:
-    return any(value == item and isinstance(value, bool) == isinstance(item, bool) for item in neutral)
 
 
 class Reply:
@@ -122,13 +62,13 @@ class Reply:
     As with OpenAI, choices are numbered over all prompts: those of the second prompt follow those of the first.
     """
 
-    def __init__(self, form: Completion, request_id: str):
+    def __init__(self, form: Completion, bot: str, request_id: str):
         self.form = form
         self.frame = {
             "id": f"cmpl-{request_id}",
             "object": "text_completion",
             "created": int(time.time()),
-            "model": form.model,
+            "model": bot,
         }
         self._sent: dict[int, int] = {}  # characters of each choice that a stream has sent
 
@@ -161,13 +101,6 @@ class Reply:
     def _choice(self, index: int, text: str, reason: str | None, pieces: list[Piece], start: int) -> dict[str, Any]:
         logprobs = None if self.form.logprobs is None else _logprobs(pieces, start)
         return {"index": index, "text": text, "finish_reason": reason, "logprobs": logprobs}
-
-
-def usage(answers: Sequence[Answer | Part]) -> dict[str, int]:
-    """The tokens that the model read and generated for these answers."""
-    read = sum(answer["prompt_tokens"] for answer in answers)
-    generated = sum(choice["tokens"] for answer in answers for choice in answer["choices"])
-    return {"prompt_tokens": read, "completion_tokens": generated, "total_tokens": read + generated}
 
 
 def _logprobs(pieces: list[Piece], start: int) -> dict[str, Any]:

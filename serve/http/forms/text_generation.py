@@ -5,12 +5,13 @@ whole(form, None, answer)                                    # [{"generated_text
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serve.engine.parameters import Parameters, printable
 from serve.engine.question import Answer, Piece
+from serve.http.forms.without_effect import without_effect
 
 MAX_PROMPT_CHARS = 2_000
 
@@ -19,6 +20,7 @@ class TextGeneration(BaseModel):
     """The body of POST /bots/{bot}."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    EXAMPLE: ClassVar[str] = '{"inputs": "My dream is"}'
 
     inputs: str = Field(max_length=MAX_PROMPT_CHARS)
     parameters: Parameters = Parameters()
@@ -30,15 +32,16 @@ class TextGeneration(BaseModel):
     def _printable(cls, value: str) -> str:
         return printable(value)
 
-    @field_validator("parameters", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _default_parameters(cls, value: Any) -> Any:
-        return {} if value is None else value
-
-    @field_validator("stream", mode="before")
-    @classmethod
-    def _default_stream(cls, value: Any) -> Any:
-        return False if value is None else value
+    def _remove_what_changes_nothing(cls, value: Any) -> Any:
+        fields = without_effect(value)
+        if not isinstance(fields, dict):
+            return fields
+        parameters = without_effect(fields.get("parameters", {}))
+        if isinstance(parameters, dict) and _keeps_all(parameters.get("truncate"), fields.get("inputs")):
+            del parameters["truncate"]
+        return fields | {"parameters": parameters}
 
     @model_validator(mode="after")
     def _one_text_per_stream(self) -> "TextGeneration":
@@ -82,6 +85,13 @@ class Stream:
                 more = {"input_length": prompt_tokens, "signature": self.sign(self.text)}
                 event["details"] = _details(piece, self.tokens, self.seed) | more
             yield event
+
+
+def _keeps_all(truncate: Any, inputs: Any) -> bool:
+    """Whether truncating the prompt to this many tokens leaves it as it is: a token has at least a byte."""
+    if not isinstance(truncate, int) or not isinstance(inputs, str):
+        return False
+    return truncate >= len(inputs.encode(errors="replace"))
 
 
 def _token(piece: Piece) -> dict[str, Any]:

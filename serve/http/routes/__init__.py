@@ -17,9 +17,10 @@ from serve.http import web
 from serve.http.body import REFERENCE
 from serve.http.bots import Bots
 from serve.http.errors import ApiError
+from serve.http.forms.chat import Chat
 from serve.http.forms.completions import Completion
 from serve.http.forms.text_generation import TextGeneration
-from serve.http.routes import completions, listing, text_generation
+from serve.http.routes import listing, openai, text_generation
 
 
 def build(bots: Bots) -> FastAPI:
@@ -28,7 +29,7 @@ def build(bots: Bots) -> FastAPI:
     app.state.bots = bots
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
-    for router in (web.router, listing.router, text_generation.router, completions.router):
+    for router in (web.router, listing.router, text_generation.router, openai.router):
         app.include_router(router)
     app.openapi = functools.partial(_openapi, app)  # type: ignore[method-assign]
     return app
@@ -38,7 +39,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, with the forms that the routes read themselves."""
     if not app.openapi_schema:
         document = FastAPI.openapi(app)
-        forms = [(TextGeneration, "validation"), (Completion, "validation")]
+        forms = [(form, "validation") for form in (TextGeneration, Completion, Chat)]
         _, schemas = models_json_schema(forms, ref_template=REFERENCE)  # type: ignore[arg-type]
         document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
         app.openapi_schema = document
@@ -47,13 +48,13 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return error.reply()
+    return error.reply(request.scope)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """The framework's own errors (no such route, wrong method), in our form."""
     assert isinstance(error, HTTPException)
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-    reply = ApiError(error.status_code, kind, str(error.detail)).reply()
+    reply = ApiError(error.status_code, kind, str(error.detail)).reply(request.scope)
     reply.headers.update(error.headers or {})
     return reply

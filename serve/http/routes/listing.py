@@ -13,6 +13,7 @@ router = APIRouter()
 
 
 @router.get("/health")
+@router.head("/health", include_in_schema=False)
 async def health() -> dict[str, str]:
     """Whether the gateway answers."""
     return {"status": "ok"}
@@ -50,7 +51,7 @@ async def list_models(bots: ServedBots) -> dict[str, Any]:
 @router.get("/v1/models/{bot}")
 async def describe_model(bots: ServedBots, bot: str) -> dict[str, Any]:
     """One bot, as OpenAI describes a model."""
-    return _model(bots.about(await bots.known(bot)))
+    return _model(bots.about(await bots.known(bot.removeprefix("@"))))
 
 
 def _page_size(limit: str) -> int:
@@ -61,4 +62,7 @@ def _page_size(limit: str) -> int:
 
 
 def _model(about: dict[str, Any]) -> dict[str, Any]:
-    return {"id": about["name"], "object": "model", "created": about["since"], "owned_by": about["fleet"]}
+    """OpenAI's fields, and those that vLLM adds and clients have come to expect."""
+    name = about["name"]
+    model = {"id": name, "object": "model", "created": about["since"], "owned_by": about["fleet"]}
+    return model | {"name": name, "root": name, "parent": None, "permission": []}

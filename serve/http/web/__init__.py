@@ -58,6 +58,7 @@ router.mount("/static", _Static(directory=STATIC), "static")
 
 
 @router.get("/")
+@router.head("/")
 async def gallery(request: Request) -> HTMLResponse:
     """The gallery of all bots."""
     description = "Small language models, each trained on one person’s tweets. Start a sentence and a bot continues it."

@@ -55,3 +55,15 @@ def test_a_bucket_gives_its_rate_and_no_more():
     assert 0 < bucket.wait(60, start) <= 1
     assert bucket.wait(60, start + 1.01) == 0.0
     assert bucket.wait(60, start + 1.01) > 0
+
+
+def test_a_session_is_of_one_key_and_ends():
+    digests = [keys.digest(GOOD), keys.digest(OTHER)]
+    session = keys.session(OTHER, now=1000)
+    assert keys.signed_in(session, digests, now=1001) == digests[1]
+    assert OTHER not in session and digests[1] not in session
+    assert keys.signed_in(session, digests[:1], now=1001) is None  # the key was taken away
+    assert keys.signed_in(session, digests, now=1000 + keys.SESSION_SECONDS) is None
+    expires, mac = session.split(".")
+    for forged in (f"{int(expires) + 1}.{mac}", f"{expires}.", mac, "", "9" * 4_400 + "." + mac, f"{expires}.é", GOOD):
+        assert keys.signed_in(forged, digests, now=1001) is None

@@ -1,4 +1,4 @@
-"""OpenAI's form: what it asks becomes our parameters, and what we do not have is refused by name."""
+"""OpenAI's forms: their parameters become ours, and what we do not have is refused by name."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from serve.http.errors import explain
+from serve.http.forms.chat import Chat, ChatReply
 from serve.http.forms.completions import Completion, Reply
 
 
@@ -27,8 +28,11 @@ def test_its_parameters_become_ours():
         ({"best_of": 3}, "best_of"),
         ({"stop": ["a secret" * 20]}, "stop"),
         ({"stop": ["a"] * 9}, "stop"),
-        ({"min_tokens": 9, "max_tokens": 3}, "min_new_tokens 9"),
-        ({"prompt": ["a"] * 4, "n": 5}, "n times"),
+        ({"min_tokens": 9, "max_tokens": 3}, "min_tokens 9 exceeds max_tokens 3"),
+        ({"prompt": ["a"] * 33, "n": 4}, "n times"),
+        ({"prompt": ["a"] * 129}, "prompt"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"min_p": 0.1}, "min_p"),
         ({"prompt": []}, "prompt"),
         ({"prompt": "\ud800"}, "prompt"),
         ({"logprobs": 6}, "logprobs"),
@@ -47,7 +51,7 @@ def piece(index: int, text: str, reason: str | None = None) -> dict[str, object]
 
 
 def test_chunks_number_the_choices_over_all_prompts_and_offsets_grow():
-    reply = Reply(asked(prompt=["a", "b"], n=2, echo=True, logprobs=1), "id")
+    reply = Reply(asked(prompt=["a", "b"], n=2, echo=True, logprobs=1), "nasa", "id")
     first = list(reply.chunks(1, [piece(1, " x"), piece(0, " y"), piece(1, " z")]))
     assert [chunk["choices"][0]["index"] for chunk in first] == [2, 3]
     assert [chunk["choices"][0]["text"] for chunk in first] == ["b y", "b x z"]
@@ -55,3 +59,57 @@ def test_chunks_number_the_choices_over_all_prompts_and_offsets_grow():
     [later] = reply.chunks(1, [piece(1, "!", "stop")])
     choice = later["choices"][0]
     assert (choice["text"], choice["finish_reason"], choice["logprobs"]["text_offset"]) == ("!", "stop", [5])
+
+
+def test_what_clients_send_along_without_effect_is_taken():
+    sent = {"ignore_eos": False, "min_p": 0, "metadata": {}, "top_k": -1, "stop": [], "user": "me", "store": False}
+    sent |= {"typical_p": 0.95, "top_n_tokens": 3, "logprobs": False, "service_tier": "auto", "use_beam_search": False}
+    assert asked(**sent) == asked(top_k=0)
+
+
+def test_the_hugging_face_javascript_client_is_understood():
+    """What its textGeneration sends to /v1/completions."""
+    sent = {"max_tokens": 9, "do_sample": False, "return_full_text": True, "num_return_sequences": 2, "details": False}
+    form = Completion.model_validate({"model": "http://localhost:8000/bots/nasa", "prompt": "Hi"} | sent)
+    assert form.echo and form.n == 2 and not form.parameters.do_sample and form.parameters.max_new_tokens == 9
+
+
+def chat(*messages: tuple[str, object], **given: object) -> Chat:
+    return Chat.model_validate(
+        {"model": "nasa", "messages": [{"role": role, "content": content} for role, content in messages]} | given
+    )
+
+
+def test_the_last_message_of_the_user_is_the_prompt():
+    turns = [("system", "Be nice"), ("user", "Hello"), ("assistant", "Hi"), ("user", "My dream is")]
+    assert chat(*turns).prompt == chat(*turns, ("assistant", "")).prompt == "My dream is"
+    assert chat(("user", [{"type": "text", "text": "My "}, {"type": "text", "text": "dream"}])).prompt == "My dream"
+    assert chat(("user", "Hi"), max_completion_tokens=7).parameters.max_new_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "system", "content": "Hi"}]}, "messages: must have a message with the role user"),
+        ({"messages": [{"role": "boss", "content": "Hi"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": "a" * 2_001}]}, "at most 2000 characters"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+    ],
+)
+def test_a_chat_that_cannot_be_served_is_refused_by_name(given, named):
+    with pytest.raises(ValidationError) as caught:
+        chat(("user", "Hi"), **given)
+    assert named in explain(caught.value)
+
+
+def test_a_streamed_chat_begins_with_the_role_and_ends_each_choice_with_its_reason():
+    reply = ChatReply(chat(("user", "Hi"), n=2, logprobs=True, top_logprobs=1), "nasa", "id")
+    assert [chunk["choices"][0]["delta"]["role"] for chunk in reply.first()] == ["assistant"] * 2
+    text, end = reply.chunks([piece(1, "é"), piece(1, "!", "stop")])
+    assert (text["choices"][0]["index"], text["choices"][0]["delta"]) == (1, {"content": "é!"})
+    assert text["choices"][0]["logprobs"]["content"][0]["bytes"] == [195, 169]
+    assert (end["choices"][0]["delta"], end["choices"][0]["finish_reason"]) == ({}, "stop")

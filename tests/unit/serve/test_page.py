@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from serve.http import keys
 from serve.http.web import MAX_SAID_CHARS, STATIC
 from serve.http.web.signature import is_signed, sign
 from tests.support.fake_bots import FACE, FakeBots, routes
@@ -173,6 +174,7 @@ def test_a_key_that_is_entered_opens_the_page_that_was_asked_for(locked):
     assert (reply.status_code, reply.headers["location"]) == (303, "/b/nasa?said=%22%3Cb%3E")
     cookie = reply.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=lax" in cookie and "secure" not in cookie
+    assert KEY not in cookie and keys.digest(KEY) not in cookie  # cookies are sent to other ports of the host, too
     assert locked.get("/b/nasa", headers=BROWSER).status_code == 200
     assert locked.post("/bots/nasa", json={"inputs": "Hi"}).status_code == 200
 

@@ -50,7 +50,12 @@ def test_other_clients_names_for_the_same_thing_are_understood():
 
 def test_what_clients_send_along_without_effect_is_taken_and_what_would_have_one_is_not():
     neutral = {"decoder_input_details": False, "watermark": False, "best_of": 1, "use_cache": True}
-    assert parameters(**neutral) == Parameters()
+    neutral |= {"ignore_eos": False, "min_p": 0, "metadata": {"a": 1}, "top_n_tokens": 5, "typical_p": 0.95, "stop": ""}
+    assert parameters(**neutral) == parameters(stop=[""]) == Parameters()
+    assert parameters(top_k=-1).top_k == 0
+    assert parameters(truncate=2) == Parameters()  # no prompt of two bytes has more tokens
+    for effect in ({"truncate": 1}, {"ignore_eos": True}, {"min_p": 0.1}, {"min_p": False}):
+        assert f"parameters.{next(iter(effect))}: unknown" in refusal({"inputs": "Hi", "parameters": effect})
     assert "parameters.watermark: unknown" in refusal({"inputs": "Hi", "parameters": {"watermark": True}})
     assert "parameters.best_of: unknown" in refusal({"inputs": "Hi", "parameters": {"best_of": 4}})
 
@@ -66,7 +71,7 @@ LIMITS = [
     ("top_p", 1, 1.01),
     ("top_p", 0.01, 0),
     ("top_p", 1, float("nan")),
-    ("top_k", 0, -1),
+    ("top_k", 0, -2),
     ("top_k", 2**31 - 1, 2**31),
     ("repetition_penalty", 10, 11),
     ("repetition_penalty", 0.1, 0),
@@ -76,7 +81,6 @@ LIMITS = [
     ("seed", 2**63 - 1, 2**63),
     ("stop", ["."] * MAX_STOPS, ["."] * (MAX_STOPS + 1)),
     ("stop", ["a" * MAX_STOP_CHARS], ["a" * (MAX_STOP_CHARS + 1)]),
-    ("stop", ["a"], [""]),
 ]
 
 
@@ -117,6 +121,11 @@ def test_a_minimum_above_the_asked_maximum_is_refused_and_the_default_minimum_ne
 )
 def test_a_bad_body_is_refused_by_the_name_of_the_field(body, where):
     assert refusal(body).startswith(f"{where}: ")
+
+
+def test_an_error_names_the_field_as_the_client_did():
+    assert refusal({"inputs": "Hi", "parameters": {"n": 17}}).startswith("parameters.n: ")
+    assert refusal({"inputs": "Hi", "parameters": {"stop_sequences": ["a" * 65]}}).startswith("parameters.stop_seq")
 
 
 def test_every_problem_is_named_at_once():

@@ -1,0 +1,142 @@
+"""OpenAI's chat form: the request, and its reply, whole or as the chunks of a stream.
+
+    form = Chat.model_validate({"model": "nasa", "messages": [{"role": "user", "content": "My dream is"}]})
+    ChatReply(form, "nasa", "a request id").whole(answer)        # {"choices": [{"message": {"content", …}}], …}
+
+A bot continues text; it was never trained on conversations. So the last message of the user is the prompt, and system
+messages and earlier turns are not read.
+"""
+
+import itertools
+import operator
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from serve.engine.parameters import printable
+from serve.engine.question import Answer, Part, Piece
+from serve.http.forms.openai import SamplingForm, usage
+from serve.http.forms.text_generation import MAX_PROMPT_CHARS
+
+_ROLES = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+
+class TextPart(BaseModel):
+    """A part of a message's content; only text is supported."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    role: _ROLES
+    content: str | list[TextPart] | None = None
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+
+class Chat(SamplingForm):
+    """The body of POST /v1/chat/completions."""
+
+    EXAMPLE: ClassVar[str] = '{"model": "nasa", "messages": [{"role": "user", "content": "My dream is"}]}'
+
+    messages: list[Message] = Field(min_length=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=5)
+
+    @field_validator("messages")
+    @classmethod
+    def _check_prompt(cls, value: list[Message]) -> list[Message]:
+        if not any(message.role == "user" for message in value):
+            raise ValueError("must have a message with the role user: the last one is the prompt")
+        if len(printable(_prompt(value))) > MAX_PROMPT_CHARS:
+            raise ValueError(f"the last message of the user must have at most {MAX_PROMPT_CHARS} characters")
+        return value
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "Chat":
+        if self.max_tokens == 0:
+            raise ValueError("max_tokens: must be at least 1")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs: needs logprobs: true")
+        return self
+
+    @property
+    def prompt(self) -> str:
+        """What the bot continues: the last message of the user."""
+        return _prompt(self.messages)
+
+
+class ChatReply:
+    """The reply to one request: whole, or as the chunks of a stream."""
+
+    def __init__(self, form: Chat, bot: str, request_id: str):
+        self.form = form
+        self._frame = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": bot}
+
+    def whole(self, answer: Answer) -> dict[str, Any]:
+        """The reply without streaming."""
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": choice["text"], "refusal": None},
+                "logprobs": self._logprobs(choice["pieces"]),
+                "finish_reason": choice["finish_reason"],
+            }
+            for index, choice in enumerate(answer["choices"])
+        ]
+        return self._frame | {"object": "chat.completion", "choices": choices, "usage": usage([answer])}
+
+    def first(self) -> Iterator[dict[str, Any]]:
+        """The chunks that begin a stream: the role of each choice."""
+        for index in range(self.form.n):
+            yield self._chunk(index, {"role": "assistant", "content": ""}, [], None)
+
+    def chunks(self, pieces: list[Piece]) -> Iterator[dict[str, Any]]:
+        """A chunk for each choice among the pieces that have arrived, and one more where a choice ends."""
+        by_choice = operator.itemgetter("index")
+        for index, group in itertools.groupby(sorted(pieces, key=by_choice), by_choice):
+            members = list(group)
+            yield self._chunk(index, {"content": "".join(piece["text"] for piece in members)}, members, None)
+            if members[-1]["finish_reason"]:
+                yield self._chunk(index, {}, [], members[-1]["finish_reason"])
+
+    def last(self, end: Part) -> dict[str, Any]:
+        """The chunk with the usage, which ends a stream where it is asked for; `end` is the answer's last part."""
+        return self._frame | {"object": "chat.completion.chunk", "choices": [], "usage": usage([end])}
+
+    def _chunk(self, index: int, delta: dict[str, Any], pieces: list[Piece], reason: str | None) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": self._logprobs(pieces), "finish_reason": reason}
+        return self._frame | {"object": "chat.completion.chunk", "choices": [choice]}
+
+    def _logprobs(self, pieces: list[Piece]) -> dict[str, Any] | None:
+        if not self.form.logprobs or not pieces:
+            return None
+        return {
+            "content": [
+                _token(piece["text"], piece["logprob"])
+                | {"top_logprobs": [_token(text, logprob) for text, logprob in piece["top"].items()]}
+                for piece in pieces
+            ]
+        }
+
+
+def _token(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+
+
+def _prompt(messages: list[Message]) -> str:
+    return next(message.text for message in reversed(messages) if message.role == "user")
