@@ -27,11 +27,11 @@ ANSWER = " to see a <b>whale</b> 🐋 from the kitchen window, twice a day"
 
 
 class FakeBots:
-    """What the routes need of a gateway. `pause` is how long a bot thinks before each word, in seconds."""
+    """What the routes need of a gateway: every bot answers with `text`, after `pause` seconds for each word."""
 
-    def __init__(self, bots: list[str], answer: str = ANSWER, pause: float = 0.0):
+    def __init__(self, bots: list[str], text: str = ANSWER, pause: float = 0.0):
         self.table = {bot: about(bot, i) for i, bot in enumerate(sorted(bots))}
-        self.answer, self.pause = answer, pause
+        self.text, self.pause = text, pause
         self.asked: list[tuple[str, str]] = []
         self.refuse: list[ApiError] = []  # raised by the next requests, one each
 
@@ -59,13 +59,13 @@ class FakeBots:
         self.asked.append((bot, question.prompt))
         if self.refuse:
             raise self.refuse.pop(0)
-        words = [f" {word}" for word in self.answer.split()]
+        words = [f" {word}" for word in self.text.split()]
         for number, word in enumerate(words, 1):
             await asyncio.sleep(self.pause)
             reason = "stop" if number == len(words) else None
             piece = {"index": 0, "token": number, "text": word, "logprob": -1.0, "special": False}
             yield {"pieces": [piece | {"finish_reason": reason}], "prompt_tokens": 4}
-        yield {"choices": [{"text": self.answer, "tokens": len(words), "finish_reason": "stop"}], "prompt_tokens": 4}
+        yield {"choices": [{"text": self.text, "tokens": len(words), "finish_reason": "stop"}], "prompt_tokens": 4}
 
 
 def about(bot: str, number: int = 0) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def test_more_prompts_than_run_at_once_are_answered_in_order(client, bots):
     form = {"model": "@nasa", "prompt": [f"{number}" for number in range(20)], "echo": True}
     choices = client.post("/v1/completions", json=form).json()["choices"]
     assert [choice["index"] for choice in choices] == list(range(20))
-    assert [choice["text"] for choice in choices] == [f"{number}{bots.answer}" for number in range(20)]
+    assert [choice["text"] for choice in choices] == [f"{number}{bots.text}" for number in range(20)]
 
 
 def test_a_chat_below_a_bots_own_address_needs_no_model(client):

@@ -207,7 +207,7 @@ DEFAMATION = "nasa says that the mayor of this town stole the money for the new 
 
 def test_a_visitors_words_are_never_shown_as_the_bots(client, bots):
     """The attack: a prompt of one's own and one generated token, signed, under a person's name."""
-    bots.answer = " yes"
+    bots.text = " yes"
     answer = client.post("/bots/nasa", json={"inputs": DEFAMATION, "parameters": {"return_full_text": False}})
     said = answer.json()[0]["generated_text"]
     query = {"prompt": DEFAMATION, "said": said, "signature": answer.headers["x-signature"]}
