@@ -25,7 +25,7 @@ import psutil
 
 from pipeline.core import fleet as fleets
 from pipeline.core import ray_session
-from pipeline.core.model_folder import bot_files, read_files
+from pipeline.core.model_folder import WEIGHTS, ModelFolder
 from pipeline.core.own_code import ASSETS
 from pipeline.core.store import Store
 
@@ -93,7 +93,8 @@ def run(folder: Path, options: argparse.Namespace) -> None:
 
 def publish(folder: Path, name: str, count: int) -> dict[str, str]:
     """Published bots that share the files of one on the disk: {bot: version}."""
-    files = bot_files(read_files(ASSETS / "mini"), (ASSETS / "mini" / "model.safetensors").read_bytes(), 0)
+    base = ModelFolder.read(ASSETS / "mini")
+    files = base.bot_files(base.files[WEIGHTS])
     files["stats.json"] = json.dumps(
         {"tweets": {"x": {"downloaded": 9, "retweets": 1, "short": 1, "kept": 7}}}
     ).encode()

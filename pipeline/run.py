@@ -74,7 +74,7 @@ def prepare(job: Job, progress: Progress) -> Prepared:
     """The step `prepare`: reads, cleans and counts the fleet's tweets, if their files or the filters changed."""
     files = tweets.find(job.fleet.tweets, job.fleet.owners, without=forgotten(job.store))
     progress.start("prepare", 1, f"{len(files)} files")
-    prepared = dataset.prepare(files, job.store, job.tokenizer, job.train.holdout, job.fleet.filters)
+    prepared = dataset.prepare(files, job.store, job.base.tokenizer_json, job.train.holdout, job.fleet.filters)
     kept = sum(person.counts["kept"] for person in prepared.people.values())
     progress.advance(
         f"{len(prepared.people)} people, {kept:,} tweets kept"

@@ -21,6 +21,7 @@ import ray.data
 from pipeline.base import training
 from pipeline.core import model_folder
 from pipeline.core.errors import UserError
+from pipeline.core.model_folder import ModelFolder
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import capacity, ensure
 from pipeline.core.store import Store
@@ -51,7 +52,7 @@ def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job
         f"base adapted to {shown['people']:,} people: loss on {shown['held_out_people']:,} others "
         f"{shown['loss_before']:.3f} → {shown['held_out_loss']:.3f}"
     )
-    return replace(job, base=files, base_hash=model_folder.content_hash(files))
+    return replace(job, base=ModelFolder(files))
 
 
 def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -68,7 +69,7 @@ def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, b
     gpus, cores = capacity()
     run = training.Run(
         name=f"adapt-{identity(job, prepared)}",
-        separator=model_folder.separator_id(model_folder.load_tokenizer(job.folder)),
+        separator=job.base.separator,
         block_size=job.train.block_size,
         workers=settings.workers if settings.workers != "auto" else gpus or cores,
         weight_decay=0.0,
@@ -80,7 +81,7 @@ def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, b
         run, job.base, _texts(job.store, learning), _texts(job.store, held_out), job.store, progress
     )
     weights = model_folder.weight_bytes(trained.state_dict(), job.fleet.publish.dtype)
-    kept = {name: data for name, data in job.base.items() if not name.endswith((".safetensors", ".index.json"))}
+    kept = {name: data for name, data in job.base.files.items() if not name.endswith((".safetensors", ".index.json"))}
     return kept | {model_folder.WEIGHTS: weights}, metrics | {"people": len(learning), "held_out_people": len(held_out)}
 
 
@@ -97,7 +98,7 @@ def identity(job: Job, prepared: Prepared) -> str:
     settings = job.fleet.adapt.model_dump(exclude={"checkpoint_minutes"}) if job.fleet.adapt else {}
     people = sorted(person.digest for person in prepared.people.values())
     shaping = job.train.model_dump(include={"block_size", "precision", "seed", "holdout"})
-    made_of = [people, job.base_hash, settings, shaping, job.fleet.publish.dtype]
+    made_of = [people, job.base.content_hash, settings, shaping, job.fleet.publish.dtype]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -22,7 +22,7 @@ from pipeline.base import training as base_training
 from pipeline.core import model_folder
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
-from pipeline.core.model_folder import SEPARATOR
+from pipeline.core.model_folder import SEPARATOR, ModelFolder
 from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.settings import Pretrain
@@ -47,10 +47,10 @@ def pretrain(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     held_out, training = (tokens.filter(expr=f"held_out == {held}").materialize() for held in (True, False))
     counts = {True: int(held_out.sum("count") or 0), False: int(training.sum("count") or 0)}
     progress.advance(f"{counts[False]:,} tokens to train on, {counts[True]:,} held out")
-    base = _base_files(settings, tokenizer)
+    base = _base_folder(settings, tokenizer)
     run = base_training.Run(
         name=f"pretrain-{_identity(settings, tokenizer, counts)}",
-        separator=0,
+        separator=base.separator,
         **settings.model_dump(include=set(base_training.Run.__annotations__)),
     )
     trained, metrics = base_training.fit(run, base, training, held_out, Store.of(fleet), progress)
@@ -97,7 +97,7 @@ def _encode(batch: pa.Table, tokenizer: bytes, share: float) -> pa.Table:
     )
 
 
-def _base_files(settings: Pretrain, tokenizer: bytes) -> dict[str, bytes]:
+def _base_folder(settings: Pretrain, tokenizer: bytes) -> ModelFolder:
     """The base's model folder but for its weights: configuration and tokenizer."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
@@ -112,7 +112,7 @@ def _base_files(settings: Pretrain, tokenizer: bytes) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         wrapped.save_pretrained(folder)
         _config(settings).save_pretrained(folder)
-        return model_folder.read_files(Path(folder))
+        return ModelFolder.read(Path(folder))
 
 
 def _config(settings: Pretrain) -> Any:
@@ -133,16 +133,14 @@ def _config(settings: Pretrain) -> Any:
     )
 
 
-def _write_base(fleet: Fleet, base: dict[str, bytes], trained: Any, metrics: dict[str, Any]) -> None:
+def _write_base(fleet: Fleet, base: ModelFolder, trained: Any, metrics: dict[str, Any]) -> None:
     """The model folder at `pretrain.out`, with a card that says how good it is."""
     settings = fleet.pretrain
-    files = model_folder.bot_files(
-        base, model_folder.weight_bytes(trained.state_dict(), fleet.publish.dtype), separator=0
-    )
+    files = base.bot_files(model_folder.weight_bytes(trained.state_dict(), fleet.publish.dtype))
     if settings.train_defaults:
         files[model_folder.DEFAULTS] = (json.dumps(settings.train_defaults, indent=2) + "\n").encode()
     with tempfile.TemporaryDirectory() as folder:
-        samples = _samples(model_folder.write_files(files, Path(folder)))
+        samples = _samples(ModelFolder(files).write(Path(folder)))
     facts = {"parameters": trained.num_parameters(), "fleet": fleet.fleet, "settings": settings, "prompts": samples}
     files["README.md"] = render(ASSETS / "base_card.md.j2", metrics=metrics, **facts).encode()
     write_folder_at(settings.out, files)

@@ -24,6 +24,7 @@ from ray.train.torch import TorchTrainer
 
 from pipeline.core import model_folder
 from pipeline.core.errors import UserError
+from pipeline.core.model_folder import ModelFolder
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import capacity
 from pipeline.core.store import Store
@@ -58,13 +59,13 @@ class Run:
 
 def fit(
     run: Run,
-    base: dict[str, bytes],
+    base: ModelFolder,
     training: "ray.data.Dataset",
     held_out: "ray.data.Dataset",
     store: Store,
     progress: Progress,
 ) -> tuple[Any, dict[str, Any]]:
-    """Trains the model of `base` (a model folder's files; without weights it starts at random).
+    """Trains the model of `base` (without weights it starts at random).
 
     Both datasets have columns `tokens` (list of int32) and `count` (with the separator). Returns the model and
     the metrics: `loss_before`, `held_out_loss`, `perplexity`, `steps`, `training_tokens`. Raises UserError where the
@@ -179,13 +180,13 @@ def _worker(loop: dict[str, Any]) -> None:
     _checkpoint(trainer, steps, {"loss_before": before, "held_out_loss": loss, "perplexity": math.exp(loss)}, rank)
 
 
-def network(base: dict[str, bytes]) -> Any:
-    """The model of a folder's files; of its configuration alone, with random weights, where it has none."""
+def network(base: ModelFolder) -> Any:
+    """The model of a folder; of its configuration alone, with random weights, where it has none."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = model_folder.write_files(base, Path(scratch))
-        if model_folder.WEIGHTS in base:
+        folder = base.write(Path(scratch))
+        if base.has_weights:
             return model_folder.load_model(folder)
         return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
 

@@ -1,19 +1,23 @@
-"""Work on many bots at once: Ray Data over a pool of actors that hold the base model.
+"""Work on many bots at once: Ray Data over a pool of actors, each of which keeps what is slow to load.
 
-    class Measure(Worker):
-        def setup(self): ...                   # once per actor: load what is slow to load
-        def work(self, task): return {…}       # per bot
+    class Measure(Worker[Job]):
+        def setup(self):                        # once for each actor
+            self.network = load_model(self.job.base.write(folder))
 
-    for row in each(Measure, job, tasks): row["bot"], row["result"], row["error"]
+        def work(self, task):                   # for each bot
+            return {"loss": …}
 
-One bot's failure is a row with an error; the others go on. Tasks are a list, or a Feed that fills while others
-are worked on.
+    for row in each(Measure, job, [{"bot": "nasa"}]):
+        row["bot"], row["result"], row["error"]
+
+A task that fails gives a row with its error; the others are not affected. Tasks are a list, or a Feed that is filled
+while others are worked on.
 """
 
 import json
 import time
 from collections.abc import Iterator
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, Generic, Protocol, TypedDict, TypeVar, cast
 
 import ray
 import ray.data
@@ -28,7 +32,7 @@ _POLL = 0.3  # seconds
 
 
 class Job(Protocol):
-    """What an actor needs to know of the fleet (pipeline/plan/job.py has the class)."""
+    """What a worker needs to know of a fleet; `pipeline.plan.job.Job` has it."""
 
     @property
     def fleet(self) -> Fleet: ...
@@ -39,36 +43,43 @@ class Job(Protocol):
     @property
     def train(self) -> Train: ...
 
-    @property
-    def base(self) -> dict[str, bytes]: ...
-
-    def without_base(self) -> Self: ...
-
 
 J = TypeVar("J", bound=Job)
 
 
+class Row(TypedDict):
+    """What became of one task."""
+
+    bot: str
+    result: dict[str, Any]  # what `Worker.work` returned; {} where it failed
+    error: str  # in one line; "" where it succeeded
+
+
 class Worker(Generic[J]):
-    """An actor of the pool; subclasses say what to set up and what to do for a task."""
+    """An actor of the pool. Subclasses define `setup` and `work`."""
 
-    did = "worked"  # for the log
-    on_gpu = True  # where there is one
+    did = "worked"  # the verb in log lines
+    on_gpu = True  # whether a worker takes a GPU, where the cluster has some
 
-    def __init__(self, job: J, base: Any, extra: dict[str, Any]):
-        """`base`: the base model's files, or an object reference to them."""
-        self.job, self.store, self.settings, self.extra = job, job.store, job.train, extra
-        self.base: dict[str, bytes] = ray.get(base) if isinstance(base, ray.ObjectRef) else base
+    def __init__(self, job: "J | ray.ObjectRef[J]", extra: dict[str, Any]):
+        """`job`: itself or a reference to it; `extra`: the keyword arguments of `each`."""
+        self.job: J = ray.get(job) if isinstance(job, ray.ObjectRef) else job
+        self.store, self.settings, self.extra = self.job.store, self.job.train, extra
         self.setup()
 
-    def setup(self) -> None: ...
+    def setup(self) -> None:
+        """Loads what all tasks need; called once, before the first task."""
 
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
+        """Does one task and returns its result, which must be JSON. Any exception fails this task only."""
         raise NotImplementedError
 
     def log(self, task: dict[str, Any]) -> Any:
+        """Returns the log for lines about a task's bot."""
         return logs.log(fleet=self.job.fleet.fleet, bot=task["bot"], version=task.get("version"))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """Does the tasks of a batch: Ray Data calls this."""
         rows: dict[str, list[str]] = {"bot": [], "result": [], "error": []}
         for text in batch["task"]:
             task, began = json.loads(text), time.perf_counter()
@@ -86,38 +97,12 @@ class Worker(Generic[J]):
         return rows
 
 
-class Feed:
-    """Tasks that come while others are worked on; an actor between whoever finds them and the pool."""
+def each(worker: type[Worker[J]], job: J, tasks: Any, *, beside: bool = False, **extra: Any) -> Iterator[Row]:
+    """Runs every task on a pool of actors and yields a row for each as it is done, in any order.
 
-    def __init__(self) -> None:
-        self.tasks: list[str] = []
-        self.closed = False
-
-    def put(self, task: dict[str, Any]) -> None:
-        self.tasks.append(json.dumps(task))
-
-    def close(self) -> None:
-        self.closed = True
-
-    def after(self, count: int) -> tuple[list[str], bool]:
-        """The tasks after the first `count`, and whether these are the last."""
-        return self.tasks[count:], self.closed
-
-
-def feed() -> Any:
-    """A Feed actor, on no core of its own, on this node: another one may go away."""
-    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    return ray.remote(cast(Any, Feed)).options(num_cpus=0, label_selector=here).remote()
-
-
-def each(
-    worker: type[Worker[J]], job: J, tasks: Any, *, beside: bool = False, **extra: Any
-) -> Iterator[dict[str, Any]]:
-    """Runs every task on a pool of actors; rows come as they are done, in any order.
-
-    `tasks`: a list or a `feed()`. The pool is as large as the cluster, a worker on each GPU, or on each core where
-    there is none or the work wants none; `beside` other work it is half as large, on cores alone, and claims none:
-    lanes that start again must find theirs free.
+    `tasks` is a list of dicts with a "bot", or a `feed()`. The pool has a worker on each GPU of the cluster, or on each
+    core if there are none or the worker needs none. With `beside` it runs beside the training lanes: half as many
+    workers, on cores only, that reserve no resources, so that lanes which start again find theirs free.
     """
     if tasks == []:
         return
@@ -130,11 +115,11 @@ def each(
         source = ray.data.from_items([{"task": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
     else:
         source = ray.data.from_items([{"feed": 0}])
-        source.context.target_max_block_size = 1  # a block a task, handed on at once
+        source.context.target_max_block_size = 1  # each task is a block of its own and is passed on at once
         source = source.map_batches(cast(Any, _drain), batch_size=None, num_cpus=0, fn_kwargs={"feed": tasks})
     rows = source.map_batches(
         worker,
-        fn_constructor_kwargs={"job": job.without_base(), "base": ray.put(job.base), "extra": extra},
+        fn_constructor_kwargs={"job": ray.put(job), "extra": extra},
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=size),
         num_cpus=0 if beside else 0.5,
@@ -144,8 +129,34 @@ def each(
         yield {"bot": row["bot"], "result": json.loads(row["result"]), "error": row["error"]}
 
 
+class Feed:
+    """A list of tasks that grows while the pool works: an actor between those who find tasks and the pool."""
+
+    def __init__(self) -> None:
+        self.tasks: list[str] = []
+        self.closed = False
+
+    def put(self, task: dict[str, Any]) -> None:
+        """Adds a task."""
+        self.tasks.append(json.dumps(task))
+
+    def close(self) -> None:
+        """States that no more tasks will come."""
+        self.closed = True
+
+    def after(self, count: int) -> tuple[list[str], bool]:
+        """Returns the tasks after the first `count`, and whether these are the last."""
+        return self.tasks[count:], self.closed
+
+
+def feed() -> Any:
+    """Starts a `Feed` actor that reserves no core, on this node, since other nodes may go away."""
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    return ray.remote(cast(Any, Feed)).options(num_cpus=0, label_selector=here).remote()
+
+
 def _drain(batch: Any, feed: Any) -> Iterator[dict[str, list[str]]]:
-    """The feed's tasks as they come, until it is closed."""
+    """Yields the feed's tasks as they come, until it is closed."""
     count, last = 0, False
     while not last:
         tasks, last = ray.get(feed.after.remote(count))

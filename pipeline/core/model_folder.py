@@ -1,12 +1,17 @@
-"""Model folders as transformers loads them: the base a fleet starts from, and what a bot's folder holds.
+"""Model folders as transformers loads them: the base model of a fleet, and what a bot's folder holds.
 
-folder = fetch_base("mini")                 # or a local folder, or a Hugging Face id
-model, tokenizer = load(folder)
-files = bot_files(folder, state)            # {"config.json": b"…", "model.safetensors": b"…", …}
+base = ModelFolder.read(fetch_base("mini"))         # or a local folder, or a Hugging Face id
+base.content_hash                                   # "d0a1…", names the base in versions
+files = base.bot_files(weights=b"…")                # {"config.json": b"…", "model.safetensors": b"…", …}
+
+model, tokenizer = load(Path("bots/nasa/0123456789ab"))
 """
 
 import hashlib
 import json
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +23,94 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-SEPARATOR = "<|endoftext|>"
+SEPARATOR = "<|endoftext|>"  # the token between two tweets
 WEIGHTS = "model.safetensors"
-DEFAULTS = "train_defaults.json"  # in a base's folder: the `train` settings it wants
+DEFAULTS = "train_defaults.json"  # in a base model's folder: `train` settings for bots that start from it
 _PATTERNS = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "*.model"]
 
-# The original's sampling, as generation_config.json; lengths count tokens, the prompt among them.
+# The original's sampling, as generation_config.json; lengths are in tokens and include the prompt.
 SAMPLING = {"do_sample": True, "temperature": 1.0, "top_p": 0.95, "top_k": 50, "min_length": 10, "max_length": 160}
 
 
-def fetch_base(name: str) -> Path:
-    """The folder of a base model: "mini" (bundled), a local folder, or a Hugging Face id (downloaded).
+@dataclass(frozen=True)
+class ModelFolder:
+    """The files of a model folder, in memory: what travels to the nodes of a cluster, which share no disk."""
 
-    Raises UserError where there is none, or none with safetensors weights.
+    files: dict[str, bytes]
+
+    @classmethod
+    def read(cls, folder: Path) -> "ModelFolder":
+        """Reads the configuration, weights and tokenizer in a folder; other files are left out."""
+        names = sorted({path.name for pattern in _PATTERNS for path in folder.glob(pattern)})
+        return cls({name: (folder / name).read_bytes() for name in names})
+
+    def write(self, folder: Path) -> Path:
+        """Writes the files into a folder on disk and returns it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in self.files.items():
+            (folder / name).write_bytes(data)
+        return folder
+
+    @cached_property
+    def content_hash(self) -> str:
+        """The SHA-256, in hex, of what the model computes with: weights, configuration and tokenizer."""
+        digest = hashlib.sha256()
+        for name in sorted(self.files):
+            if name not in (DEFAULTS, "generation_config.json"):
+                digest.update(f"{name}:{len(self.files[name])}:".encode())
+                digest.update(hashlib.sha256(self.files[name]).digest())
+        return digest.hexdigest()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The content of config.json. Raises ValueError if it is not JSON."""
+        return json.loads(self.files["config.json"])
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the folder holds trained weights; a base model that is yet to be trained has none."""
+        return WEIGHTS in self.files
+
+    @cached_property
+    def tokenizer_json(self) -> str:
+        """The tokenizer as one tokenizer.json, made from older files if there is none. Raises UserError."""
+        with tempfile.TemporaryDirectory() as folder:
+            return tokenizer_json(self._without_weights().write(Path(folder)))
+
+    @cached_property
+    def separator(self) -> int:
+        """The id of the token between tweets; see `separator_id`. Raises UserError."""
+        with tempfile.TemporaryDirectory() as folder:
+            return separator_id(load_tokenizer(self._without_weights().write(Path(folder))))
+
+    def bot_files(self, weights: bytes) -> dict[str, bytes]:
+        """Returns the model folder of a bot on this base: these weights, and the original's sampling.
+
+        `weights` is the content of model.safetensors. `dtype: float32` in config.json makes transformers compute with
+        half-precision weights in single precision; its text-generation pipeline puts `prefix` before each prompt.
+        """
+        config = self.config
+        config.pop("torch_dtype", None)
+        config.pop("task_specific_params", None)
+        config |= {"dtype": "float32", "prefix": SEPARATOR}
+        sampling = SAMPLING | {"max_length": min(160, positions(config) or 160)}
+        tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), self.separator)
+        files = {name: data for name, data in self._without_weights().files.items() if name != DEFAULTS}
+        return files | {
+            "config.json": json_bytes(config),
+            "generation_config.json": json_bytes(sampling | tokens),
+            WEIGHTS: weights,
+        }
+
+    def _without_weights(self) -> "ModelFolder":
+        weights = (".safetensors", ".safetensors.index.json")  # in one file or in several
+        return ModelFolder({name: data for name, data in self.files.items() if not name.endswith(weights)})
+
+
+def fetch_base(name: str) -> Path:
+    """Returns the folder of a base model: "mini" (bundled), a local folder, or a Hugging Face id (downloaded).
+
+    Raises UserError if it does not exist or holds no safetensors weights.
     """
     if name == "mini":
         folder = ASSETS / "mini"
@@ -53,36 +133,13 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_PATTERNS, ignore_patterns=["*/*"]))
     except Exception as error:
         raise UserError(
-            f"base_model {name}: neither a folder here nor to be had from the Hugging Face hub "
+            f"base_model {name}: no such folder, and the download from the Hugging Face hub failed "
             f"({one_line(error)}); `base_model: mini` needs no network"
         ) from error
 
 
-def read_files(folder: Path) -> dict[str, bytes]:
-    """The files of a model folder, by name: what travels to the nodes of a cluster."""
-    names = sorted({path.name for pattern in _PATTERNS for path in folder.glob(pattern)})
-    return {name: (folder / name).read_bytes() for name in names}
-
-
-def content_hash(files: dict[str, bytes]) -> str:
-    """A hash of what a model computes: its weights, its configuration and its tokenizer."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        if name not in (DEFAULTS, "generation_config.json"):
-            digest.update(f"{name}:{len(files[name])}:".encode())
-            digest.update(hashlib.sha256(files[name]).digest())
-    return digest.hexdigest()
-
-
-def write_files(files: dict[str, bytes], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return folder
-
-
 def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerFast]":
-    """A causal language model in float32 and its tokenizer. Raises UserError naming the folder."""
+    """Loads a causal language model in float32 and its tokenizer. Raises UserError."""
     try:
         return load_model(folder), load_tokenizer(folder)
     except Exception as error:
@@ -90,6 +147,7 @@ def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerFast]":
 
 
 def load_model(folder: Path) -> "PreTrainedModel":
+    """Loads a causal language model in float32, from safetensors only and without running code of the folder's."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -98,8 +156,51 @@ def load_model(folder: Path) -> "PreTrainedModel":
     )
 
 
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
+    """Loads a tokenizer, without running code of the folder's."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # type: ignore[return-value]
+
+
+def tokenizer_json(folder: Path) -> str:
+    """Returns a folder's tokenizer as one tokenizer.json, made from older files if there is none. Raises UserError."""
+    try:
+        if (folder / "tokenizer.json").is_file():
+            return (folder / "tokenizer.json").read_text(encoding="utf-8")
+        return load_tokenizer(folder).backend_tokenizer.to_str()
+    except Exception as error:
+        raise UserError(f"the tokenizer in {folder} does not load: {one_line(error)}") from error
+
+
+def separator_id(tokenizer: "PreTrainedTokenizerFast") -> int:
+    """Returns the id of the token between tweets: <|endoftext|>, or else the tokenizer's end-of-text token.
+
+    Raises UserError if the tokenizer has neither.
+    """
+    known = tokenizer.get_vocab().get(SEPARATOR)
+    if known is not None:
+        return known
+    if tokenizer.eos_token_id is None:
+        raise UserError("the base model's tokenizer has no end-of-text token to put between tweets")
+    return tokenizer.eos_token_id
+
+
+def positions(config: dict[str, Any]) -> int | None:
+    """Returns the longest context of a model in tokens, from its config.json, or None if that does not say."""
+    return config.get("n_positions") or config.get("max_position_embeddings")
+
+
+def blocks(config: dict[str, Any]) -> int | None:
+    """Returns the number of transformer blocks of a model, from its config.json, or None if that does not say."""
+    return config.get("n_layer") or config.get("num_hidden_layers")
+
+
 def load_weights(network: "torch.nn.Module", path: Path) -> None:
-    """Puts a safetensors file's weights into a live model of the same shapes, in place, in its own dtype."""
+    """Copies the weights in a safetensors file into a model of the same shapes, in place; the model keeps its dtype.
+
+    Raises ValueError naming the file if they are another model's.
+    """
     from safetensors.torch import load_file
 
     try:
@@ -109,54 +210,15 @@ def load_weights(network: "torch.nn.Module", path: Path) -> None:
 
 
 def load_state(network: "torch.nn.Module", state: "dict[str, torch.Tensor]") -> None:
-    """Puts weights into a live model, in place; of tied ones one is enough. Raises ValueError where they do not fit."""
+    """Copies weights into a model, in place; of tied weights one is enough. Raises ValueError if they do not fit."""
     missing, unexpected = network.load_state_dict(state, strict=False)
     tied = set(getattr(network, "_tied_weights_keys", None) or ())
     if unexpected or set(missing) - tied:
         raise ValueError(f"weights of another model: {(unexpected + missing)[0]} does not fit")
 
 
-def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # type: ignore[return-value]
-
-
-def tokenizer_json(folder: Path) -> str:
-    """The folder's tokenizer as one tokenizer.json, made from older files where it has none.
-
-    Raises UserError naming the folder.
-    """
-    try:
-        if (folder / "tokenizer.json").is_file():
-            return (folder / "tokenizer.json").read_text(encoding="utf-8")
-        return load_tokenizer(folder).backend_tokenizer.to_str()
-    except Exception as error:
-        raise UserError(f"base model {folder}: its tokenizer does not load: {one_line(error)}") from error
-
-
-def separator_id(tokenizer: "PreTrainedTokenizerFast") -> int:
-    """The id of the token that stands between tweets. Raises UserError where the tokenizer has none."""
-    ids = tokenizer.encode(SEPARATOR, add_special_tokens=False)
-    if len(ids) == 1:
-        return ids[0]
-    if tokenizer.eos_token_id is None:
-        raise UserError("the base model's tokenizer has no end-of-text token to put between tweets")
-    return tokenizer.eos_token_id
-
-
-def positions(config: dict[str, Any]) -> int | None:
-    """How many tokens a model's config.json says it can look at, or None where it does not say."""
-    return config.get("n_positions") or config.get("max_position_embeddings")
-
-
-def blocks(config: dict[str, Any]) -> int | None:
-    """How many blocks a model's config.json says it has, or None where it does not say."""
-    return config.get("n_layer") or config.get("num_hidden_layers")
-
-
 def snapshot(state: "dict[str, torch.Tensor]", dtype: str) -> "dict[str, torch.Tensor]":
-    """A copy of a state dict, floating-point weights in `dtype`; of tied weights one."""
+    """Returns a copy of a state dict with floating-point weights in `dtype` ("float16", …); of tied weights one."""
     import torch
 
     seen: set[int] = set()
@@ -171,34 +233,13 @@ def snapshot(state: "dict[str, torch.Tensor]", dtype: str) -> "dict[str, torch.T
     return kept
 
 
-def weight_bytes(state: "dict[str, torch.Tensor]", dtype: str) -> bytes:
-    """A state dict as safetensors, floating-point weights in `dtype`; tied weights are stored once."""
-    return saved(snapshot(state, dtype))
-
-
 def saved(weights: "dict[str, torch.Tensor]") -> bytes:
-    """Weights as safetensors."""
+    """Returns weights as the content of a safetensors file."""
     from safetensors.torch import save
 
     return save({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, metadata={"format": "pt"})
 
 
-def bot_files(base: dict[str, bytes], weights: bytes, separator: int) -> dict[str, bytes]:
-    """The files of a bot's model folder: the base's, with these weights and the original's sampling.
-
-    `dtype: float32` in config.json makes half-precision weights be computed with in full; `prefix` is
-    what transformers' pipeline puts before a prompt.
-    """
-    config = json.loads(base["config.json"])
-    config.pop("torch_dtype", None)
-    config.pop("task_specific_params", None)
-    config |= {"dtype": "float32", "prefix": SEPARATOR}
-    longest = positions(config)
-    sampling = SAMPLING | {"max_length": min(160, longest or 160)}
-    tokens = {"bos_token_id": separator, "eos_token_id": separator, "pad_token_id": separator}
-    other = (".safetensors", ".safetensors.index.json")  # weights of the base's, in one file or in shards
-    files = {name: data for name, data in base.items() if name != DEFAULTS and not name.endswith(other)}
-    files["config.json"] = json_bytes(config)
-    files["generation_config.json"] = json_bytes(sampling | tokens)
-    files[WEIGHTS] = weights
-    return files
+def weight_bytes(state: "dict[str, torch.Tensor]", dtype: str) -> bytes:
+    """Returns a state dict as the content of a safetensors file: `saved(snapshot(state, dtype))`."""
+    return saved(snapshot(state, dtype))

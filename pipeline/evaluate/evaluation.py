@@ -56,7 +56,7 @@ class Evaluation(threading.Thread):
         enough = {handle: person for handle, person in people.items() if person.chars >= MIN_CHARS}
         self.voices = voices.Voices(enough, job.train.holdout)
         self.bots: dict[str, Bot] = {}
-        self.rows: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.rows: queue.SimpleQueue[actor_pool.Row] = queue.SimpleQueue()
         self.error: str | None = None  # that ended it
         self.feed: Any = None
         self.block_list = _block_list(job.fleet.evaluate.block_list)
@@ -168,7 +168,7 @@ class Evaluator(actor_pool.Worker[Job]):
         _take_one_gpu()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with tempfile.TemporaryDirectory() as folder:
-            self.network: Any = model_folder.load_model(model_folder.write_files(self.base, Path(folder))).eval()
+            self.network: Any = model_folder.load_model(self.job.base.write(Path(folder))).eval()
             self.network.to(self.device)
             if self.device.type == "cpu":
                 onednn.patch_linear_layers(self.network)
@@ -176,7 +176,7 @@ class Evaluator(actor_pool.Worker[Job]):
         self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.voices: dict[str, Voice | None] = {}
         self.base_said = [text for _, text in self._say()]
-        self.publishing = Publishing(self.job, self.base, self.engine.separator)
+        self.publishing = Publishing(self.job)
 
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
         if "publish" in task and not self.store.exists(f"{task['folder']}/{task['file']}"):

@@ -125,7 +125,7 @@ def _alike(job: Job, bot: Bot, made: dict[str, Any]) -> bool:
     recipe, tweets = shaping(made["settings"]), {person.handle: person.digest for person in bot.people}
     return (
         recipe == shaping(job.train.of(bot.name, bot.tokens).model_dump())
-        and made["base_model"]["hash"] == job.base_hash
+        and made["base_model"]["hash"] == job.base.content_hash
         and made["tweets"] != tweets
     )
 

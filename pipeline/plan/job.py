@@ -1,76 +1,57 @@
-"""A fleet with its base model and training recipe at hand: what every stage after `prepare` works from.
+"""A fleet together with its base model, its training recipe and its store: what all stages work from.
 
-job = open_job(fleet)
-
+job = open_job(load("fleet.yaml"))
+job.train.block_size, job.base.content_hash
 """
 
 import json
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from pipeline.core import model_folder
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet, explain
+from pipeline.core.model_folder import DEFAULTS, ModelFolder, blocks, fetch_base, positions
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
 
 
 @dataclass(frozen=True)
 class Job:
-    """A fleet with its base at hand: what every step needs."""
+    """What the stages of a command work from. Tasks receive it as an object reference: it holds the base's weights."""
 
     fleet: Fleet
     store: Store
-    folder: Path  # the base model's
-    base: dict[str, bytes]  # the base model's files: they travel to nodes that do not share this disk
-    base_hash: str
-    train: Train  # the base's defaults with the fleet file's settings on top
-    tokenizer: str  # a tokenizer.json
-
-    def without_base(self) -> "Job":
-        """The same, light enough to travel with every task; the base's files go through Ray's object store."""
-        return replace(self, base={}, tokenizer="")
+    base: ModelFolder
+    train: Train  # the base model's defaults with the fleet file's settings on top
 
 
 def open_job(fleet: Fleet) -> Job:
-    """Fetches the base model and settles the recipe. Raises UserError where the base cannot be used."""
-    folder = model_folder.fetch_base(fleet.base_model)
-    base = model_folder.read_files(folder)
-    settings = recipe(fleet, base)
-    return Job(
-        fleet,
-        Store.of(fleet),
-        folder,
-        base,
-        model_folder.content_hash(base),
-        settings,
-        model_folder.tokenizer_json(folder),
-    )
+    """Fetches a fleet's base model and derives the recipe. Raises UserError if the base cannot be used."""
+    base = ModelFolder.read(fetch_base(fleet.base_model))
+    return Job(fleet, Store.of(fleet), base, recipe(fleet, base))
 
 
-def recipe(fleet: Fleet, base: dict[str, bytes]) -> Train:
-    """The training settings: the base model's defaults, the fleet file's over them.
+def recipe(fleet: Fleet, base: ModelFolder) -> Train:
+    """Returns the training settings: those in the fleet file, and for the others the base model's defaults.
 
-    A block is never longer than the base's positions; asking for more, or to freeze more blocks than it has, is a
-    UsageError.
+    `block_size` is reduced to the base model's context where the fleet file does not set it. Raises UsageError for a
+    larger `block_size` than that, or for freezing more blocks than the base has; UserError if the base's settings are
+    broken.
     """
-    asked = {name: getattr(fleet.train, name) for name in fleet.train.model_fields_set}
+    given = {name: getattr(fleet.train, name) for name in fleet.train.model_fields_set}
     try:
-        defaults = json.loads(base.get(model_folder.DEFAULTS, b"{}"))
-        settings = Train(**(defaults | asked))
-        config = json.loads(base["config.json"])
-        longest, blocks = model_folder.positions(config), model_folder.blocks(config)
+        settings = Train(**(json.loads(base.files.get(DEFAULTS, b"{}")) | given))
+        longest, layers = positions(base.config), blocks(base.config)
     except ValidationError as error:
-        raise UserError(f"base_model {fleet.base_model}: its {model_folder.DEFAULTS}: {explain(error)}") from None
+        raise UserError(f"base_model {fleet.base_model}: its {DEFAULTS}: {explain(error)}") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"base_model {fleet.base_model}: its settings cannot be read: {error}") from None
     if longest and settings.block_size > longest:
-        if "block_size" in asked:
+        if "block_size" in given:
             raise UsageError(f"train.block_size: {settings.block_size} exceeds the base model's {longest} positions")
         settings = settings.model_copy(update={"block_size": longest})
-    most = max([settings.freeze_layers, *(one.freeze_layers or 0 for one in settings.overrides)])
-    if blocks and most > blocks:
-        raise UsageError(f"train.freeze_layers: {most} exceeds the base model's {blocks} blocks")
+    frozen = max([settings.freeze_layers, *(override.freeze_layers or 0 for override in settings.overrides)])
+    if layers and frozen > layers:
+        raise UsageError(f"train.freeze_layers: {frozen} exceeds the base model's {layers} blocks")
     return settings

@@ -24,7 +24,7 @@ def version(job: Job, people: list[Person], last: str = "") -> str:
     """The version of a bot of these people: 12 hex digits. `last`: the version that it goes on from."""
     settings = job.train.of(bot_name([person.handle for person in people]), sum(person.tokens for person in people))
     recipe = shaping(settings.model_dump())
-    made_of = [[person.digest for person in people], job.base_hash, recipe, job.fleet.publish.dtype, RECIPE]
+    made_of = [[person.digest for person in people], job.base.content_hash, recipe, job.fleet.publish.dtype, RECIPE]
     made_of += [last] if last else []
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 

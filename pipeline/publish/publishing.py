@@ -5,10 +5,8 @@
 `bots/{bot}/{version}/` is written whole or not at all; `bots/{bot}/current` follows last, in one step.
 """
 
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from pipeline.core import actor_pool, checksums, model_folder
@@ -55,11 +53,7 @@ class Publisher(actor_pool.Worker[Job]):
     on_gpu = False
 
     def setup(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            separator = model_folder.separator_id(
-                model_folder.load_tokenizer(model_folder.write_files(self.base, Path(folder)))
-            )
-        self.publishing = Publishing(self.job, self.base, separator)
+        self.publishing = Publishing(self.job)
 
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
         self.publishing.publish(task)
@@ -69,8 +63,8 @@ class Publisher(actor_pool.Worker[Job]):
 class Publishing:
     """Makes model folders; a bot that has its folder already gets a new card."""
 
-    def __init__(self, job: Job, base: dict[str, bytes], separator: int):
-        self.job, self.store, self.base, self.separator = job, job.store, base, separator
+    def __init__(self, job: Job):
+        self.job, self.store = job, job.store
 
     def publish(self, task: dict[str, Any]) -> None:
         """`task`: what a card tells (card.facts), and the places `trained_folder` and `folder`."""
@@ -103,7 +97,7 @@ class Publishing:
         faces = {handle: face for handle, picture in pictures.items() if (face := square(picture))}
         languages = sorted({code for texts in tweets.values() if (code := language_of(_sample(texts)))})
         weights = self.store.read(f"{trained}/{model_folder.WEIGHTS}")
-        files = model_folder.bot_files(self.base, weights, self.separator)
+        files = self.job.base.bot_files(weights)
         told = {"languages": languages, "pictures": [profile_file(handle) for handle in faces]}
         files["README.md"] = card(self.job, task | told, metrics).encode()
         files["predictions.png"] = draw(

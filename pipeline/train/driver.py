@@ -176,7 +176,8 @@ class _Driver:
 
     def _start(self, kind: str, lanes: int, node: str | None) -> None:
         settings = self.settings[kind]
-        name, base_model = f"run-{next(self.numbers)}", {"name": self.job.fleet.base_model, "hash": self.job.base_hash}
+        name = f"run-{next(self.numbers)}"
+        base_model = {"name": self.job.fleet.base_model, "hash": self.job.base.content_hash}
         config = lane.LaneConfig(
             name, self.queue, self.base, self.job.store, settings, kind, self.job.fleet.publish.dtype, base_model
         )

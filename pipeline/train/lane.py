@@ -22,6 +22,7 @@ import ray.train
 
 from pipeline.core import logs, model_folder, ray_metrics
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.model_folder import ModelFolder
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
 from pipeline.plan import provenance
@@ -43,7 +44,7 @@ class LaneConfig:
 
     run: str
     queue: Any  # the QueueActor's handle
-    base: Any  # object reference to the base model's files
+    base: Any  # object reference to the base model's folder
     store: Store
     settings: Train  # for setting up; a task brings its own
     kind: str  # of tasks they take
@@ -82,11 +83,11 @@ def work(loop: dict[str, Any]) -> None:
 class Lane:
     """One worker of a lane; rank 0 talks to the queue and to the store."""
 
-    def __init__(self, name: str, config: LaneConfig, queue: Any, base: dict[str, bytes], rank: int):
+    def __init__(self, name: str, config: LaneConfig, queue: Any, base: ModelFolder, rank: int):
         """Loads the base and sets DeepSpeed up. Raises UserError where the base does not load."""
         self.name, self.config, self.queue, self.rank, self.store = name, config, queue, rank, config.store
         with tempfile.TemporaryDirectory() as folder:
-            network, tokenizer = model_folder.load(model_folder.write_files(base, Path(folder)))
+            network, tokenizer = model_folder.load(base.write(Path(folder)))
         self.separator = model_folder.separator_id(tokenizer)
         settings = config.settings
         self.trainer = finetune.Trainer(

@@ -30,9 +30,9 @@ def test_pretraining_makes_a_base_that_bots_can_start_from_and_does_not_start_ov
 
     network, tokenizer = load_base(tmp_path / "base")
     assert network.config.vocab_size == 400 and tokenizer.decode(tokenizer.encode("Soup & bread.")) == "Soup & bread."
-    from pipeline.core.model_folder import read_files
+    from pipeline.core.model_folder import ModelFolder
 
-    settings = recipe_of(load(path, ["train.learning_rate=0.5"]), read_files(tmp_path / "base"))
+    settings = recipe_of(load(path, ["train.learning_rate=0.5"]), ModelFolder.read(tmp_path / "base"))
     assert (settings.epochs, settings.learning_rate, settings.block_size) == (3, 0.5, 32)  # the fleet file wins
 
     code, out, err = huggingtweets("pretrain", path, "--json")

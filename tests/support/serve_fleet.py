@@ -21,7 +21,7 @@ def publish(storage: Path, base: Path, bot: str, version: str = VERSION, seed: i
     """A published bot: the toy base with weights of its own (a seed's noise); returns its version."""
     import torch
 
-    from pipeline.core.model_folder import bot_files, load, read_files, weight_bytes
+    from pipeline.core.model_folder import ModelFolder, load, weight_bytes
 
     folder = storage / "bots" / bot / version
     folder.mkdir(parents=True)
@@ -32,7 +32,7 @@ def publish(storage: Path, base: Path, bot: str, version: str = VERSION, seed: i
         for name, value in model.state_dict().items()
         if name != "lm_head.weight"
     }
-    for name, data in bot_files(read_files(base), weight_bytes(state, "float16"), 0).items():
+    for name, data in ModelFolder.read(base).bot_files(weight_bytes(state, "float16")).items():
         (folder / name).write_bytes(data)
     tweets = {handle: {"downloaded": 140, "retweets": 6, "short": 4, "kept": 130} for handle in handles_of(bot)}
     (folder / "stats.json").write_text(json.dumps({"handles": handles_of(bot), "tweets": tweets}))

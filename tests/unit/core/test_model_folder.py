@@ -1,56 +1,65 @@
 """Model folders: what makes a base another base, and what a bot's folder holds."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load as load_safetensors
+from tokenizers import Tokenizer, models
 
 from pipeline.core import model_folder
 from pipeline.core.errors import UserError
+from pipeline.core.model_folder import SEPARATOR, ModelFolder
 
+# <|endoftext|> has the id 7
+VOCABULARY = {word: i for i, word in enumerate([*"abcdefg", SEPARATOR])}
+TOKENIZER = Tokenizer(models.WordLevel(VOCABULARY, unk_token=SEPARATOR))
 CONFIG = {"model_type": "gpt2", "n_positions": 1024, "torch_dtype": "float16", "task_specific_params": {"x": 1}}
 BASE = {
     "config.json": json.dumps(CONFIG).encode(),
     "generation_config.json": b'{"temperature": 0.1, "some_leftover": 1}',
     "model.safetensors": b"base weights",
-    "tokenizer.json": b"{}",
+    "tokenizer.json": TOKENIZER.to_str().encode(),
+    "tokenizer_config.json": b'{"tokenizer_class": "PreTrainedTokenizerFast"}',
     "merges.txt": b"a b",
     "train_defaults.json": b'{"epochs": 9}',
 }
 
 
 def put(folder: Path, files: dict[str, bytes]) -> Path:
-    return model_folder.write_files(files, folder)
+    return ModelFolder(files).write(folder)
+
+
+def hash_of(files: dict[str, bytes]) -> str:
+    return ModelFolder(files).content_hash
 
 
 def test_the_hash_of_a_base_is_that_of_its_content_in_any_order():
-    assert model_folder.content_hash(BASE) == model_folder.content_hash(dict(reversed(BASE.items())))
+    assert hash_of(BASE) == hash_of(dict(reversed(BASE.items())))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "merges.txt"])
 def test_other_weights_configuration_or_tokenizer_are_another_base(name):
-    assert model_folder.content_hash(BASE | {name: b"other"}) != model_folder.content_hash(BASE)
-    assert model_folder.content_hash(
-        {key: data for key, data in BASE.items() if key != name}
-    ) != model_folder.content_hash(BASE)
+    assert hash_of(BASE | {name: b"other"}) != hash_of(BASE)
+    assert hash_of({key: data for key, data in BASE.items() if key != name}) != hash_of(BASE)
 
 
 def test_content_that_moves_between_files_is_another_base():
     moved = BASE | {"merges.txt": BASE["tokenizer.json"], "tokenizer.json": BASE["merges.txt"]}
-    assert model_folder.content_hash(moved) != model_folder.content_hash(BASE)
+    assert hash_of(moved) != hash_of(BASE)
 
 
 @pytest.mark.parametrize("name", ["train_defaults.json", "generation_config.json"])
 def test_settings_that_do_not_change_what_a_base_computes_leave_it_the_same(name):
-    assert model_folder.content_hash(BASE | {name: b"{}"}) == model_folder.content_hash(BASE)
+    assert hash_of(BASE | {name: b"{}"}) == hash_of(BASE)
 
 
 def test_a_base_is_read_without_what_does_not_belong_to_the_model(tmp_path):
     folder = put(tmp_path / "base", BASE | {"README.md": b"# hi", "pytorch_model.bin": b"a pickle"})
     (folder / "onnx").mkdir()
-    assert model_folder.read_files(folder) == BASE
+    assert ModelFolder.read(folder).files == BASE
 
 
 def test_a_base_can_be_a_local_folder(tmp_path):
@@ -71,19 +80,39 @@ def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path):
 
 
 def test_a_base_that_cannot_be_downloaded_is_named_with_a_way_out():
-    with pytest.raises(UserError, match=r"base_model birds/none: neither a folder .* `base_model: mini`") as caught:
+    with pytest.raises(
+        UserError, match=r"base_model birds/none: no such folder, and the download .* `base_model: mini`"
+    ) as caught:
         model_folder.fetch_base("birds/none")
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_in_memory_has_its_tokenizer_and_the_token_between_tweets():
+    base = ModelFolder(BASE)
+    assert (base.tokenizer_json, base.separator) == (TOKENIZER.to_str(), 7)
+    assert pickle.loads(pickle.dumps(base)).separator == 7
+
+
+def test_a_tokenizer_without_an_end_of_text_token_is_refused():
+    other = Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    with pytest.raises(UserError, match="no end-of-text token"):
+        print(ModelFolder(BASE | {"tokenizer.json": other.to_str().encode()}).separator)
+
+
+def test_a_tokenizer_that_does_not_load_is_an_error_for_the_user():
+    with pytest.raises(UserError, match="does not load"):
+        print(ModelFolder({"config.json": b"{}"}).tokenizer_json)
+
+
 def test_a_bots_folder_holds_the_new_weights_and_the_tokenizer_and_nothing_else_of_the_base():
     index = {"model.safetensors.index.json": b"{}", "model-00001-of-00002.safetensors": b"a shard"}
-    files = model_folder.bot_files(BASE | index, b"new weights", separator=7)
+    files = ModelFolder(BASE | index).bot_files(b"new weights")
     assert set(files) == {
         "config.json",
         "generation_config.json",
         "model.safetensors",
         "tokenizer.json",
+        "tokenizer_config.json",
         "merges.txt",
     }
     assert files["model.safetensors"] == b"new weights"
@@ -91,12 +120,12 @@ def test_a_bots_folder_holds_the_new_weights_and_the_tokenizer_and_nothing_else_
 
 
 def test_a_bots_weights_are_computed_with_in_full_and_its_prompt_starts_a_tweet():
-    config = json.loads(model_folder.bot_files(BASE, b"", separator=7)["config.json"])
+    config = json.loads(ModelFolder(BASE).bot_files(b"")["config.json"])
     assert config == {"model_type": "gpt2", "n_positions": 1024, "dtype": "float32", "prefix": "<|endoftext|>"}
 
 
 def test_a_bot_samples_as_the_original_did():
-    assert json.loads(model_folder.bot_files(BASE, b"", separator=7)["generation_config.json"]) == {
+    assert json.loads(ModelFolder(BASE).bot_files(b"")["generation_config.json"]) == {
         "do_sample": True,
         "temperature": 1.0,
         "top_p": 0.95,
@@ -111,12 +140,12 @@ def test_a_bot_samples_as_the_original_did():
 
 def test_a_bot_on_a_short_base_says_no_more_than_the_base_can_look_at():
     short = BASE | {"config.json": b'{"n_positions": 64}'}
-    assert json.loads(model_folder.bot_files(short, b"", separator=7)["generation_config.json"])["max_length"] == 64
+    assert json.loads(ModelFolder(short).bot_files(b"")["generation_config.json"])["max_length"] == 64
 
 
 def test_making_a_bots_files_leaves_the_bases_as_they_were():
     base = dict(BASE)
-    model_folder.bot_files(base, b"new", separator=7)
+    ModelFolder(base).bot_files(b"new")
     assert base == BASE
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer
 
 from pipeline.core import fleet as fleets
 from pipeline.core import model_folder
@@ -31,15 +32,16 @@ def bot(job) -> Bot:
     """A bot as a lane leaves it, which has learned nothing yet."""
     bot = Bot("ada", [Person("ada", COUNTS, 6_500, 2_000, "digest")], "0123456789ab", "trained")
     texts = tweets_of("ada")
-    tokens = [model_folder.load_tokenizer(job.folder).encode(text) for text in texts]
+    tokenizer = Tokenizer.from_str(job.base.tokenizer_json)
+    tokens = [tokenizer.encode(text).ids for text in texts]
     columns = {"id": [str(i) for i in range(130)], "text": texts, "tokens": pa.array(tokens, pa.list_(pa.int32()))}
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns | {"held_out": [i < 13 for i in range(130)]}), sink)
     job.store.write("work/tweets/ada.parquet", sink.getvalue().to_pybytes())
-    base = {"name": "toy", "hash": job.base_hash}
+    base = {"name": "toy", "hash": job.base.content_hash}
     train = {"loss": 6.0, "steps": 1, "tokens": 64, "seconds": 1.0}
     files = {
-        model_folder.WEIGHTS: job.base[model_folder.WEIGHTS],
+        model_folder.WEIGHTS: job.base.files[model_folder.WEIGHTS],
         provenance.FILE: provenance.record(base, {"ada": "digest"}, job.train, [6.0], [1e-3]),
         continuing.FILE: continuing.learned_file([]),
         "training.json": json.dumps({"metrics": {"train": train}, "seconds": 1.0}).encode(),
@@ -50,7 +52,7 @@ def bot(job) -> Bot:
 
 def test_who_measures_a_bot_publishes_it_at_once(job, bot):
     trainer.single_process_group()
-    worker = Evaluator(job, job.base, {"block_list": None})
+    worker = Evaluator(job, {"block_list": None})
     place = {"folder": bot.trained_folder, "file": "training.json", "published": False, "continued": False}
     task = facts(job, bot) | place | {"group": None}
     task["publish"] = {"trained_folder": bot.trained_folder, "folder": bot.folder}

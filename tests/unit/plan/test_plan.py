@@ -1,8 +1,6 @@
 """The plan: which bots a fleet has, what their versions depend on, and where each one stands."""
 
 import json
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ from pyarrow import fs
 
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.model_folder import ModelFolder
 from pipeline.core.names import printable
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
@@ -19,7 +18,7 @@ from pipeline.plan.job import Job, recipe
 from pipeline.plan.versions import version
 from pipeline.prepare.index import Person, Prepared
 
-BASE = {"config.json": b'{"n_positions": 256}', "train_defaults.json": b'{"block_size": 128, "epochs": 9}'}
+BASE_FILES = {"config.json": b'{"n_positions": 256}', "train_defaults.json": b'{"block_size": 128, "epochs": 9}'}
 
 
 def person(handle: str, chars: int = WARN_CHARS, digest: str = "") -> Person:
@@ -42,7 +41,9 @@ def fleet(**keys: Any) -> Fleet:
 def make_job(tmp_path):
     def make(base_hash: str = "base", train: Train | None = None, **keys: Any) -> Job:
         store = Store(fs.LocalFileSystem(), str(tmp_path / "birds"))
-        return Job(fleet(**keys), store, Path("base"), {}, base_hash, train or Train(), "")
+        base = ModelFolder({})
+        base.__dict__["content_hash"] = base_hash  # as if its files had this hash
+        return Job(fleet(**keys), store, base, train or Train())
 
     return make
 
@@ -236,7 +237,7 @@ def test_metrics_that_cannot_be_read_are_no_metrics(make_job, content):
 def published(job: Job, bot: Bot, settings: Train | None = None) -> str:
     """What stands in the store once this bot is published; its version."""
     digests = {person.handle: person.digest for person in bot.people}
-    base = {"name": "mini", "hash": job.base_hash}
+    base = {"name": "mini", "hash": job.base.content_hash}
     made = provenance.record(base, digests, settings or job.train, [], [], bot.last)
     job.store.write_folder(bot.folder, {provenance.FILE: made, "metrics.json": b"{}"})
     job.store.write(f"bots/{bot.name}/current", (bot.version or "").encode())
@@ -274,22 +275,22 @@ def test_a_bot_starts_over_where_more_than_its_tweets_has_changed(make_job, chan
 
 
 def test_a_base_brings_settings_and_the_fleet_file_wins_over_them():
-    settings = recipe(fleet(train={"epochs": 4}), BASE)
+    settings = recipe(fleet(train={"epochs": 4}), ModelFolder(BASE_FILES))
     assert (settings.epochs, settings.block_size, settings.learning_rate) == (4, 128, 1.372e-4)
 
 
 def test_a_base_without_settings_has_the_originals():
-    assert recipe(fleet(), {"config.json": b'{"n_positions": 1024}'}) == Train()
+    assert recipe(fleet(), ModelFolder({"config.json": b'{"n_positions": 1024}'})) == Train()
 
 
 def test_a_default_block_is_cut_to_what_the_base_can_look_at():
-    assert recipe(fleet(), {"config.json": b'{"n_positions": 256}'}).block_size == 256
-    assert recipe(fleet(), {"config.json": b'{"max_position_embeddings": 64}'}).block_size == 64
+    assert recipe(fleet(), ModelFolder({"config.json": b'{"n_positions": 256}'})).block_size == 256
+    assert recipe(fleet(), ModelFolder({"config.json": b'{"max_position_embeddings": 64}'})).block_size == 64
 
 
 def test_a_block_asked_for_that_the_base_cannot_look_at_is_refused():
     with pytest.raises(UsageError, match=r"train\.block_size: 512 exceeds the base model's 256 positions"):
-        recipe(fleet(train={"block_size": 512}), BASE)
+        recipe(fleet(train={"block_size": 512}), ModelFolder(BASE_FILES))
 
 
 @pytest.mark.parametrize(
@@ -303,11 +304,4 @@ def test_a_block_asked_for_that_the_base_cannot_look_at_is_refused():
 )
 def test_a_base_with_broken_settings_is_named(broken):
     with pytest.raises(UserError, match=r"base_model \./odd: "):
-        recipe(fleet(base_model="./odd"), BASE | broken)
-
-
-def test_a_job_travels_without_the_bases_weights(make_job):
-    job = replace(make_job(), base={"model.safetensors": b"x" * 1000}, tokenizer="{}")
-    light = job.without_base()
-    assert (light.base, light.tokenizer) == ({}, "")
-    assert version(light, [person("wren")]) == version(job, [person("wren")])
+        recipe(fleet(base_model="./odd"), ModelFolder(BASE_FILES | broken))

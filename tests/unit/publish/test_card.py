@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
@@ -48,7 +49,7 @@ def test_the_head_is_card_data_that_the_hub_reads(job):
     read = ModelCard(card_of(job, bot_of("nasa"))).data
     assert (read.language, read.library_name, read.pipeline_tag) == (None, "transformers", "text-generation")
     assert read.widget == [{"text": "My dream is"}] and read.thumbnail == "predictions.png"
-    assert {"huggingtweets", "ai-bot"} <= set(read.tags) and read.base_model == job.folder.name
+    assert {"huggingtweets", "ai-bot"} <= set(read.tags) and read.base_model == Path(job.fleet.base_model).name
     results = {result.metric_type: result.metric_value for result in read.eval_results}
     assert results == {"perplexity": 22.2, "accuracy": 0.7}
 
@@ -67,7 +68,7 @@ def test_languages_and_pictures_stand_in_it_where_they_are_known(job):
 def test_a_hub_id_is_named_as_the_base_and_a_path_by_its_folder_alone(job):
     hub = dataclasses.replace(job, fleet=job.fleet.model_copy(update={"base_model": "org/gpt2-large"}))
     assert data(hub, facts(hub, bot_of("nasa")), METRICS).base_model == "org/gpt2-large"
-    assert str(job.folder) not in card_of(job, bot_of("nasa"))
+    assert job.fleet.base_model not in card_of(job, bot_of("nasa"))
 
 
 def test_the_counts_stand_in_the_originals_table(job):

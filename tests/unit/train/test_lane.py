@@ -40,11 +40,11 @@ def task(bot: str, tokens: int = 100, **settings) -> Task:
 @pytest.fixture
 def make_lane(base, store):
     trainer.single_process_group()
-    files = model_folder.read_files(base)
+    folder = model_folder.ModelFolder.read(base)
 
     def make(queue: Queue) -> Lane:
         return Lane(
-            "run-0/0", LaneConfig("run-0", None, None, store, Train(), task("a").kind, "float16", {}), queue, files, 0
+            "run-0/0", LaneConfig("run-0", None, None, store, Train(), task("a").kind, "float16", {}), queue, folder, 0
         )
 
     return make
