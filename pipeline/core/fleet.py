@@ -1,10 +1,10 @@
-"""The fleet file: one YAML that describes a fleet of bots, validated. The only way in for settings.
+"""The fleet file: one YAML file that describes a fleet of bots. All settings come from it.
 
     fleet = load("fleet.yaml", ["train.epochs=2"])
     fleet.train.epochs, fleet.storage
 
-Relative paths start at the YAML's folder. Every key but `fleet` and `tweets` has a default. Secrets
-(W&B's, the hub's, the store's) are the only settings that come from the environment.
+Relative paths are relative to the file's folder. Every key except `fleet` and `tweets` has a default. Only secrets (of
+W&B, the Hugging Face hub, the object store …) come from the environment. docs/settings.md lists all keys.
 """
 
 import difflib
@@ -31,25 +31,49 @@ from pipeline.core.settings import (
     Wandb,
 )
 
+# parts of an error's location that pydantic adds for the members of a union
+_UNION_TAGS = {
+    "int",
+    "constrained-int",
+    "str",
+    "list[str]",
+    "list[union[str,list[str]]]",
+    "literal['auto']",
+    "literal['all']",
+}
+
 
 class Fleet(Section):
-    fleet: str
-    tweets: list[TweetSource] = Field(min_length=1)
-    storage: str = "./fleets"
-    base_model: str = "mini"
-    bots: Literal["all"] | Annotated[list[str | list[str]], Field(min_length=1)] = "all"
-    people: dict[str, Accounts] = Field(
-        {}, description="Several accounts of one person: {ada: [ada_x, ada.bsky.social]}."
+    """One fleet: whose tweets, which bots, and where they are stored."""
+
+    fleet: str = Field(description="The fleet's name: 1 to 63 of `a-z 0-9 - _`.")
+    tweets: list[TweetSource] = Field(
+        min_length=1, description="Where the tweets are: paths, or sections `tweets`; see [formats.md](formats.md)."
     )
-    filters: Filters = Filters()
-    train: Train = Train()
-    adapt: Adapt | None = None
-    serve: Serve = Serve()
-    wandb: Wandb = Wandb()
-    publish: Publish = Publish()
-    evaluate: Evaluate = Evaluate()
-    sweep: Sweep = Sweep()
-    pretrain: Pretrain = Pretrain()
+    storage: str = Field(
+        "./fleets", description="The folder or URI (`s3://bucket/fleets`) that holds the fleet's folder."
+    )
+    base_model: str = Field(
+        "mini", description="The model that bots start from: `mini` (bundled), a local folder, or a Hugging Face id."
+    )
+    bots: Literal["all"] | Annotated[list[str | list[str]], Field(min_length=1)] = Field(
+        "all",
+        description="`all` makes one bot for each person. In a list, a handle is one person's bot, an inner list of up "
+        "to 10 handles a blend.",
+    )
+    people: dict[str, Accounts] = Field(
+        {},
+        description="People with several accounts, whose tweets are taken together: `{ada: [ada_x, ada.bsky.social]}`.",
+    )
+    filters: Filters = Field(Filters(), description="Which tweets are left out.")
+    train: Train = Field(Train(), description="How bots are trained.")
+    adapt: Adapt | None = Field(None, description="Adapts the base model to everybody's tweets first.")
+    serve: Serve = Field(Serve(), description="How bots are served.")
+    wandb: Wandb = Field(Wandb(), description="What is reported to Weights & Biases.")
+    publish: Publish = Field(Publish(), description="How bots are stored and published.")
+    evaluate: Evaluate = Field(Evaluate(), description="How bots are measured.")
+    sweep: Sweep = Field(Sweep(), description="The recipes that `sweep` compares.")
+    pretrain: Pretrain = Field(Pretrain(), description="The base model that `pretrain` makes.")
 
     @field_validator("fleet")
     @classmethod
@@ -98,7 +122,7 @@ class Fleet(Section):
 
     @property
     def chosen(self) -> list[str] | None:
-        """The names of the bots asked for, blends joined; None for one bot per person found."""
+        """The names of the bots in `bots`, without repeats; None for `all`."""
         if self.bots == "all":
             return None
         names = [bot_name([bot] if isinstance(bot, str) else bot) for bot in self.bots]
@@ -126,7 +150,7 @@ def _bot_entry(entry: str | list[str]) -> str | list[str]:
 
 
 def load(path: str | Path, settings: list[str] | None = None) -> Fleet:
-    """Reads and validates a fleet file; `settings` are `--set` entries such as "train.epochs=2".
+    """Reads and validates a fleet file. `settings` are values of `--set`, for instance "train.epochs=2".
 
     Raises UsageError naming the file, the key and the reason.
     """
@@ -137,25 +161,25 @@ def load(path: str | Path, settings: list[str] | None = None) -> Fleet:
         raise UsageError(f"{path}: no such fleet file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, such as 2020-13-45
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, for instance 2020-13-45
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: a fleet file is a mapping of keys such as `fleet:` and `tweets:`")
     for setting in settings or []:
         _set(data, setting)
     try:
-        # a section left empty (`train:` and nothing under it) is a section of defaults
+        # a section without content (`train:` and nothing under it) means its defaults
         fleet = Fleet.model_validate({key: value for key, value in data.items() if value is not None})
     except ValidationError as error:
         raise UsageError(f"{path}: {explain(error)}") from None
     try:
         return _anchored(fleet, path.resolve().parent)
-    except RuntimeError as error:  # ~somebody, who has no account here
+    except RuntimeError as error:  # ~name of an unknown user
         raise UsageError(f"{path}: a path that starts with ~: {error}") from None
 
 
 def _set(data: dict[str, Any], setting: str) -> None:
-    """Puts one `--set key.sub=value` into the raw data; the value is read as YAML."""
+    """Applies one `--set key.subkey=value` to the data of a fleet file; the value is YAML."""
     key, equals, value = setting.partition("=")
     if not equals or not all(key.split(".")):
         raise UsageError(f"--set {setting}: write it as key=value, for instance train.epochs=2")
@@ -172,7 +196,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
 
 
 def _anchored(fleet: Fleet, folder: Path) -> Fleet:
-    """The fleet with relative paths made absolute, from the YAML's folder."""
+    """Returns the fleet with absolute paths; relative ones are relative to the fleet file's folder."""
 
     def absolute(path: str) -> str:
         return path if "://" in path else str(folder / Path(path).expanduser())
@@ -198,7 +222,7 @@ def _anchored(fleet: Fleet, folder: Path) -> Fleet:
 
 
 def explain(error: ValidationError) -> str:
-    """Each problem as `key: reason`, an unknown key with the nearest known one; all on one line."""
+    """Returns a validation error as one line of `key: reason`; an unknown key comes with the most similar known one."""
     problems = []
     for item in error.errors():
         location = [part for part in item["loc"] if part not in _UNION_TAGS]
@@ -217,19 +241,8 @@ def explain(error: ValidationError) -> str:
     return "; ".join(dict.fromkeys(problems))
 
 
-_UNION_TAGS = {
-    "int",
-    "constrained-int",
-    "str",
-    "list[str]",
-    "list[union[str,list[str]]]",
-    "literal['auto']",
-    "literal['all']",
-}
-
-
 def _keys_at(location: list[Any]) -> list[str]:
-    """The known keys of the section at `location`, for the suggestion."""
+    """Returns the keys of the section at `location`."""
     section: Any = Fleet
     for part in location:
         if isinstance(part, int):

@@ -1,8 +1,9 @@
-"""The sections of the fleet file, one class each, with every key, its default and its limits.
+"""The sections of a fleet file, one class each, with the default, the limits and a description of every key.
 
-    Train(epochs=2).learning_rate
+    Train(epochs=2).learning_rate               # 0.0001372
+    Fleet.model_fields["storage"].description   # (pipeline/core/fleet.py puts the sections together)
 
-`fleet.py` puts them together; the comments here are the reference for those who write fleet files.
+docs/settings.md is made from these classes.
 """
 
 from datetime import date
@@ -14,7 +15,9 @@ from pipeline.core.names import bot_name, handle_of, not_a_handle
 
 
 class Section(BaseModel):
-    # by alias, which only a key has that Python keeps for itself (`continue`)
+    """A section of the fleet file: unknown keys are errors, and its values cannot be changed."""
+
+    # aliases are for keys that are Python keywords (`continue`)
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
 
 
@@ -23,15 +26,19 @@ TweetField = Literal["text", "id", "handle", "created_at", "lang", "likes", "ret
 
 
 class TweetSource(Section):
-    """A file, folder, glob or URI of tweets; `handle` says whose they are where the file does not."""
+    """Where tweets are. An entry of `tweets` is a path, or a section with these keys."""
 
-    path: str
-    handle: str | None = None
-    # our fields by the names that the file has for them, where they are unusual: {text: body, handle: who};
-    # null leaves a field alone that would be found by its usual name
-    columns: dict[TweetField, str | None] = {}
-    users: str | None = None  # a table of accounts, in the same storage, for tweets that name only the user's id
-    repair: bool = False  # mend text that was once decoded with the wrong encoding (mojibake)
+    path: str = Field(description="A file, folder, glob or URI, for instance `s3://bucket/tweets/*.csv`.")
+    handle: str | None = Field(None, description="Who wrote the tweets, if the file does not say so.")
+    columns: dict[TweetField, str | None] = Field(
+        {},
+        description="Names of the file's columns that are not found by themselves, by our field: `{text: body}`. "
+        "`null` ignores a column that would be found by its usual name.",
+    )
+    users: str | None = Field(
+        None, description="A table of accounts in the same storage, for tweets that have only the author's id."
+    )
+    repair: bool = Field(False, description="Repair text that was once decoded with the wrong encoding (mojibake).")
 
     @field_validator("handle")
     @classmethod
@@ -63,61 +70,84 @@ class Accounts(Section):
 
 
 class Filters(Section):
-    """What is left out beyond retweets and short tweets, all of it opt-in; each has its own row in the counts.
+    """Which tweets are left out besides retweets and short tweets. Each filter has its own row in the counts.
 
-    A tweet whose file does not say when it was written, or how often it was liked, meets no date and no minimum.
+    `since` and `until` leave out tweets without a date, `min_likes` those without a number of likes.
     """
 
-    since: date | None = None  # tweets from before this day (UTC) go
-    until: date | None = None  # and those from after this day
-    min_likes: int | None = Field(None, ge=0)
-    replies: bool = True  # false: replies go; where the file does not say, text that starts with @
-    quotes: bool = True  # false: tweets that quote another go
-    # words and phrases, in any case; or the path of a text file with one a line
-    blocked_words: Annotated[list[str], Field(min_length=1)] | str | None = None
-    # codes of ISO 639-1: [en, fr]. Where the record does not say the text is asked; where nobody can tell, it stays
-    languages: Annotated[list[str], Field(min_length=1)] | None = None
-    duplicates: bool = True  # false: of a person's tweets with the same text one stays
-    # such as 0.8: of tweets that share their runs of three words to this degree (Jaccard, by MinHash) one stays
-    near_duplicates: float | None = Field(None, gt=0, le=1)
-    mentions: str | None = None  # what each mention in a kept tweet becomes, such as "@user"; "" takes them out
+    since: date | None = Field(None, description="Leave out tweets from before this day (UTC).")
+    until: date | None = Field(None, description="Leave out tweets from after this day (UTC).")
+    min_likes: int | None = Field(None, ge=0, description="Leave out tweets with fewer likes.")
+    replies: bool = Field(
+        True, description="`false` leaves out replies; where the file does not say, text that starts with `@`."
+    )
+    quotes: bool = Field(True, description="`false` leaves out tweets that quote another.")
+    blocked_words: Annotated[list[str], Field(min_length=1)] | str | None = Field(
+        None,
+        description="Leave out tweets with one of these words or phrases, in upper or lower case: a list, or the path "
+        "of a text file with one a line.",
+    )
+    languages: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None,
+        description="Keep these languages only (ISO 639-1 codes, for instance `[en, fr]`). Where the file does not "
+        "say, the language is detected; tweets whose language is uncertain are kept.",
+    )
+    duplicates: bool = Field(True, description="`false` keeps one of a person's tweets with the same text.")
+    near_duplicates: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Keep one of a person's tweets that are this similar: the Jaccard similarity of their three-word "
+        "sequences, estimated by MinHash. For instance 0.8.",
+    )
+    mentions: str | None = Field(
+        None, description='Replaces each mention in a kept tweet, for instance by `"@user"`; `""` removes it.'
+    )
 
 
 class Lora(Section):
-    """Small matrices beside the base's weights are trained in their place; in the published model they are added in."""
+    """Low-rank adaptation: small matrices are trained beside the base's weights, and added to them when published."""
 
-    rank: int = Field(8, ge=1)
-    alpha: float = Field(16.0, gt=0)  # they count alpha / rank times
-    dropout: float = Field(0.0, ge=0, lt=1)
-    targets: Annotated[list[str], Field(min_length=1)] | None = None  # such as [c_attn]; null: all linear layers
+    rank: int = Field(8, ge=1, description="Rank of the matrices.")
+    alpha: float = Field(16.0, gt=0, description="Scale: the matrices' product is multiplied by `alpha / rank`.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout of the matrices' input in training.")
+    targets: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="Names of the layers that get matrices, for instance `[c_attn]`; `null` is all linear layers."
+    )
 
 
 class Override(Section):
-    """Settings of `train` for some bots only: for those named, or those with so much to train on."""
+    """`train` settings for some of the bots: those that are named, or those with much text."""
 
-    bots: list[str | list[str]] | None = None  # as in the fleet's `bots`: an inner list is a blend
-    min_tokens: int | None = Field(None, ge=1)  # of an epoch
-    epochs: int | None = Field(None, ge=1)
-    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
-    schedule: Schedule | None = None
-    warmup_ratio: float | None = Field(None, ge=0, lt=1)
-    batch_size: int | None = Field(None, ge=1)
-    workers_per_bot: int | None = Field(None, ge=1)
-    gpus_per_worker: float | None = Field(None, gt=0)
-    zero_stage: Literal["auto", 0, 1, 2, 3] | None = None
-    precision: Literal["auto", "fp32", "bf16"] | None = None
-    gradient_checkpointing: bool | None = None
-    compile: bool | None = None
-    freeze_layers: int | None = Field(None, ge=0)
-    lora: Lora | None = None
-    seed: int | None = Field(None, ge=0, lt=2**32)
+    bots: list[str | list[str]] | None = Field(
+        None, description="The bots, as in the fleet's `bots`: an inner list is a blend."
+    )
+    min_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Bots with at least so many training tokens in an epoch. With `bots`, both must be true.",
+    )
+    epochs: int | None = Field(None, ge=1, description="See `train`.")
+    learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="See `train`.")
+    schedule: Schedule | None = Field(None, description="See `train`.")
+    warmup_ratio: float | None = Field(None, ge=0, lt=1, description="See `train`.")
+    batch_size: int | None = Field(None, ge=1, description="See `train`.")
+    workers_per_bot: int | None = Field(None, ge=1, description="See `train`.")
+    gpus_per_worker: float | None = Field(None, gt=0, description="See `train`.")
+    zero_stage: Literal["auto", 0, 1, 2, 3] | None = Field(None, description="See `train`.")
+    precision: Literal["auto", "fp32", "bf16"] | None = Field(None, description="See `train`.")
+    gradient_checkpointing: bool | None = Field(None, description="See `train`.")
+    compile: bool | None = Field(None, description="See `train`.")
+    freeze_layers: int | None = Field(None, ge=0, description="See `train`.")
+    lora: Lora | None = Field(None, description="See `train`.")
+    seed: int | None = Field(None, ge=0, lt=2**32, description="See `train`.")
 
     @model_validator(mode="after")
-    def _for_whom(self) -> "Override":
+    def _bots_and_settings_given(self) -> "Override":
         if self.bots is None and self.min_tokens is None:
-            raise ValueError("say for whom: bots: [nasa], or min_tokens: 1_000_000")
+            raise ValueError("name its bots, for instance bots: [nasa] or min_tokens: 1_000_000")
         if not self.settings:
-            raise ValueError("it sets nothing; give it a setting such as workers_per_bot: 2")
+            raise ValueError("it changes no setting; add one, for instance workers_per_bot: 2")
         return self
 
     @field_validator("bots")
@@ -130,42 +160,78 @@ class Override(Section):
         return value and [bot_name([handle_of(one) or one for one in entry]) for entry in names]
 
     def applies(self, bot: str, tokens: int) -> bool:
-        """Whether these settings are for a bot of this name with so many tokens to train on."""
+        """Whether these settings are for a bot with this name and so many training tokens in an epoch."""
         return (self.bots is None or bot in self.bots) and (self.min_tokens is None or tokens >= self.min_tokens)
 
     @property
     def settings(self) -> dict[str, Any]:
+        """The `train` settings that are changed, by name."""
         return {name: value for name, value in self if value is not None and name not in ("bots", "min_tokens")}
 
 
 class Train(Section):
-    """The recipe (the original huggingtweets'; a base model can carry defaults of its own) and the lanes."""
+    """How bots are trained, and on how many lanes. The defaults are the original huggingtweets' recipe."""
 
-    epochs: int = Field(4, ge=1)
-    learning_rate: float = Field(1.372e-4, gt=0, allow_inf_nan=False)
-    schedule: Schedule = "cosine"  # of the rate: half a cosine or a line down to zero, or constant
-    warmup_ratio: float = Field(0.0, ge=0, lt=1)  # share of the steps in which the rate rises to where it begins
-    batch_size: int = Field(1, ge=1)  # blocks per step and worker
-    block_size: int = Field(1024, ge=8)  # tokens
-    holdout: float = Field(0.1, gt=0, lt=1)  # share of the kept tweets that training never sees
-    lanes: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    workers_per_bot: int = Field(1, ge=1)
-    gpus_per_worker: float = Field(1.0, gt=0)  # on clusters with GPUs; 0.25 packs four lanes on one
-    zero_stage: Literal["auto", 0, 1, 2, 3] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
-    seed: int = Field(0, ge=0, lt=2**32)
-    freeze_layers: int = Field(0, ge=0)  # above 0: the embeddings and so many first blocks stay as the base has them
-    lora: Lora | None = None  # {} takes it as it stands; it wants a higher learning rate, such as ten times
-    # where tweets were added, a bot goes on from its last version, some of the old tweets mixed in; else it starts over
-    continue_: bool = Field(False, alias="continue")
-    retries: int = Field(1, ge=0)  # more tries for a bot that failed
-    checkpoint_minutes: float = Field(5.0, gt=0)  # a bot that takes longer goes on from its last checkpoint
-    gradient_checkpointing: bool = False  # less memory, a third more arithmetic
-    compile: bool = False  # torch.compile: up to a minute at a lane's start for faster steps after it
-    overrides: list[Override] = []  # the later one wins
+    epochs: int = Field(4, ge=1, description="How often each training tweet is seen.")
+    learning_rate: float = Field(1.372e-4, gt=0, allow_inf_nan=False, description="The highest learning rate (AdamW).")
+    schedule: Schedule = Field(
+        "cosine", description="How the learning rate falls to zero over all steps; `constant` does not."
+    )
+    warmup_ratio: float = Field(
+        0.0, ge=0, lt=1, description="Share of the steps in which the learning rate rises from zero, before it falls."
+    )
+    batch_size: int = Field(1, ge=1, description="Blocks in a step, for each worker.")
+    block_size: int = Field(
+        1024, ge=8, description="Tokens in a block. Where it is not set, no more than the base model's context."
+    )
+    holdout: float = Field(
+        0.1, gt=0, lt=1, description="Share of each person's kept tweets that is held out, to measure the loss on."
+    )
+    lanes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="How many bots are trained at once, at most; `auto` uses every free GPU, or every free core.",
+    )
+    workers_per_bot: int = Field(1, ge=1, description="Processes that train one bot together.")
+    gpus_per_worker: float = Field(
+        1.0, gt=0, description="GPUs of a worker, on clusters that have them; 0.25 puts four lanes on one GPU."
+    )
+    zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
+        "auto",
+        description="DeepSpeed's ZeRO stage: how much of the state the workers of a bot share out to save memory. "
+        "`auto` is 0 where weights, gradients and AdamW's state fit into the GPU, else 3.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Of the arithmetic; `auto` is bf16 on GPUs that support it, fp32 elsewhere."
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Of shuffling and dropout: the same seed trains the same model.")
+    freeze_layers: int = Field(
+        0, ge=0, description="Above 0, the embeddings and so many first blocks keep the base's weights."
+    )
+    lora: Lora | None = Field(
+        None,
+        description="Train low-rank matrices instead of the weights; `{}` is a section of defaults. Needs a higher "
+        "learning rate, about ten times.",
+    )
+    continue_: bool = Field(
+        False,
+        alias="continue",
+        description="Where only tweets were added, continue from the bot's last version, with some of the old tweets "
+        "mixed in; otherwise start over.",
+    )
+    retries: int = Field(1, ge=0, description="How often a bot that failed is trained again.")
+    checkpoint_minutes: float = Field(
+        5.0, gt=0, description="Minutes between checkpoints, from which the training of a large bot is resumed."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations twice to save memory: about a third more arithmetic."
+    )
+    compile: bool = Field(
+        False, description="Use torch.compile: faster steps, after up to a minute at the start of each lane."
+    )
+    overrides: list[Override] = Field([], description="Other settings for some of the bots; the last entry wins.")
 
     def of(self, bot: str, tokens: int) -> "Train":
-        """The settings of one bot with so many tokens to train on."""
+        """Returns the settings of one bot, overrides applied. `tokens`: its training tokens in an epoch."""
         update: dict[str, Any] = {}
         for override in self.overrides:
             if override.applies(bot, tokens):
@@ -174,28 +240,53 @@ class Train(Section):
 
 
 class Serve(Section):
-    # dedicated: replicas of its own for every bot; pooled: shared warm workers for all of them; auto: pooled,
-    # and replicas of its own for a bot while it is busy
-    endpoint: Literal["dedicated", "pooled", "auto"] = "dedicated"
-    min_replicas: int = Field(0, ge=0)
-    max_replicas: int = Field(4, ge=1)
-    target_ongoing_requests: int = Field(8, ge=1)
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=1, le=65535)
-    keys_file: str | None = None  # one key a line; HUGGINGTWEETS_KEYS adds more; without any, everybody may ask
-    requests_per_minute: int | None = Field(None, ge=1)  # with one key
-    cors_origins: list[str] = []  # web pages elsewhere that may ask, such as https://example.org
-    cpus_per_replica: float = Field(0.1, gt=0)
-    gpus_per_replica: float = Field(0.0, ge=0)
-    idle_seconds: float = Field(300.0, ge=0)  # without requests, before a bot goes to sleep
-    deadline_seconds: float = Field(60.0, gt=0)  # for one request, a cold start included
-    max_queued_requests: int = Field(64, ge=1)  # for one bot, beyond those its replicas work on
-    quantize: Literal["none", "int8"] = "none"  # int8: weights in 8 bits on a CPU; see docs/engine.md
-    pool_memory_gb: float = Field(1.0, gt=0)  # of bots that one worker of the pool holds
-    cache_gb: float = Field(10.0, gt=0)  # of bots from an object store that a node keeps on its disk
-    no_copies: bool = False  # nothing is said that stands in a training tweet, eight words in a row or a whole one
-    busy_requests: float = Field(2.0, gt=0)  # auto: so many of a bot's requests under way, on average, …
-    busy_seconds: float = Field(10.0, ge=0)  # … for so long, before it gets replicas of its own
+    """How bots are served."""
+
+    endpoint: Literal["dedicated", "pooled", "auto"] = Field(
+        "dedicated",
+        description="`dedicated`: every bot has replicas of its own; `pooled`: a pool of workers answers for all bots; "
+        "`auto`: pooled, and replicas of its own for a bot while it is busy.",
+    )
+    min_replicas: int = Field(
+        0, ge=0, description="Replicas of a bot that always run; 0 lets it sleep. A pool keeps at least one worker."
+    )
+    max_replicas: int = Field(4, ge=1, description="Replicas of a bot, or workers of the pool, at most.")
+    target_ongoing_requests: int = Field(
+        8, ge=1, description="Concurrent requests that one replica should have; more start another replica."
+    )
+    host: str = Field("127.0.0.1", description="Address that HTTP listens on; `0.0.0.0` is reachable from outside.")
+    port: int = Field(8000, ge=1, le=65535, description="Port that HTTP listens on.")
+    keys_file: str | None = Field(
+        None,
+        description="A file with one API key a line; the environment variable HUGGINGTWEETS_KEYS adds more. Without "
+        "any key, requests need none.",
+    )
+    requests_per_minute: int | None = Field(None, ge=1, description="Requests a minute that one key may make.")
+    cors_origins: list[str] = Field(
+        [], description="Origins whose web pages may call the bots, for instance `https://example.org`."
+    )
+    cpus_per_replica: float = Field(0.1, gt=0, description="Cores that Ray reserves for a replica.")
+    gpus_per_replica: float = Field(0.0, ge=0, description="GPUs that Ray reserves for a replica.")
+    idle_seconds: float = Field(300.0, ge=0, description="Seconds without requests after which a bot goes to sleep.")
+    deadline_seconds: float = Field(
+        60.0, gt=0, description="Seconds that a request may take, including the start of a bot that sleeps."
+    )
+    max_queued_requests: int = Field(
+        64, ge=1, description="Requests that wait for one bot; more are refused with status 503."
+    )
+    quantize: Literal["none", "int8"] = Field(
+        "none", description="`int8` computes with 8-bit weights on a CPU; see [engine.md](engine.md)."
+    )
+    pool_memory_gb: float = Field(1.0, gt=0, description="Memory for bots in each worker of a pool.")
+    cache_gb: float = Field(10.0, gt=0, description="Disk space on each node for bots from an object store.")
+    no_copies: bool = Field(
+        False,
+        description="Never answer with a whole training tweet, or with eight words in a row of one.",
+    )
+    busy_requests: float = Field(
+        2.0, gt=0, description="`auto`: a bot is busy at so many concurrent requests, on average over `busy_seconds`."
+    )
+    busy_seconds: float = Field(10.0, ge=0, description="`auto`: see `busy_requests`.")
 
     @model_validator(mode="after")
     def _replicas(self) -> "Serve":
@@ -205,70 +296,90 @@ class Serve(Section):
 
     @property
     def engine(self) -> dict[str, Any]:
-        """What the engine of a bot is told, wherever it answers (serve.engine.Engine)."""
+        """The options of `serve.engine.engine.Engine` for this fleet's bots."""
         return {"int8": self.quantize == "int8", "no_copies": self.no_copies}
 
 
 class Wandb(Section):
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    project: str = "huggingtweets"
-    entity: str | None = None
-    max_runs: int = Field(1000, ge=0)  # bots with runs of their own; all bots are rows of the fleet's run
+    """What is reported to Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = Field(
+        "auto", description="`auto` is `online` where an API key is set, else `offline`; see [wandb.md](wandb.md)."
+    )
+    project: str = Field("huggingtweets", description="The W&B project.")
+    entity: str | None = Field(None, description="The W&B user or team; `null` is the API key's default.")
+    max_runs: int = Field(
+        1000, ge=0, description="How many bots get a run of their own; all bots are rows in the fleet's run."
+    )
 
 
 class Publish(Section):
-    dtype: Literal["float16", "float32"] = "float16"  # of the stored weights
-    private: bool = True  # the repositories that `publish --hub` makes
+    """How bots are stored and published."""
+
+    dtype: Literal["float16", "float32"] = Field("float16", description="Of the stored weights.")
+    private: bool = Field(True, description="Whether repositories that `publish --hub` creates are private.")
 
 
 class Evaluate(Section):
-    samples: int = Field(64, ge=8, le=1024)  # that each bot is judged by; one half without a prompt
-    block_list: str | None = None  # a file with a word or phrase a line: how often does a bot say one?
+    """How bots are measured."""
+
+    samples: int = Field(
+        64, ge=8, le=1024, description="Texts that each bot writes to be measured by; half of them without a prompt."
+    )
+    block_list: str | None = Field(
+        None, description="A file with a word or phrase a line; the share of texts with one is reported."
+    )
 
 
 class Sweep(Section):
-    """Recipes that `sweep` tries: every combination of these; a setting without values stays as `train` has it."""
+    """The recipes that `sweep` compares: all combinations of these lists. An empty list keeps `train`'s value."""
 
-    bots: int = Field(3, ge=1)  # on how many, from the smallest to the largest (`--bots` names them)
-    epochs: list[Annotated[int, Field(ge=1)]] = [2, 4, 8]
-    learning_rate: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = []
-    batch_size: list[Annotated[int, Field(ge=1)]] = []
-    schedule: list[Schedule] = []
-    warmup_ratio: list[Annotated[float, Field(ge=0, lt=1)]] = []
+    bots: int = Field(3, ge=1, description="How many bots are trained with each recipe, small to large.")
+    epochs: list[Annotated[int, Field(ge=1)]] = Field([2, 4, 8], description="Values of `train.epochs`.")
+    learning_rate: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        [], description="Values of `train.learning_rate`."
+    )
+    batch_size: list[Annotated[int, Field(ge=1)]] = Field([], description="Values of `train.batch_size`.")
+    schedule: list[Schedule] = Field([], description="Values of `train.schedule`.")
+    warmup_ratio: list[Annotated[float, Field(ge=0, lt=1)]] = Field([], description="Values of `train.warmup_ratio`.")
 
 
 class Adapt(Section):
-    """The base, adapted to everybody's tweets before any bot is trained (`adapt: true` takes it as it stands)."""
+    """Adapts the base model to everybody's tweets before any bot is trained. `adapt: true` is a section of defaults."""
 
-    epochs: int = Field(1, ge=1)
-    learning_rate: float = Field(5e-4, gt=0, allow_inf_nan=False)
-    batch_size: int = Field(8, ge=1)  # blocks per step and worker
-    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"  # auto: every GPU, or every core
-    warmup_steps: int = Field(20, ge=0)
-    holdout: float = Field(0.1, gt=0, lt=1)  # share of the people that it never learns from
-    checkpoint_minutes: float = Field(5.0, gt=0)
+    epochs: int = Field(1, ge=1, description="How often each tweet is seen.")
+    learning_rate: float = Field(5e-4, gt=0, allow_inf_nan=False, description="The highest learning rate (AdamW).")
+    batch_size: int = Field(8, ge=1, description="Blocks in a step, for each worker.")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="Processes that train together; `auto` is one on every GPU, or on every core."
+    )
+    warmup_steps: int = Field(20, ge=0, description="Steps in which the learning rate rises from zero.")
+    holdout: float = Field(
+        0.1, gt=0, lt=1, description="Share of the people whose tweets are held out, to measure the loss on."
+    )
+    checkpoint_minutes: float = Field(5.0, gt=0, description="Minutes between checkpoints.")
 
 
 class Pretrain(Section):
-    """The base model that `pretrain` makes: a GPT-2 and a byte-level BPE of these sizes."""
+    """The base model that `pretrain` makes from the fleet's tweets: a GPT-2 with a byte-level BPE tokenizer."""
 
-    out: str = "./base"
-    vocab_size: int = Field(8192, ge=300)
-    n_layer: int = Field(4, ge=1)
-    n_head: int = Field(4, ge=1)
-    n_embd: int = Field(256, ge=8)
-    block_size: int = Field(256, ge=8)  # tokens; also the model's positions
-    epochs: int = Field(4, ge=1)
-    batch_size: int = Field(8, ge=1)  # blocks per step and worker
-    workers: int = Field(2, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    warmup_steps: int = Field(100, ge=0)
-    holdout: float = Field(0.02, gt=0, lt=1)
-    checkpoint_minutes: float = Field(5.0, gt=0)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = Field(0, ge=0, lt=2**32)
-    train_defaults: dict[str, Any] = {}  # `train` settings that bots on this base start from
+    out: str = Field("./base", description="The folder or URI that it is written to.")
+    vocab_size: int = Field(8192, ge=300, description="Tokens of the tokenizer.")
+    n_layer: int = Field(4, ge=1, description="Transformer blocks.")
+    n_head: int = Field(4, ge=1, description="Attention heads in a block.")
+    n_embd: int = Field(256, ge=8, description="Width of the embeddings; a multiple of `n_head`.")
+    block_size: int = Field(256, ge=8, description="Tokens in a training block, and the model's context.")
+    epochs: int = Field(4, ge=1, description="How often each text is seen.")
+    batch_size: int = Field(8, ge=1, description="Blocks in a step, for each worker.")
+    workers: int = Field(2, ge=1, description="Processes that train together.")
+    learning_rate: float = Field(2e-3, gt=0, description="The highest learning rate (AdamW).")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's weight decay.")
+    warmup_steps: int = Field(100, ge=0, description="Steps in which the learning rate rises from zero.")
+    holdout: float = Field(0.02, gt=0, lt=1, description="Share of the texts that is held out, to measure the loss on.")
+    checkpoint_minutes: float = Field(5.0, gt=0, description="Minutes between checkpoints.")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="As in `train`.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Of the first weights and of shuffling.")
+    train_defaults: dict[str, Any] = Field({}, description="`train` settings that bots on this base model start from.")
 
     @field_validator("train_defaults")
     @classmethod
