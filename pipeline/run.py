@@ -22,7 +22,8 @@ from pipeline.evaluate import evaluation
 from pipeline.plan.bots import Bot, forgotten, plan, survey
 from pipeline.plan.job import Job, open_job
 from pipeline.prepare import dataset
-from pipeline.prepare.index import Prepared, load_index
+from pipeline.prepare.index import REJECTS, Prepared, load_index
+from pipeline.prepare.rejects import Case, grouped
 from pipeline.report import files as reports
 from pipeline.report.live import shared
 from pipeline.track.tracking import Tracking
@@ -81,6 +82,10 @@ def prepare(job: Job, progress: Progress) -> Prepared:
         + (f", {prepared.rejects:,} records rejected" if prepared.rejects else "")
         + (" (unchanged)" if prepared.unchanged else "")
     )
+    if prepared.rejects:
+        progress.say(f"tweets: not used: {prepared.reasons}; all are listed in {job.store.path(REJECTS)}")
+    for notice in prepared.notices:
+        progress.say(f"tweets: {notice}")
     return prepared
 
 
@@ -156,8 +161,10 @@ def _publish(
 
 def _show_problems(bots: list[Bot], prepared: Prepared, progress: Progress) -> None:
     """A line for each file that gave nothing and for each bot that failed or was skipped."""
-    for path, problem in prepared.problems.items():
-        progress.say(f"tweets: {path}: {problem}")
+    cases = [Case(problem, path) for path, problem in prepared.problems.items()]
+    for group in grouped(cases):
+        more = f" (and {group.number - 1:,} files more with such a reason)" if group.number > 1 else ""
+        progress.say(f"tweets: {group.place}: {group.reason}{more}")
     for bot in bots:
         if bot.status in ("failed", "skipped"):
             progress.say(f"{bot.name} {bot.status}: {bot.reason}")

@@ -34,10 +34,12 @@ from pipeline.prepare import people
 from pipeline.prepare.filters import TweetFilters, resolved
 from pipeline.prepare.index import INDEX, REJECTS, Person, Prepared, load_index
 from pipeline.prepare.people import KEPT, RAW
+from pipeline.prepare.rejects import Case, Group, grouped, merged, same_ids, sentence, summed
 from pipeline.prepare.tokens import Encoder
 from pipeline.tweets import TweetFile
 
-RULES = 3  # part of what prepared tweets depend on: raise it when readers or rules change
+NOTICE_LINE = -1  # where a row of the rejects is a notice
+RULES = 4  # part of what prepared tweets depend on: raise it when readers or rules change
 _MIB = 2**20
 _CHUNK_BYTES = 16 * _MIB  # of what is read; the unit that streams
 _SHARD_BYTES = (32 * _MIB, 256 * _MIB)  # of what a task of the shuffle takes in or gives out, at least and at most
@@ -71,6 +73,9 @@ def prepare(
     store.write(REJECTS, _jsonl(lines))
     found: dict[str, Person] = {}
     rejects = len(problems)
+    cases = [Case(reason, path) for path, reason in sorted(problems.items())]
+    notices: list[str] = []
+    groups: list[Group] = []
     readable = [file for file in files if file.problem is None]
     for handle, summary in _summaries(readable, Work(store, tokenizer, holdout, filters, lines)) if readable else ():
         if handle:
@@ -78,13 +83,20 @@ def prepare(
         else:
             rejects += summary["rejects"]
             problems |= summary["files"]
+            groups = [Group(*group) for group in summary["reasons"]]
+            notices += summary["notices"]
+    groups = merged([*groups, *grouped(cases)])
     if not found:
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in sorted(problems.items())[:5])
-        raise UserError(f"no tweets to work with: {reasons or 'the files hold no usable record'}")
+        listed = f"; all are listed in {store.path(REJECTS)}" if rejects else ""
+        raise UserError(f"no tweets to work with: {sentence(groups) or 'the files hold no tweet'}{listed}")
+    notices += same_ids(found.values())
     owners = {
         file.path: file.people.get(file.handle, file.handle) for file in files if file.path in problems and file.handle
     }
-    prepared = Prepared(dict(sorted(found.items())), dict(sorted(problems.items())), owners, rejects, fingerprint)
+    prepared = Prepared(
+        *(dict(sorted(found.items())), dict(sorted(problems.items())), owners, rejects, fingerprint),
+        *(sentence(groups), notices),
+    )
     index = {key: value for key, value in asdict(prepared).items() if key != "unchanged"}
     store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
     return prepared
@@ -168,6 +180,7 @@ def _raw(found: tweets.Batch, number: int, people_of: dict[str, str]) -> pa.Tabl
     records = records.append_column(RAW.field("account"), pa.array(accounts))
     records = records.append_column(RAW.field("note"), pa.nulls(len(records), pa.string()))
     rejects = [("", one.line, reject_line(found.path, one.line, one.reason)) for one in found.rejects]
+    rejects += [("", NOTICE_LINE, json.dumps(one)) for one in found.notices]
     profiles = [(people_of.get(one.handle, one.handle), 0, people.profile_note(one)) for one in found.profiles]
     notes = [
         {"handle": handle, "line": line, "note": note, "id": "", "text": "", "file": number, "account": 0}
@@ -238,10 +251,15 @@ def _finish(chunks: pa.Table, work: Work, without: set[str]) -> pa.Table:
 def _rejects(rejects: pa.Table, work: Work) -> dict[str, Any]:
     """Lists the rejects in the store, those of whole files first."""
     rejects = rejects.sort_by([("file", "ascending"), ("line", "ascending")])
+    is_notice = pc.equal(rejects["line"], NOTICE_LINE)
+    notices = [tweets.Notice(*json.loads(note)) for note in rejects.filter(is_notice)["text"].to_pylist()]
+    rejects = rejects.filter(pc.invert(is_notice))
     lines = rejects["text"].to_pylist()
     work.store.write(REJECTS, _jsonl([*work.problems, *lines]))
-    whole = [json.loads(line) for line, number in zip(lines, rejects["line"].to_pylist(), strict=True) if number == 0]
-    return {"rejects": len(lines), "files": {one["file"]: one["reason"] for one in whole}}
+    listed = [json.loads(line) for line in lines]
+    groups = grouped(Case(one["reason"], f"{one['file']}:{one['line'] or ''}".rstrip(":")) for one in listed)
+    files = {one["file"]: one["reason"] for one in listed if one["line"] == 0}
+    return {"rejects": len(lines), "files": files, "reasons": groups, "notices": summed(notices)}
 
 
 def reject_line(path: str, line: int, reason: str) -> str:

@@ -6,7 +6,7 @@ prepared.people["nasa"].counts         # {"downloaded": 3200, "retweets": 770, "
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.core.store import Store
 
@@ -21,6 +21,7 @@ class Person:
     tokens: int  # in training tweets
     digest: str  # of the kept tweets: their ids and texts, in the order of their keys
     name: str | None = None  # as it is displayed, where a file says
+    same_ids: int = 0  # tweets that have their id in common with another text
 
 
 INDEX = "work/people.json"
@@ -36,6 +37,8 @@ class Prepared:
     owners: dict[str, str]  # the handle that a file with a problem stands for, where it has one
     rejects: int
     fingerprint: str  # of files and settings: the same again means there is nothing to do
+    reasons: str = ""  # why records could not be used: the commonest reasons
+    notices: list[str] = field(default_factory=list)  # what else users should know of the files
     unchanged: bool = False
 
 

@@ -42,7 +42,7 @@ CHUNK = pa.schema(
         ("verdict", pa.int8()),
         ("key", pa.uint64()),  # the first eight bytes of clean.key_hash
         ("id", pa.string()),  # "" where the format has none
-        ("text", pa.string()),  # cleaned; "" for what is left out; the note of a reject or profile
+        ("text", pa.string()),  # cleaned; a hash for what is left out; the note of a reject or profile
         ("tokens", pa.list_(pa.int32())),
         ("file", pa.int32()),  # its number among the files
         ("line", pa.int32()),
@@ -63,7 +63,8 @@ def judged(raw: pa.Table, filters: TweetFilters, encoder: Encoder | None) -> pa.
     frame = pl.DataFrame(pl.from_arrow(raw))
     tweets = filters(frame.with_columns(rules.judge(frame["text"], frame["retweet"])))
     kept = tweets["verdict"] == "kept"
-    left_out = frame["text"] if encoder is None else pl.lit("")
+    # of what is left out, a hash of its text stays: it tells tweets with the same id apart
+    left_out = frame["text"] if encoder is None else frame["text"].hash().cast(pl.String)
     verdict = pl.when(pl.col("note").is_null()).then("verdict").when(pl.col("handle") == "").then(pl.lit("reject"))
     chunk = tweets.select(
         "handle",
@@ -105,7 +106,7 @@ def finished(
     codes, handles = _codes(chunks["handle"])
     verdicts, profiles = chunks["verdict"].to_numpy(), _profiles(chunks)
     wanted = np.array([handle not in without for handle in handles], bool)
-    order = _once(chunks, codes)
+    order, conflicts = _once(chunks, codes)
     order = order[(verdicts[order] >= _TWEET) & wanted[codes[order]]]
     codes, verdicts = codes[order], verdicts[order]
     counts = np.bincount(codes * len(VERDICTS) + verdicts, minlength=len(handles) * len(VERDICTS))
@@ -124,14 +125,15 @@ def finished(
             if "picture" in told:
                 writer.write(f"{PICTURES}/{handle}", base64.b64decode(told["picture"]))
             rows = {row: total[row] for row in active(filters)}
-            yield Person(handle, rows, person.chars, person.training_tokens, person.digest, told.get("name"))
+            name, same_ids = told.get("name"), int(conflicts[code])
+            yield Person(handle, rows, person.chars, person.training_tokens, person.digest, name, same_ids)
 
 
 def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
     """One person's chunks (judged without an encoder) as counts, and up to `count` texts for each row of them."""
     names = [told["name"] for told in _profiles(tweets).values() if "name" in told]
     tweets = tweets.filter(pc.greater_equal(tweets["verdict"], _TWEET))
-    tweets = tweets.take(pa.array(_once(tweets, np.zeros(len(tweets), np.int64))))
+    tweets = tweets.take(pa.array(_once(tweets, np.zeros(len(tweets), np.int64))[0]))
     verdicts = [VERDICTS[verdict] for verdict in tweets["verdict"].to_pylist()]
     texts = tweets["text"].to_pylist()
     kept = [i for i, verdict in enumerate(verdicts) if verdict == "kept"]
@@ -167,19 +169,40 @@ def _codes(handles: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
-def _once(tweets: pa.Table, codes: np.ndarray) -> np.ndarray:
+def _once(tweets: pa.Table, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The places of a person's tweets, person by person, in the order of their keys.
 
-    Of tweets with the same id the first counts, by file and line.
+    Of tweets with the same id and the same text the first counts, by file and line. Those with the same id and
+    another text all stay, in the order of their texts; how many of them each person has is the second result.
     """
     key = tweets["key"].to_numpy()
     order = np.lexsort((tweets["line"].to_numpy(), tweets["file"].to_numpy(), key, codes))
     same = (np.diff(codes[order]) == 0) & (np.diff(key[order]) == 0)
-    again = np.flatnonzero(same) + 1
-    ids = tweets["id"].take(pa.array(order[again])).to_pylist()
-    before = tweets["id"].take(pa.array(order[again - 1])).to_pylist()
-    drop = [place for place, id, other in zip(again, ids, before, strict=True) if id and id == other]
-    return _without_crossposts(tweets, codes, np.delete(order, drop))
+    conflicts = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
+    alike = np.concatenate(([False], same)) | np.concatenate((same, [False])) if len(order) else same
+    rows = tweets.select(["id", "text", "verdict"]).take(pa.array(order[alike]))
+    ids, texts, verdicts = (column.to_pylist() for column in rows.columns)
+    drop: list[int] = []
+    at = 0  # where in `rows` a run begins
+    for start, stop in _runs(same):
+        first: dict[tuple[str, int], int] = {}  # by text: the place where it comes first
+        begin, at = at, at + stop - start
+        if not ids[begin] or any(id != ids[begin] for id in ids[begin:at]):
+            continue
+        for place, text in enumerate(zip(texts[begin:at], verdicts[begin:at], strict=True), start):
+            if first.setdefault(text, place) != place:
+                drop.append(place)
+        if len(first) > 1:
+            conflicts[codes[order[start]]] += len(first)
+            order[list(first.values())] = order[[first[text] for text in sorted(first)]]
+    return _without_crossposts(tweets, codes, np.delete(order, drop)), conflicts
+
+
+def _runs(same: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Where rows that are the same as the next begin and end: [T, T, F, T] gives (0, 3) and (3, 5)."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], same, [False])).astype(np.int8)))
+    for start, stop in edges.reshape(-1, 2).tolist():
+        yield start, stop + 1
 
 
 def _without_crossposts(tweets: pa.Table, codes: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -162,3 +162,15 @@ def test_what_a_person_posted_on_two_networks_counts_once_and_what_one_account_r
     apart = pa.concat_tables([chunk(rows[:2], encoder), chunk(rows[2:], encoder)])
     assert people_of(apart, store)["ada"] == people["ada"]
     assert sampled(chunk([*on_x, *on_bluesky], None), Filters(), 9)["counts"]["kept"] == 4
+
+
+def test_the_same_id_drops_a_tweet_only_where_its_text_agrees(store, encoder):
+    texts = ["The ferry was late again today", "Nobody fed the gulls this morning", "The ferry was late again today"]
+    rows = [{"handle": "ada", "id": "1", "text": text, "file": file} for file, text in enumerate(texts)]
+    rows += [{"handle": "ada", "id": "2", "text": "RT @ben: soup", "file": file} for file in range(2)]
+    rows += [{"handle": "ada", "id": "2", "text": "RT @cleo: bread"}, {"handle": "ben", "id": "1", "text": texts[1]}]
+    people = people_of(chunk(rows, encoder), store)
+    assert people["ada"].counts == {"downloaded": 4, "retweets": 2, "short": 0, "kept": 2}
+    assert (people["ada"].same_ids, people["ben"].same_ids) == (4, 0)
+    otherwise = [row | {"file": 9 - row.get("file", 0)} for row in rows]
+    assert people_of(chunk(otherwise, encoder), store) == people

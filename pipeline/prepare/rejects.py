@@ -1,0 +1,69 @@
+"""What could not be used, in few words: reasons that differ only in a name or a number count as one.
+
+groups = grouped([Case("no text", "a.csv:3"), Case("not a handle: 'x y'", "a.csv:4")])
+sentence(groups)        # "1 with: no text (a.csv:3); 1 with: not a handle: 'x y' (a.csv:4)"
+"""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pipeline.prepare.index import Person
+from pipeline.tweets import Notice
+
+_VARIES = re.compile(r"(?<= id )[^\s;]+|'[^']*'|\"[^\"]*\"|\d[\d,.]*")
+_SHOWN = 3  # reasons in a message
+
+
+class Case(NamedTuple):
+    """One record or file that could not be used."""
+
+    reason: str
+    place: str  # file and line
+
+
+class Group(NamedTuple):
+    """Cases with the same reason."""
+
+    number: int
+    reason: str  # that of the first case
+    place: str
+
+
+def grouped(cases: Iterable[Case]) -> list[Group]:
+    """The cases by their reasons, the commonest first."""
+    return merged(Group(1, case.reason, case.place) for case in cases)
+
+
+def sentence(groups: list[Group]) -> str:
+    """The commonest reasons, each with how often it came and an example."""
+    shown = "; ".join(f"{group.number:,} with: {group.reason} ({group.place})" for group in groups[:_SHOWN])
+    more = sum(group.number for group in groups[_SHOWN:])
+    return shown + (f"; {more:,} with other reasons" if more else "")
+
+
+def merged(groups: Iterable[Group]) -> list[Group]:
+    """The groups with those of the same reason made one, the commonest first."""
+    found: dict[str, Group] = {}
+    for group in groups:
+        form = _VARIES.sub("…", group.reason)
+        known = found.get(form)
+        found[form] = known._replace(number=known.number + group.number) if known else group
+    return sorted(found.values(), key=lambda group: -group.number)
+
+
+def summed(notices: Iterable[Notice]) -> list[str]:
+    """What the files' notices say together, each thing once with an example."""
+    found: dict[str, Notice] = {}
+    for notice in notices:
+        known = found.get(notice.what)
+        found[notice.what] = known._replace(number=known.number + notice.number) if known else notice
+    return [f"{one.number:,} {one.what} ({one.example})" for one in found.values()]
+
+
+def same_ids(people: Iterable[Person]) -> list[str]:
+    """What is to be said of tweets that have an id in common and not their text."""
+    found = [person for person in people if person.same_ids]
+    total = sum(person.same_ids for person in found)
+    what = "tweets share an id with another text, which no two tweets do; all of them are used"
+    return [f"{total:,} {what} (@{found[0].handle})"] if found else []
