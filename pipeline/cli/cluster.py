@@ -28,6 +28,7 @@ def doctor(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False
 def submit(
     fleet: FleetFile,
     address: Annotated[str, typer.Option("--address", metavar="URL", help="URL of the cluster's dashboard")],
+    deploy: Annotated[bool, typer.Option("--deploy", help="also deploy the bots on that cluster")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="return once the cluster has accepted the job")] = False,
     bots: BotsOption = None,
     set_: SetOption = None,
@@ -37,7 +38,7 @@ def submit(
     from pipeline.operate.submit import submit as submit_job
 
     with Progress() as progress:
-        job = submit_job(fleets.load(fleet, set_), address, names_of(bots), not no_wait, progress)
+        job = submit_job(fleets.load(fleet, set_), address, progress, names_of(bots), deploy, not no_wait)
     if as_json:
         print_json({"job": job.id, "exit_code": job.exit_code})
     raise typer.Exit(job.exit_code or 0)

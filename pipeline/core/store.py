@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pyarrow import fs
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.names import is_version
 
@@ -45,8 +45,18 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
 def write_folder_at(uri: str, files: dict[str, bytes]) -> None:
     """Writes a folder at any path or URI, also outside a fleet's store; see `Store.write_folder`."""
     filesystem, path = resolve(uri)
+    _check_lasting(path)
     parent, _, name = path.rpartition("/")
     Store(filesystem, parent).write_folder(name, files)
+
+
+def _check_lasting(path: str) -> None:
+    """Raises UsageError for a path in the temporary copy that Ray makes of a job's working directory."""
+    if "working_dir_files" in Path(path).parts:
+        raise UsageError(
+            f"{path} is in Ray's temporary copy of the job's folder and would be deleted with it: start the job by "
+            "`huggingtweets submit`, or use s3://…, gs://… or an absolute path on a disk that all nodes share"
+        )
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,12 @@ class Store:
 
     @classmethod
     def of(cls, fleet: Fleet) -> "Store":
-        """The store of a fleet: `{storage}/{fleet}`. Raises UserError where `storage` cannot be reached."""
+        """The store of a fleet: `{storage}/{fleet}`.
+
+        Raises UserError where `storage` cannot be reached, UsageError where Ray would delete it with the job.
+        """
         filesystem, root = resolve(fleet.storage)
+        _check_lasting(root)
         return cls(filesystem, f"{root}/{fleet.fleet}")
 
     @property

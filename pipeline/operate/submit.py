@@ -1,6 +1,6 @@
 """Runs a fleet as a job on a cluster: what `huggingtweets submit fleet.yaml --address URL` does.
 
-    job = submit(fleet, "http://127.0.0.1:8265", bots=None, wait=True, progress=progress)
+    job = submit(fleet, "http://127.0.0.1:8265", progress)
     job.id, job.exit_code
 
 It packs a folder with this code, the fleet file and the fleet's local files, and sends it as the working directory of
@@ -39,8 +39,15 @@ class SubmittedJob:
     exit_code: int | None
 
 
-def submit(fleet: Fleet, address: str, bots: list[str] | None, wait: bool, progress: Progress) -> SubmittedJob:
-    """Submits the command `run`; with `wait` shows its output and returns when it has ended.
+def submit(
+    fleet: Fleet,
+    address: str,
+    progress: Progress,
+    bots: list[str] | None = None,
+    deploy: bool = False,
+    wait: bool = True,
+) -> SubmittedJob:
+    """Submits the command `run`, for some `bots` only and with --deploy if asked; `wait` shows its output to the end.
 
     `address` is the URL of the cluster's dashboard. Raises UserError if the cluster does not accept the job, or if the
     fleet's local files are too large to send.
@@ -49,7 +56,8 @@ def submit(fleet: Fleet, address: str, bots: list[str] | None, wait: bool, progr
         progress.say(
             f"storage {fleet.storage} is a folder on the node that runs the job, unless all nodes share that disk"
         )
-    command = ["python", "-m", "pipeline", "run", "fleet.yaml", *(["--bots", ",".join(bots)] if bots else [])]
+    command = ["python", "-m", "pipeline", "run", "fleet.yaml"]
+    command += (["--bots", ",".join(bots)] if bots else []) + (["--deploy"] if deploy else [])
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pack(fleet, folder)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from ray._private.services import get_webui_url_from_internal_kv
@@ -21,9 +22,9 @@ def dashboard(cluster):
 
 @pytest.fixture
 def submit(dashboard):
-    def run(*command: str, **changes: str) -> subprocess.CompletedProcess:
+    def run(*command: str, folder: Path = ROOT, **changes: str) -> subprocess.CompletedProcess:
         arguments = ["ray", "job", "submit", "--address", dashboard, "--working-dir", ".", "--", *command]
-        options = {"cwd": ROOT, "env": environment() | changes, "capture_output": True, "text": True, "timeout": 300}
+        options = {"cwd": folder, "env": environment() | changes, "capture_output": True, "text": True, "timeout": 300}
         return subprocess.run(arguments, **options)
 
     return run
@@ -42,6 +43,14 @@ def test_a_fleet_runs_as_a_submitted_job(make_fleet, submit, dashboard, huggingt
     assert "prepare 1/1: 1 people, " in out
     report = json.loads((path.parent / "fleets" / "toys" / "report.json").read_text())
     assert [row["status"] for row in report["bots"]] == ["unchanged"]
+
+
+def test_a_job_whose_storage_ray_would_delete_is_refused_before_any_work(make_fleet, submit):
+    path = make_fleet(("ada",))
+    refused = submit("python", "-m", "pipeline", "run", path.name, folder=path.parent)
+    assert refused.returncode != 0
+    assert "Ray's temporary copy of the job's folder" in refused.stdout
+    assert "prepare" not in refused.stdout and "succeeded" not in refused.stdout
 
 
 def test_without_the_token_nothing_is_run(submit, tmp_path):

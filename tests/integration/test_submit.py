@@ -56,4 +56,4 @@ def test_too_much_to_travel_is_refused(fleet, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("cluster")  # whose RAY_ADDRESS a client of Ray's would take over the one it is given
 def test_a_cluster_that_does_not_answer_is_named(fleet):
     with Progress() as progress, pytest.raises(UserError, match="--address"):
-        submit(fleet, "http://127.0.0.1:9", None, True, progress)
+        submit(fleet, "http://127.0.0.1:9", progress)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
-from pipeline.core.store import Store, resolve
+from pipeline.core.store import Store, resolve, write_folder_at
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
 
@@ -276,3 +276,11 @@ def test_a_file_uri_is_a_local_path(tmp_path):
 def test_storage_of_an_unknown_kind_is_named(uri):
     with pytest.raises(UserError, match="no such storage"):
         resolve(uri)
+
+
+def test_a_path_that_ray_deletes_with_the_job_is_refused():
+    copy = "/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_0123456789abcdef/fleets"
+    with pytest.raises(UsageError, match="`huggingtweets submit`"):
+        Store.of(Fleet(fleet="toys", tweets=["."], storage=copy))
+    with pytest.raises(UsageError, match="deleted with it"):
+        write_folder_at(f"{copy}/base", FILES)
