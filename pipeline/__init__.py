@@ -1,5 +1,6 @@
-"""Tweets in, bots out: one module per step, in the order the data flows.
+"""Tweets in, bots out: one package per stage, and imports that point one way.
 
-fleet (the YAML) -> tweets (readers) -> clean -> prepare (Ray Data) -> finetune -> train (Ray Train)
--> evaluate -> publish; store says where things live, track keeps W&B, cli holds the commands.
+cli -> operate -> run -> report -> evaluate -> publish, base -> train, track -> plan -> prepare -> tweets -> core
+
+`run.py` has the steps in their order; README.md says what each package does.
 """

@@ -1,8 +1,6 @@
-"""Bots in, HTTP out.
+"""Bots in, HTTP out: serves published bots on Ray Serve.
 
-engine (batched decoding) · endpoint and pool (the Serve deployments around it: a bot's own, a fleet's shared one;
-residents: what a pool's worker holds, cache: what a node keeps of an object store) · gateway (the deployment that owns
-HTTP; app: the routes, guard: keys, limits and logs before them, schema, tgi, openai: what is asked and replied) ·
-registry (what is served; mover: where from) · deploy (a fleet becomes Serve applications; service: those of a config) ·
-web (the page).
+deploy.py turns a fleet into Serve applications; service.py is what a Kubernetes RayService imports. Below them:
+deployments (Serve's actors), http (routes, limits, keys, the page) and engine (batched decoding without Ray or HTTP).
+Of `pipeline`, only `pipeline.core` is imported here.
 """

@@ -1,9 +1,13 @@
 """What README, guides and examples show is there: fleet files load, commands and their options parse, files exist."""
 
+import ast
+import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from ray.scripts.scripts import cli as ray_cli
 from ray.serve.scripts import cli as serve_cli
 
 from pipeline.core.fleet import load
+from pipeline.core.own_code import ASSETS
 from tests.support.command_line import our_program, refusal
 from tests.support.toys import ROOT
 
@@ -25,10 +30,37 @@ def test_an_example_is_a_valid_fleet_file(path):
     assert load(path).fleet
 
 
-def test_the_readmes_fleet_file_is_valid(tmp_path):
-    [block] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "friends.yaml").write_text(block)
-    assert load(tmp_path / "friends.yaml").chosen is None
+def blocks(path: Path, language: str) -> list[str]:
+    """The fenced blocks of a language in a guide, also those in lists."""
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for _, block in found]
+
+
+def test_the_fleet_files_of_readme_and_index_are_valid(tmp_path):
+    [readme], [index] = (blocks(ROOT / path, "yaml") for path in ("README.md", "docs/README.md"))
+    for text in (readme, index):
+        (tmp_path / "shown.yaml").write_text(text)
+        assert load(tmp_path / "shown.yaml").chosen is None
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_python_of_a_guide_compiles_and_its_imports_are_there(path):
+    for block in blocks(path, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module or "")
+                assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+            elif isinstance(node, ast.Import):
+                assert all(importlib.util.find_spec(alias.name) for alias in node.names), ast.unparse(node)
+
+
+def test_the_python_of_the_readme_runs_on_a_published_bot(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ASSETS / "mini", tmp_path / "fleets/friends/bots/nasa/0123456789ab")
+    monkeypatch.chdir(tmp_path)
+    [block] = blocks(ROOT / "README.md", "python")
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out.count("My dream is") == 3
 
 
 def test_every_command_is_in_the_readme():
@@ -45,7 +77,11 @@ def shown(path: Path) -> Iterator[str]:
         " ".join(code.split()) for code in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     ]
     for line in [*lines, *inline]:
-        command = re.sub(r"^(export )?([A-Z_]+=\S+ +)+", "", line.removeprefix("$ ")).partition("  #")[0].strip()
+        command = (
+            re.sub(r"^(export )?([A-Z_]+=\S+ +)+", "", line.removeprefix("$ ").removeprefix(".venv/bin/"))
+            .partition("  #")[0]
+            .strip()
+        )
         if command.startswith(PROGRAMS):
             yield command
 

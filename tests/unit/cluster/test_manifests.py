@@ -335,10 +335,10 @@ def test_every_container_says_what_it_needs_and_may_take():
 
 def test_the_commands_in_the_readme_are_commands_of_ours():
     text = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
-    submitted = re.findall(r"^    ray job submit .* -- (.+)$", text, re.MULTILINE)
+    submitted = re.findall(r"^    (huggingtweets submit .+)$", text, re.MULTILINE)
     assert submitted
     for command in submitted:
-        parameters(command)
+        assert parameters(command)["address"]
 
 
 def test_the_image_installs_the_lock_file_then_the_package_without_dependencies():
