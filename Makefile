@@ -1,18 +1,23 @@
 # Everything a fresh machine needs is set up on first use, in .venv, from requirements.lock.
 #   make demo    tweets to talking bots, ARGS=--once exits when they have spoken
-#   make test    the tests        make check   linter, formatter, types
+#   make test    all tests, 15 minutes at most on 2 cores; make test-fast the unit tests, 90 seconds
+#   make check   linter, formatter, types, imports
 #   make test-faults   kill -9 to everything, on a cluster of several nodes
 PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test fuzz test-faults test-cluster check bench bench-engine bench-endpoints bench-gpu base-model lock clean
+.PHONY: demo test test-fast fuzz test-faults test-cluster check bench bench-engine bench-endpoints bench-gpu base-model lock clean
 
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
 
 test: .venv/ready
 	$(BIN)/pytest $(ARGS)
+
+# The unit tests: no Ray cluster, no Serve.
+test-fast: .venv/ready
+	$(BIN)/pytest tests/unit $(ARGS)
 
 # The readers of tweets against 10,000 odd and broken files of each format.
 fuzz: .venv/ready

@@ -31,6 +31,8 @@ import numpy as np
 import polars as pl
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support: the cleaning rules for one tweet
+
 from pipeline import tweets
 from pipeline.core import fleet as fleets
 from pipeline.core import model_folder

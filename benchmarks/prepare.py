@@ -7,9 +7,9 @@
 The tweets are made up, a hundred people's in each JSONL file in mixed order (`--whole`: each person's in a CSV file of
 their own). One person has a fifth of all, the others' shares fall off as in Zipf's law. Timed from files to packed
 blocks (one epoch): ours is `prepare` and packing on Ray, without Ray's own start; the reference reads the same files,
-applies the rules of clean.py, encodes a list of texts with the same tokenizer on one core, and packs. `--text-only`
-takes the reading out of the reference, which then starts from texts in memory. Memory is each process's peak,
-without what it shares with others (USS), sampled.
+applies the rules to one tweet at a time (tests/support/plain_rules.py), encodes a list of texts with the same tokenizer
+on one core, and packs. `--text-only` takes the reading out of the reference, which then starts from texts in memory.
+Memory is each process's peak, without what it shares with others (USS), sampled.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -28,6 +29,8 @@ import numpy as np
 import psutil
 from ray.util import ActorPool
 from tokenizers import Tokenizer
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support: the cleaning rules for one tweet
 
 from pipeline.core.model_folder import tokenizer_json
 from pipeline.core.own_code import ASSETS

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from pipeline.core.errors import UserError
 from tests.support.toys import tweets_of, write_csv
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -141,7 +142,7 @@ def test_a_port_in_use_is_named(make_fleet, huggingtweets, monkeypatch):
 
 
 def test_more_than_a_traceback_is_kept_from_the_user_unless_asked(make_fleet, huggingtweets):
-    with pytest.raises(Exception, match="no such folder"):
+    with pytest.raises(UserError, match="no such folder"):
         huggingtweets("run", make_fleet(base_model="./no-such-base"), "--debug")
 
 

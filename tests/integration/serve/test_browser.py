@@ -1,22 +1,17 @@
 """The page in a real browser (headless Chromium): found, asked, picked, shared; on a phone and by keyboard too."""
 
 import io
-import os
 import re
-import shutil
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from serve.http import keys
 from serve.http.errors import ApiError
+from tests.support import browser
 from tests.support.fake_bots import ANSWER, FakeBots, routes, serving
-
-CHROMIUM = shutil.which("chromium")
-if not CHROMIUM and not os.environ.get("CI"):
-    pytest.skip("no chromium on this machine; Debian's package has it", allow_module_level=True)
 
 DESKTOP = {"viewport": {"width": 1280, "height": 860}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
@@ -25,11 +20,8 @@ CROWD = [f"wren_{number:04}" for number in range(1_200)]
 
 @pytest.fixture(scope="module")
 def chromium():
-    assert CHROMIUM, "chromium is to be installed where CI is set"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with browser.chromium() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

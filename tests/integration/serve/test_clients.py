@@ -1,21 +1,19 @@
 """The clients that people have: a browser on the page, `huggingface_hub` and `openai` as with their own servers."""
 
 import json
-import os
 import re
-import shutil
 
 import openai
 import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from pipeline.core.store import Store
 from serve.http.web.signature import sign, stored_key
+from tests.support.browser import chromium
 
-CHROMIUM = shutil.which("chromium")
 LONG = {"max_new_tokens": 12, "seed": 3}
 
 
@@ -35,10 +33,8 @@ def oai(served):
     return openai.OpenAI(base_url=f"{served[0].base_url}/v1", api_key="none needed", timeout=90, max_retries=0)
 
 
-@pytest.mark.skipif(not CHROMIUM and not os.environ.get("CI"), reason="no chromium on this machine")
 def test_on_the_page_a_sleeping_bot_wakes_and_what_it_says_is_saved_and_shared(served):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(base_url=str(served[0].base_url))
         page.goto("/")
         page.get_by_role("link", name="@ada").click()
@@ -53,7 +49,6 @@ def test_on_the_page_a_sleeping_bot_wakes_and_what_it_says_is_saved_and_shared(s
         page.reload()  # its address has become the link that shows it to others
         expect(page.locator(".hint")).to_contain_text("Somebody shared this")
         assert words(page) == said
-        browser.close()
 
 
 def test_answers_are_signed_with_the_key_that_the_fleets_store_keeps(served):

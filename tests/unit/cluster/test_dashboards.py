@@ -56,6 +56,7 @@ def test_what_is_asked_for_is_exported_with_the_labels_that_are_asked_for(where,
 
 
 def test_every_metric_of_a_fleet_is_shown_and_documented():
+    assert len(PANELS) > 10
     shown = " ".join(query for _, query in queries())
     documented = (CLUSTER.parent / "docs" / "watching.md").read_text(encoding="utf-8")
     for name in METRICS:
@@ -85,6 +86,7 @@ def test_panels_do_not_overlap_and_have_a_title_and_numbers_of_their_own():
 
 
 def test_every_alert_says_what_is_wrong_and_what_to_do():
+    assert len(ALERTS) > 5
     for rule in ALERTS:
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert all(len(rule["annotations"][key]) > 10 for key in ("summary", "description")), rule["alert"]

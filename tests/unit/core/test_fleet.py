@@ -16,6 +16,7 @@ from pipeline.core.names import (
     handle_of,
     handles_of,
     is_bot_name,
+    is_version,
     parse_bot_name,
     typed_bot_name,
 )
@@ -261,6 +262,25 @@ def test_whatever_comes_in_a_handle_is_ascii_and_safe_in_a_path(text):
     if re.fullmatch(r"[A-Za-z0-9_]{1,63}", plain):
         assert handle == plain.lower()
     assert handle is None or handle == re.sub(r"[^a-z0-9_]", "_", plain.lower()) == handle_of(handle)
+
+
+def test_an_account_elsewhere_has_as_many_characters_as_a_handle():
+    assert handle_of("a" * 55 + ".example") == "a" * 55 + "_example"
+    assert handle_of("a" * 56 + ".example") is None
+
+
+def test_a_bots_name_has_200_characters_and_ten_people_at_most():
+    people = [f"{i}".rjust(63, "a") for i in (1, 2, 3)]
+    longest = bot_name([*people, "b" * 8])
+    assert len(longest) == 200 and typed_bot_name(longest.upper()) == longest
+    assert typed_bot_name(bot_name([*people, "b" * 9])) is None
+    assert typed_bot_name("-".join("abcdefghij")) and typed_bot_name("-".join("abcdefghijk")) is None
+    assert typed_bot_name("wren-" + "-" * 400) is None
+
+
+@pytest.mark.parametrize("name", ["0123456789a", "0123456789abc", "0123456789aB", "0123456789ag", "../456789abcd"])
+def test_a_version_is_twelve_hexadecimal_digits(name):
+    assert is_version("0123456789ab") and not is_version(name)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pipeline.plan.bots import Bot
 from pipeline.prepare.index import Person
 from pipeline.report import files, table
 from pipeline.report.page import FEW
+from tests.support.browser import chromium
 
 COUNTS = {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
 METRICS = {"held_out": {"loss": 3.12345, "base_loss": 4.5, "perplexity": 22.7}}
@@ -139,17 +140,12 @@ def test_copies_are_shown_against_epochs_for_all_versions_in_the_store(store):
 
 
 def test_the_table_can_be_sorted_and_searched_in_a_browser(store, tmp_path):
-    from playwright.sync_api import sync_playwright
-
     written = fleet_of(3)
     for row, loss in zip(written["bots"], (2.0, 10.0, 3.0), strict=True):
         row["metrics"] = MANY | {"held_out": MANY["held_out"] | {"loss": loss}}
     written["bots"].append(files._row(failed()))
     (tmp_path / "report.html").write_text(files.page(written, {}, []), encoding="utf-8")
-    with (
-        sync_playwright() as play,
-        play.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"]) as web,
-    ):
+    with chromium() as web:
         tab = web.new_page()
         problems: list[str] = []
         tab.on("pageerror", lambda error: problems.append(str(error)))

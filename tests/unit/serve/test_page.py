@@ -47,6 +47,7 @@ def test_the_page_and_all_that_it_loads_is_under_100_kb_and_from_here(client):
     page = client.get("/")
     assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
     files = {path.name: client.get(f"/static/{path.name}") for path in STATIC.iterdir()}
+    assert {"main.js", "page.css"} <= set(files)
     assert all(file.status_code == 200 for file in files.values())
     assert len(page.content) + sum(len(file.content) for file in files.values()) < 100_000
     for text in [page.text, *(path.read_text() for path in STATIC.iterdir() if path.suffix in (".js", ".css"))]:
