@@ -1,55 +1,72 @@
-"""The cleaning rules over whole columns: what `clean.clean` says of one tweet, said of a table of them at once.
+r"""The cleaning rules: which tweets are kept, and their text. They are applied to whole columns of tweets at once.
 
     judge(pl.Series(["so good &amp; new https://t.co/abc"]), pl.Series([False]))
     # verdict: ["kept"], text: ["so good & new"]
 
-The rules themselves, and the reasons, are in clean.py; the tests hold the two equal on any text. Regular
-expressions here are Rust's: what they call white space is not what Python splits at, so the class is spelt out.
+They are the original huggingtweets' rules, so that the counts in a model card can be compared with the original's:
+
+1. `&amp;`, `&lt;` and `&gt;` are unescaped, in this order.
+2. Retweets are left out: the record says so, or, where its format has no such field, the text starts with "RT @".
+3. Links are removed. A link is `http:` or `https:`, anywhere in a word, with all characters up to the next white space,
+   at least one. White space beside a link goes with it, so the order matters: first all links with a space before
+   them, then those with a space after them, then those with a line break before them, then the others. All of this for
+   `http:` first, then for `https:`. In "tea\nhttp:x is", the space after the link goes, and the line break stays.
+4. Each run of white space, line breaks included, becomes one space; none is left at the ends (as in Python's
+   `" ".join(text.split())`).
+5. Tweets with fewer than three words are short and left out. Words with `http`, `@` or `#` in them, in upper or lower
+   case, do not count.
+
+A plain version for one tweet is in tests/support/plain_rules.py; the tests compare the two on any text. The regular
+expressions here are Rust's, whose `\s` is not what Python's `split` splits at, so white space is listed.
 """
 
 import polars as pl
 
-MIN_WORDS = 3  # that hold no link, mention or hashtag; a tweet with fewer is short
+MIN_WORDS = 3  # a tweet with fewer words without link, mention or hashtag is short
 
-_BLANK = "".join(rf"\x{{{code:x}}}" for code in range(0x3001) if chr(code).isspace())  # none comes after U+3000
+_SPACES = "".join(rf"\x{{{code:x}}}" for code in range(0x3001) if chr(code).isspace())  # U+3000 is the last one
 _LINKS = [
-    pattern.format(scheme=scheme, rest=f"[^{_BLANK}]+")
+    pattern.format(link=f"{scheme}[^{_SPACES}]+")
     for scheme in ("http:", "https:")
-    for pattern in (" {scheme}{rest}", "{scheme}{rest} ", "\n{scheme}{rest}", "{scheme}{rest}")
+    for pattern in (" {link}", "{link} ", "\n{link}", "{link}")
 ]
-# of letters that fold to something with an h, t or p, none (ẖ ẗ ﬅ ﬆ) can be part of "http"
+# (?i) is not Python's case folding, but the letters that fold to several, such as ﬆ, are never a part of "http"
 _MARKED_WORD = "[^ ]*(?:[@#]|(?i:http))[^ ]*"
 
 
 def judge(text: pl.Series, retweet: pl.Series) -> pl.DataFrame:
-    """Each tweet's `verdict` ("kept", "retweets" or "short") and cleaned `text` ("" for a retweet).
+    """Returns a row for each tweet: `verdict` ("kept", "retweets" or "short") and `text`, cleaned ("" for a retweet).
 
-    `retweet` holds the records' flags, null where the format has none.
+    `retweet` is what the records say, null where they do not.
     """
     tweets = pl.DataFrame({"text": text, "retweet": retweet})
-    said = pl.col("retweet").fill_null(pl.col("text").str.starts_with("RT @"))
-    tweets = tweets.select(retweet=said, text=pl.when(said).then(pl.lit("")).otherwise(pl.col("text")))
-    tweets = tweets.with_columns(text=_single_spaces(_without_links(_unescaped(pl.col("text")))))
-    verdict = pl.when("retweet").then(pl.lit("retweets")).when(_short(pl.col("text"))).then(pl.lit("short"))
+    is_retweet = pl.col("retweet").fill_null(pl.col("text").str.starts_with("RT @"))
+    tweets = tweets.select(retweet=is_retweet, text=pl.when(is_retweet).then(pl.lit("")).otherwise("text"))
+    tweets = tweets.with_columns(text=single_spaces(without_links(unescaped(pl.col("text")))))
+    verdict = pl.when("retweet").then(pl.lit("retweets")).when(is_short(pl.col("text"))).then(pl.lit("short"))
     return tweets.select(verdict=verdict.otherwise(pl.lit("kept")), text="text")
 
 
-def _unescaped(text: pl.Expr) -> pl.Expr:
+def unescaped(text: pl.Expr) -> pl.Expr:
+    """Rule 1. Texts with `&`, `<` and `>` for their entities."""
     for entity, plain in (("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
         text = text.str.replace_all(entity, plain, literal=True)
     return text
 
 
-def _without_links(text: pl.Expr) -> pl.Expr:
+def without_links(text: pl.Expr) -> pl.Expr:
+    """Rule 3. Texts without links."""
     for link in _LINKS:
         text = text.str.replace_all(link, "")
     return text
 
 
-def _single_spaces(text: pl.Expr) -> pl.Expr:
-    return text.str.replace_all(f"[{_BLANK}]+", " ").str.strip_chars(" ")
+def single_spaces(text: pl.Expr) -> pl.Expr:
+    """Rule 4. Texts whose words are separated by one space."""
+    return text.str.replace_all(f"[{_SPACES}]+", " ").str.strip_chars(" ")
 
 
-def _short(text: pl.Expr) -> pl.Expr:
+def is_short(text: pl.Expr) -> pl.Expr:
+    """Rule 5. Whether texts, their words separated by one space, have too few words that count."""
     words = text.str.count_matches(" ", literal=True) + (text != "")
     return words - text.str.count_matches(_MARKED_WORD) < MIN_WORDS

@@ -15,7 +15,6 @@ from pipeline.prepare.rules import judge
 from tests.support.plain_rules import clean
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
-NAMES = {"retweet": "retweets"}  # a verdict is called as its row in the counts
 BLANKS = [chr(code) for code in range(sys.maxunicode) if chr(code).isspace()]
 ODD = [
     *(
@@ -51,8 +50,7 @@ def judged(tweets: list[tuple[str, bool | None]]) -> list[tuple[str, str]]:
 
 
 def plain(tweets: list[tuple[str, bool | None]]) -> list[tuple[str, str]]:
-    rows = [clean(text, retweet) for text, retweet in tweets]
-    return [(NAMES.get(verdict, verdict), text) for verdict, text in rows]
+    return [clean(text, retweet) for text, retweet in tweets]
 
 
 @settings(deadline=None, max_examples=600)

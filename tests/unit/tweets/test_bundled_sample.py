@@ -30,7 +30,7 @@ def test_an_account_is_as_real_exports_are(file):
     verdicts = [clean(record.text, record.retweet) for record in records]
     kept = [text for verdict, text in verdicts if verdict == "kept"]
     assert len(kept) >= 150 and sum(map(len, kept)) > MIN_CHARS
-    assert {verdict for verdict, _ in verdicts} == {"kept", "retweet", "short"}
+    assert {verdict for verdict, _ in verdicts} == {"kept", "retweets", "short"}
     texts = [record.text for record in records]
     emoji = "[\U0001f300-\U0001faff☀-➿]"
     for pattern in (r"^RT @\w+: ", r"^@\w+ ", r"https://t\.co/\w{10}", "&amp;", emoji, "\n", "^$"):

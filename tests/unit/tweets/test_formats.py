@@ -54,7 +54,7 @@ def test_each_format_gives_the_same_tweets(tmp_path, name):
         (item for item in items if not isinstance(item, Profile)), key=lambda record: record.text, reverse=True
     )
     assert [(record.handle, record.text) for record in records] == [("wren", TEA), ("wren", SHARED)]
-    assert [clean(record.text, record.retweet)[0] for record in records] == ["kept", "retweet"]
+    assert [clean(record.text, record.retweet)[0] for record in records] == ["kept", "retweets"]
     if name != "plain text":
         assert [record.id for record in records] == ["101", "102"]
         assert {record.created_at for record in records} == {WHEN}

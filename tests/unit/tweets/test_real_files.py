@@ -31,7 +31,7 @@ def counts(source: str, **keys: Any) -> dict[str, dict[str, int]]:
     return {
         handle: {
             "downloaded": count.total(),
-            "retweets": count["retweet"],
+            "retweets": count["retweets"],
             "short": count["short"],
             "kept": count["kept"],
             "chars": len(SEPARATOR.join(kept[handle])),
