@@ -1,14 +1,17 @@
-"""Zip files, read in place: an X account export as it was downloaded, or any files of tweets zipped together.
+"""Archives: an X account export as it was downloaded, Mastodon's, or any files of tweets packed together.
 
-Nothing is unpacked to disk. A zip is shown as a file system, so that its parts are read as files in a folder are.
+A zip is read in place; of a tar archive, the parts that may hold tweets are unpacked to a temporary folder.
+Either is shown as a file system, so that its parts are read as files in a folder are.
 """
 
 import io
 import re
+import shutil
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from fsspec.implementations.zip import ZipFileSystem
 from pyarrow import fs
@@ -52,6 +55,41 @@ def parts(file: TweetFile) -> Iterator[TweetFile | Reject]:
         for info in chosen:
             handle = file.handle if file.named else owner(filesystem, info.path, file.path)
             yield replace(file, path=info.path, size=info.size, handle=handle, filesystem=filesystem, archive=file.path)
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is a tar archive."""
+    return head[257:262] == b"ustar"
+
+
+def tar_parts(stream: io.BufferedReader, file: TweetFile, folder: str) -> Iterator[TweetFile | Reject]:
+    """The parts of a tar archive that hold tweets, unpacked into `folder`; a Reject for those that must not be read.
+
+    Raises ValueError and OSError, for instance where it unpacks to more than a text ever does.
+    """
+    left = max(MAX_UNPACKED, MAX_RATIO * file.size)
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as packed:
+            for member in packed:
+                if not member.isfile() or hidden(member.name.removeprefix("./")) or _MEDIA.search(member.name):
+                    continue
+                if not _stays(member.name):
+                    yield Reject(0, f"a path that leaves the archive: {member.name[:80]!r}")
+                    continue
+                left -= member.size
+                if left < 0:
+                    raise ValueError(f"it unpacks to far more than its {file.size:,} bytes: a bomb?")
+                place = Path(folder, member.name)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with place.open("wb") as out:
+                    shutil.copyfileobj(packed.extractfile(member), out)  # type: ignore[arg-type]
+    except tarfile.TarError as error:
+        raise ValueError(f"a broken tar archive: {error}") from None
+    filesystem = fs.SubTreeFileSystem(folder, fs.LocalFileSystem())
+    infos = filesystem.get_file_info(fs.FileSelector("", recursive=True))
+    for info in tweet_files([info for info in infos if info.type == fs.FileType.File]):
+        handle = file.handle if file.named else owner(filesystem, info.path, file.path)
+        yield replace(file, path=info.path, size=info.size, handle=handle, filesystem=filesystem, archive=file.path)
 
 
 def _slashes(archive: zipfile.ZipFile) -> None:

@@ -124,6 +124,8 @@ def _in_text(text: str, ids: Ids) -> Author:
     text = text.strip()
     if text.lower() in NOTHING:
         return None
+    if text.startswith("did:"):  # the id of an account of Bluesky
+        return ids(text) or unknown_id(text)
     if text.startswith("{"):
         return _of_account(account, ids) if (account := _parsed(text)) else _named_inside(text)
     if "/" in text and (handle := account_of_url(text)) is not None:

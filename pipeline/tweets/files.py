@@ -25,7 +25,7 @@ _GLOB = re.compile(r"[*?\[]")
 _LONGEST_NAME = 15  # characters of an account's name on X
 MAX_PICTURE = 5 * 2**20  # bytes
 PICTURES = ".pictures"  # the folder beside downloaded tweets that holds {handle}.jpg
-_SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|parquet|zip|gz|zst|bz2|xz))+$", re.IGNORECASE)
+_SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|parquet|car|zip|tar|tgz|gz|zst|bz2|xz))+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,14 @@ def tweet_files(files: list[fs.FileInfo]) -> list[fs.FileInfo]:
     roots = {_without(folder, "data") for folder in new} | {_without(folder, "data/js") for folder in old}
     full = {_without(folder, _MONTHS) for folder in months}
 
+    # Mastodon's archive has its posts in outbox.json, and beside it lists of what others wrote
+    outboxes = {parent(info.path) for info in files if info.base_name == "outbox.json"}
+    mastodon = {parent(info.path) for info in files if info.base_name == "actor.json"} & outboxes
+
     def holds_tweets(info: fs.FileInfo) -> bool:
         folder = parent(info.path)
+        if folder in mastodon:
+            return info.base_name == "outbox.json"
         if _EXPORT_PART.fullmatch(info.base_name) or not any(_below(info.path, root) for root in roots):
             return True
         return folder in months or (info.base_name == "tweets.csv" and folder not in full)

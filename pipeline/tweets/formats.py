@@ -3,15 +3,19 @@
 for item in items(file): ...         # rows that are yet to be validated, Rejects, Profiles
 """
 
+import io
 import re
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow
 
-from pipeline.tweets import archive, csv_file, json_file, parquet_file, x_export
+from pipeline.tweets import archive, bluesky, csv_file, json_file, parquet_file, x_export
 from pipeline.tweets.files import TweetFile
+from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.opening import foreign_format, open_tweets
 from pipeline.tweets.record import Notice, Part, Profile, Reject, Row
 from pipeline.tweets.users import Users
@@ -42,7 +46,11 @@ def items(file: TweetFile, look: bool = True) -> Iterator[Row | Reject | Profile
             elif (foreign := foreign_format(head)) is not None:
                 yield Reject(0, foreign)
             elif head.startswith(archive.MAGIC):
-                yield from _parts(file, look)
+                yield from _parts(archive.parts(file), file, look)
+            elif archive.is_tar(head):
+                yield from _tar_parts(stream, file, look)
+            elif bluesky.CAR.match(head):
+                yield from _repository(stream, file, users)
             elif head.startswith(parquet_file.MAGIC):
                 yield from parquet_file.rows(stream, file, users)
             elif text.startswith((x_export.NEW, x_export.OLD)):
@@ -55,12 +63,23 @@ def items(file: TweetFile, look: bool = True) -> Iterator[Row | Reject | Profile
         yield Reject(0, f"cannot be read: {' '.join(str(error).split())}")
 
 
-def _parts(file: TweetFile, look: bool) -> Iterator[Row | Reject | Profile | Notice | Part]:
+def _repository(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
+    tweets = Tweets(file, users)
+    for number, post in bluesky.records(stream, file, users):
+        yield from [post] if isinstance(post, Reject) else tweets.rows(post, number)
+
+
+def _tar_parts(stream: io.BufferedReader, file: TweetFile, look: bool) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _parts(archive.tar_parts(stream, file, folder), file, look)
+
+
+def _parts(parts: Iterator[TweetFile | Reject], file: TweetFile, look: bool) -> Iterator[Any]:
     if file.archive:
         yield Reject(0, "an archive inside an archive")
         return
     found = 0
-    for part in archive.parts(file):
+    for part in parts:
         if isinstance(part, Reject):
             yield part
             continue

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipeline.core.names import handle_of
-from pipeline.tweets import wrappers
+from pipeline.tweets import bluesky, mastodon, wrappers
 from pipeline.tweets.authors import LOOSE, Author, Unknown, author_in, author_of, author_of_id, link_author
 from pipeline.tweets.columns import Columns, plain_name, value_at
 from pipeline.tweets.files import MAX_PICTURE, PICTURES, TweetFile, beside, read_small
@@ -24,6 +24,7 @@ from pipeline.tweets.users import Users
 NESTED = {"extended_tweet", "note_tweet", "user", "author", "account", "tweet", "retweeted_status", "retweeted"}
 NESTED |= {"favorited", "is_quote_status", "referenced_tweets", "public_metrics", "reblog"}
 _ACCOUNT = {"name", "displayname", "description", "profileimageurl", "profileimageurlhttps", "followerscount"}
+_NETWORKS = {"$type", "record", "value", "post", "actor", "attributedTo", "visibility", "preferredUsername"}
 _SHAPES = 1000  # remembered at most
 _Tests = list[tuple[str, Test]]
 
@@ -33,6 +34,7 @@ class _Shape(NamedTuple):
 
     columns: Columns
     nested: bool  # more than plain values under the usual names
+    network: bool  # it may be of Bluesky or Mastodon
     account: bool  # a user, not a tweet
     single: tuple[str | None, ...] | None  # the keys of a plain object, where no field has more than one
     elsewhere: bool  # the author may be told by an id or by an address
@@ -85,19 +87,28 @@ class Tweets:
     def _rows(self, item: dict[str, Any], line: int, author: Author = None, depth: int = 0) -> Iterator[Row | Reject]:
         """`author`: whose the object is as far as what it lies in tells."""
         shape = self._shape(item)
+        if shape.network:
+            if mastodon.is_actor(item):
+                self._account(item)
+                return
+            found = bluesky.flat(item) or mastodon.flat(item)
+            if isinstance(found, str):
+                yield Reject(line, found)
+                return
+            item, shape = (item, shape) if found is None else (found, self._shape(found))
         if shape.account and not wrappers.is_wrapper(item):
             if not isinstance(self._account(item), str):
                 yield Reject(line, "an account without a handle")
         elif shape.columns.text and not isinstance(_first(item, shape.columns.text), dict):
             yield self._row(item, line, shape, author)
-        elif (found := wrappers.inside(item)) is None or depth > wrappers.DEPTH:
+        elif (wrapped := wrappers.inside(item)) is None or depth > wrappers.DEPTH:
             yield self._no_text(item, line, shape)
-        elif isinstance(found, str):
-            yield Reject(line, found)
+        elif isinstance(wrapped, str):
+            yield Reject(line, wrapped)
         else:
-            for user in found.users:
+            for user in wrapped.users:
                 self._account(user)
-            for one, whose in found.items:
+            for one, whose in wrapped.items:
                 if isinstance(one, dict):
                     yield from self._rows(one, line, author_of(whose, self._users.handle) or author, depth + 1)
                 else:
@@ -117,11 +128,11 @@ class Tweets:
             tests = [
                 [(name, flag(kind, name)) for name in getattr(columns, kind)] for kind in ("retweet", "reply", "quote")
             ]
-            nested = not NESTED.isdisjoint(keys)
-            single = None if nested or account else _single(columns, keys)
+            nested, network = not NESTED.isdisjoint(keys), not _NETWORKS.isdisjoint(keys)
+            single = None if nested or network or account else _single(columns, keys)
             elsewhere = bool(columns.author_id or columns.link)
             html = any(plain_name(name) == "content" for name in columns.text)
-            shape = _Shape(columns, nested, account, single, elsewhere, html, *tests)
+            shape = _Shape(columns, nested, network, account, single, elsewhere, html, *tests)
             if len(self._shapes) < _SHAPES:
                 self._shapes[keys] = shape
         return shape

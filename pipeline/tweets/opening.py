@@ -32,7 +32,6 @@ _FOREIGN = {  # what a file begins with: what it is, and what to do with it
     b"Obj\x01": "an Avro file; save the table as Parquet or CSV",
     b"\x80\x04\x95": "a Python pickle, which is never opened since it can run code; save the data as JSON or CSV",
 }
-_TAR_AT = 257  # where a tar archive says that it is one
 _BAD_UTF16 = "\udc81"  # becomes the byte 0x81, which is neither UTF-8 nor Windows-1252: that record is rejected
 
 
@@ -54,8 +53,6 @@ def open_tweets(file: TweetFile) -> io.BufferedReader:
 
 def foreign_format(head: bytes) -> str | None:
     """What a file is that we do not read, and what to do with it, by how it begins; None for others."""
-    if head[_TAR_AT : _TAR_AT + 5] == b"ustar":
-        return "a tar archive; unpack it (tar -xf) and name the folder"
     return next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
 
 

@@ -12,7 +12,20 @@ from pipeline.core.names import handle_of
 from pipeline.tweets.columns import Columns, plain_name
 
 DEPTH = 8  # of wrappers within wrappers
-_LISTS = ("data", "statuses", "tweets", "posts", "results", "items", "records", "entries", "feed", "timeline", "toots")
+_LISTS = (
+    "data",
+    "statuses",
+    "tweets",
+    "posts",
+    "results",
+    "items",
+    "records",
+    "entries",
+    "feed",
+    "ordereditems",
+    "timeline",
+    "toots",
+)
 _SINGLE = ("tweet", "post", "status")  # an object under one of these is the tweet
 _WEB_DEPTH = 40
 # keys beside each other that are no handles
@@ -30,7 +43,7 @@ class Inside(NamedTuple):
 
 def is_wrapper(item: dict[str, Any]) -> bool:
     """Whether an object that looks like an account has tweets in it."""
-    return any(isinstance(item.get(name), list) for name in _LISTS)
+    return any(isinstance(value, list) and plain_name(name) in _LISTS for name, value in item.items())
 
 
 def inside(item: dict[str, Any]) -> Inside | str | None:
@@ -39,7 +52,7 @@ def inside(item: dict[str, Any]) -> Inside | str | None:
         if isinstance(item.get(name), dict):
             return Inside([(item[name], item.get("author") or item.get("user"))])
     users = _users(item)
-    if (tweets := list(_web(item))) and not any(isinstance(item.get(name), list) for name in _LISTS):
+    if (tweets := list(_web(item))) and not is_wrapper(item):
         return Inside(tweets, users)
     names = [name for name in item if plain_name(name) in _LISTS]
     if names:

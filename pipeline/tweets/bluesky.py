@@ -1,0 +1,95 @@
+"""Bluesky: posts in feeds and author pages, as records, and in the repository of an account (a CAR file).
+
+    flat({"author": {"handle": "ada.bsky.social"}, "record": {"$type": "app.bsky.feed.post", "text": "tea"}})
+    # {"text": "tea", "author": {"handle": "ada.bsky.social"}, "is_retweet": False, …}: as json_tweet.py knows tweets
+
+A repost is a retweet of whoever reposted. Records name their author by a `did` alone; `author`s in pages and tables
+of users say which handle that is. A repository does not hold its account's handle, so the file is called by it
+(`ada.bsky.social.car`), or the fleet file gives it.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import libipld
+
+from pipeline.tweets.files import TweetFile
+from pipeline.tweets.record import Reject
+from pipeline.tweets.users import Users
+
+CAR = re.compile(rb"^.{1,3}\xa2eroots", re.DOTALL)  # what a CAR file begins with
+_POST, _REPOST = "app.bsky.feed.post", "app.bsky.feed.repost"
+_MAX_CAR = 2**30  # bytes; a repository is read whole
+_DEPTH = 64  # of the tree of a repository
+
+
+def flat(item: dict[str, Any]) -> dict[str, Any] | None:
+    """A post, or a repost, of any of Bluesky's forms as one flat object; None for other objects."""
+    reason = item.get("reason")
+    if isinstance(item.get("post"), dict) and isinstance(item["post"].get("record"), dict):
+        post = flat(item["post"])
+        if post is None or not isinstance(reason, dict) or "repost" not in str(reason.get("$type", "")).lower():
+            return post
+        return post | {"author": reason.get("by"), "is_retweet": True, "id": f"repost of {post['id']}"}
+    for name in ("record", "value"):
+        record = item.get(name)
+        if isinstance(record, dict) and record.get("$type") in (_POST, _REPOST):
+            return _flat(record, item)
+    return _flat(item, item) if item.get("$type") in (_POST, _REPOST) else None
+
+
+def _flat(record: dict[str, Any], view: dict[str, Any]) -> dict[str, Any]:
+    uri = str(view.get("uri") or "")
+    embed = record.get("embed")
+    langs = record.get("langs")
+    return {
+        "id": uri or view.get("cid"),
+        "text": record.get("text") if record["$type"] == _POST else "",
+        "created_at": record.get("createdAt"),
+        "lang": langs[0] if isinstance(langs, list) and langs else None,
+        "likes": view.get("likeCount"),
+        "author": view.get("author") or view.get("did") or view.get("repo") or _repository(uri),
+        "is_retweet": record["$type"] == _REPOST,
+        "is_reply": record.get("reply") is not None,
+        "is_quote": isinstance(embed, dict) and str(embed.get("$type")).startswith("app.bsky.embed.record"),
+    }
+
+
+def _repository(uri: str) -> str | None:
+    found = re.match(r"at://([^/]+)/", uri)
+    return found[1] if found else None
+
+
+def records(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[tuple[int, Any]]:
+    """(number, a flat post or a Reject) for each post of a repository. Raises ValueError where it is broken."""
+    data = stream.read(_MAX_CAR + 1)
+    if len(data) > _MAX_CAR:
+        raise ValueError(f"a repository of over {_MAX_CAR // 2**20} MiB")
+    header, blocks = libipld.decode_car(data)
+    commit = blocks.get(header["roots"][0]) if header.get("roots") else None
+    if not isinstance(commit, dict) or "did" not in commit:
+        raise ValueError("a CAR file, but no repository of Bluesky")
+    did = str(commit["did"])
+    named = file.handle if file.named or "." in file.path.rpartition("/")[2].removesuffix(".car") else None
+    if (author := named or users.handle(did)) is None:
+        yield 0, Reject(0, f"a repository of {did}, but whose? name it: {{path: …, handle: ada.bsky.social}}")
+        return
+    for number, (key, cid) in enumerate(_entries(blocks, commit.get("data"), 0), 1):
+        record = blocks.get(cid)
+        if isinstance(record, dict) and record.get("$type") in (_POST, _REPOST):
+            yield number, _flat(record, {"uri": f"at://{did}/{key}"}) | {"author": author}
+
+
+def _entries(blocks: dict[bytes, Any], cid: Any, depth: int) -> Iterator[tuple[str, bytes]]:
+    """The records of a repository by their keys: a search tree whose nodes share the beginnings of keys."""
+    node = blocks.get(cid) if isinstance(cid, bytes) else None
+    if not isinstance(node, dict) or depth > _DEPTH:
+        return
+    yield from _entries(blocks, node.get("l"), depth + 1)
+    key = b""
+    for entry in node.get("e") or ():
+        key = key[: entry["p"]] + entry["k"]
+        yield key.decode("ascii", "replace"), entry["v"]
+        yield from _entries(blocks, entry.get("t"), depth + 1)
