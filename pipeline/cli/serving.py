@@ -65,7 +65,7 @@ def export(
     """Copy the model folder of a published bot."""
     from pipeline.core.names import parse_bot_name
     from pipeline.core.store import Store
-    from pipeline.publish.hub import export as export_bot
+    from pipeline.publish.export import export as export_bot
 
     version = export_bot(Store.of(fleets.load(fleet, set_)), parse_bot_name(bot), to)
     say(f"{to}: {bot} in version {version}")

@@ -3,14 +3,18 @@
 import json
 import os
 
+import httpx
 import pytest
+import tenacity
 from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
 from pyarrow import fs
 
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store
 from pipeline.publish import hub
+from pipeline.publish.export import export
 from tests.support.fake_hub import Hub
 
 FILES = {
@@ -20,6 +24,19 @@ FILES = {
     "metrics.json": b"{}",
     "stats.json": b"{}",
 }
+
+
+REQUEST = httpx.Request("POST", "http://hub.example/api/repos/create")
+
+
+class Busy:
+    """Takes the place of a call to a hub that is busy."""
+
+    calls = 0
+
+    def __call__(self, *args, **options):
+        self.calls += 1
+        raise HfHubHTTPError("busy", response=httpx.Response(503, request=REQUEST))
 
 
 @pytest.fixture
@@ -77,9 +94,27 @@ def test_a_new_card_is_pushed_for_a_version_that_is_there(server, store):
 
 
 def test_a_busy_hub_is_asked_again(server, store, monkeypatch):
-    monkeypatch.setattr(hub.time, "sleep", lambda seconds: None)
+    pauses: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
     server.failures = [503, 429]
     assert push(store, {"wren": "v1"})[0].status == "pushed"
+    assert server.failures == [] and {1.0, 2.0} <= set(pauses)
+
+
+def test_a_hub_that_stays_busy_fails_the_bot_after_four_tries(server, store, monkeypatch):
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(hub.HfApi, "create_repo", busy := Busy())
+    [result] = push(store, {"wren": "v1"})
+    assert (result.status, busy.calls) == ("failed", 4) and "busy" in (result.reason or "")
+
+
+@pytest.mark.parametrize(("asked", "pause"), [("7", 7.0), ("100000", 300.0), ("", 1.0), ("soon", 1.0)])
+def test_the_hub_may_ask_for_a_longer_pause(asked, pause):
+    state = tenacity.RetryCallState(None, None, (), {})
+    response = httpx.Response(429, headers={"Retry-After": asked} if asked else {}, request=REQUEST)
+    error = HfHubHTTPError("busy", response=response)
+    state.set_exception((HfHubHTTPError, error, None))
+    assert hub._pause(state) == pause
 
 
 def test_a_refused_bot_fails_alone(server, store):
@@ -122,12 +157,12 @@ def test_repositories_can_be_removed(server, store):
 
 
 def test_a_bot_is_exported_as_a_plain_folder(store, tmp_path):
-    assert hub.export(store, "wren", tmp_path / "out") == "v1"
+    assert export(store, "wren", tmp_path / "out") == "v1"
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == FILES
     with pytest.raises(UsageError, match="not empty"):
-        hub.export(store, "wren", tmp_path / "out")
+        export(store, "wren", tmp_path / "out")
     with pytest.raises(UserError, match="not published"):
-        hub.export(store, "stork", tmp_path / "other")
+        export(store, "stork", tmp_path / "other")
 
 
 def test_the_record_of_pushes_is_in_the_store(server, store):
