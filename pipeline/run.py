@@ -10,7 +10,7 @@ import importlib
 import threading
 from collections.abc import Collection
 from contextlib import closing
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline import tweets
 from pipeline.base import adapt
@@ -24,8 +24,9 @@ from pipeline.plan.job import Job, open_job
 from pipeline.prepare import dataset
 from pipeline.prepare.index import REJECTS, Prepared, load_index
 from pipeline.prepare.rejects import Case, grouped
-from pipeline.report import files as reports
-from pipeline.report.live import shared
+from pipeline.report.files import write_report
+from pipeline.report.progress_record import shared
+from pipeline.report.rows import Report
 from pipeline.track.tracking import Tracking
 
 Step = Literal["prepare", "train", "evaluate", "publish"]
@@ -38,7 +39,7 @@ def run(
     progress: Progress,
     only: list[str] | None = None,
     again: bool = False,
-) -> dict[str, Any]:
+) -> Report:
     """Runs the steps for the fleet's bots; writes report.json and report.html and returns what report.json holds.
 
     `only` limits the work to these bots. `again` also evaluates or publishes bots for which that is done already.
@@ -50,7 +51,7 @@ def run(
         return _run(job, steps, progress, only, again)
 
 
-def _run(job: Job, steps: Collection[Step], progress: Progress, only: list[str] | None, again: bool) -> dict[str, Any]:
+def _run(job: Job, steps: Collection[Step], progress: Progress, only: list[str] | None, again: bool) -> Report:
     prepared = prepare(job, progress) if "prepare" in steps else prepared_index(job)
     job = adapt.adapted(job, prepared, progress, make="train" in steps)
     bots = plan(job, prepared, only)
@@ -63,7 +64,7 @@ def _run(job: Job, steps: Collection[Step], progress: Progress, only: list[str] 
             _publish(job, chosen, published, progress, tracking, again)
     finally:
         progress.end()
-        report = reports.write(job.store, job.fleet.fleet, bots, progress.seconds)
+        report = write_report(job.store, job.fleet.fleet, bots, progress.seconds)
     if "publish" in steps:
         for line in tracking.finish(report["bots"]):
             progress.say(line)

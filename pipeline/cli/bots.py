@@ -1,7 +1,7 @@
 """Commands that make bots: `demo`, `run` and its steps, `status`, `sweep`, `pretrain`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from pipeline.core.errors import UsageError
 from pipeline.core.fleet import Fleet
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure, session
+
+if TYPE_CHECKING:
+    from pipeline.report.rows import Report
 
 
 def demo(
@@ -44,7 +47,7 @@ def run(
         from pipeline.operate.deploy import deploy as deploy_bots
 
         report["deployed"] = deploy_bots(settings, names_of(bots), say)
-    _finish(report, as_json)
+    _finish(report, bots, as_json)
 
 
 def prepare(
@@ -60,7 +63,7 @@ def prepare(
     """Read, clean, count and tokenise the tweets."""
     settings = fleets.load(fleet, set_)
     if preview is None:
-        _finish(_run_steps(settings, ("prepare",), bots), as_json)
+        _finish(_run_steps(settings, ("prepare",), bots), bots, as_json)
     else:
         _preview(settings, preview, as_json)
 
@@ -89,7 +92,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train the prepared bots."""
-    _finish(_run_steps(fleets.load(fleet, set_), ("train",), bots), as_json)
+    _finish(_run_steps(fleets.load(fleet, set_), ("train",), bots), bots, as_json)
 
 
 def evaluate(
@@ -98,8 +101,8 @@ def evaluate(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate all trained bots again: held-out loss, voice, copies, variety, safety."""
-    _finish(_run_steps(fleets.load(fleet, set_), ("evaluate",), bots, again=True), as_json)
+    """Evaluate all trained bots again: held-out loss, voice, copying, variety, safety."""
+    _finish(_run_steps(fleets.load(fleet, set_), ("evaluate",), bots, again=True), bots, as_json)
 
 
 def publish(
@@ -119,7 +122,7 @@ def publish(
 
         with Progress() as progress:
             report["pushed"] = push(settings, names_of(bots), hub, progress)
-    _finish(report, as_json)
+    _finish(report, bots, as_json)
     if any(result.status == "failed" for result in report.get("pushed", [])):
         raise typer.Exit(3)
 
@@ -135,15 +138,16 @@ def status(
 ) -> None:
     """Show each bot's state, version, counts, loss, endpoint and last error."""
     from pipeline.operate.status import status as status_of
-    from pipeline.report.table import show
+    from pipeline.report.terminal import show
 
     settings = fleets.load(fleet, set_)
     if watch:
         _watch(settings, as_json)
     report, endpoints = status_of(settings, names_of(bots))
     if as_json:
-        rows = [row | {"endpoint": endpoints.get(row["bot"])} for row in report["bots"]]
-        print_json(report | {"bots": rows})
+        for row in report["bots"]:
+            row["endpoint"] = endpoints.get(row["bot"])
+        print_json(report)
     else:
         show(Console(highlight=False), report, endpoints)
 
@@ -199,20 +203,20 @@ def pretrain(
         say(f"{settings.pretrain.out}: held-out perplexity {metrics['perplexity']:.1f}")
 
 
-def _run_steps(settings: Fleet, steps: tuple[Any, ...], bots: str | None, again: bool = False) -> dict[str, Any]:
+def _run_steps(settings: Fleet, steps: tuple[Any, ...], bots: str | None, again: bool = False) -> "Report":
     from pipeline.run import run as run_steps
 
     with session(), Progress() as progress:
         return run_steps(settings, steps, progress, names_of(bots), again)
 
 
-def _finish(report: dict[str, Any], as_json: bool) -> None:
-    """Prints the report; exits with code 3 if a bot failed."""
-    from pipeline.report.table import show
+def _finish(report: "Report", bots: str | None, as_json: bool) -> None:
+    """Prints the report, the table for `bots` only (--bots); exits with code 3 if any bot of the fleet failed."""
+    from pipeline.report.terminal import show
 
     if as_json:
         print_json(report)
     elif not logs.as_json():
-        show(Console(stderr=True, highlight=False), report)
+        show(Console(stderr=True, highlight=False), report, only=names_of(bots))
     if any(row["status"] == "failed" for row in report["bots"]):
         raise typer.Exit(3)

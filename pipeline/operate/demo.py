@@ -20,7 +20,7 @@ from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.operate.published import published
-from pipeline.report.table import show
+from pipeline.report.terminal import show
 from pipeline.run import STEPS, run
 from serve.http.keys import bearer
 

@@ -30,7 +30,7 @@ from pipeline.plan.bots import FORGOTTEN
 from pipeline.prepare.index import INDEX, REJECTS
 from pipeline.prepare.people import PICTURES
 from pipeline.publish import hub
-from pipeline.report import live
+from pipeline.report import progress_record
 from pipeline.track import journal, lineage
 
 # Entries of work/ that hold the data of single people. All others are made from everybody's tweets, and made again.
@@ -164,9 +164,9 @@ def _rows(store: Store, handle: str) -> Iterator[Item]:
         store.write("report.json", json_bytes(report | {"bots": kept}))
         store.delete("report.html")  # the next command writes it again
         yield Item("rows", "report.json")
-    if _names(handle, json.dumps(store.read_json(live.FILE))):
-        store.delete(live.FILE)
-        yield Item("rows", live.FILE)
+    if _names(handle, json.dumps(store.read_json(progress_record.FILE))):
+        store.delete(progress_record.FILE)
+        yield Item("rows", progress_record.FILE)
     if store.exists(REJECTS):
         lines = store.read(REJECTS).decode().splitlines(keepends=True)
         others = [line for line in lines if not _names(handle, line)]

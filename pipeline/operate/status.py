@@ -6,24 +6,25 @@ report, endpoints = status(fleet)        # endpoints == {"nasa": "http://127.0.0
 import json
 import urllib.parse
 import urllib.request
-from typing import Any
+from typing import cast
 
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.store import Store
+from pipeline.report.rows import Report
 from serve.http.keys import bearer
 
 _SECONDS = 2.0  # to wait for a gateway's answer
 _PAGE = 1000  # bots in one answer
 
 
-def status(fleet: Fleet, only: list[str] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+def status(fleet: Fleet, only: list[str] | None = None) -> tuple[Report, dict[str, str]]:
     """report.json with the version in use in each row, and the address of each bot that is served.
 
     `only` limits the rows to these bots. Raises UserError if no command has run on the fleet yet.
     """
     store = Store.of(fleet)
-    report = store.read_json("report.json")
+    report = cast(Report, store.read_json("report.json"))
     if not report:
         raise UserError(f"fleet {fleet.fleet}: there is no report yet; `huggingtweets run` makes one")
     report["bots"] = [row for row in report["bots"] if only is None or row["bot"] in only]

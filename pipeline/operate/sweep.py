@@ -30,9 +30,9 @@ from pipeline.plan.bots import Bot, plan
 from pipeline.plan.job import Job, open_job
 from pipeline.plan.versions import version
 from pipeline.prepare.index import Prepared
-from pipeline.report.live import shared
-from pipeline.report.page import Plot, style
-from pipeline.report.plots import Mark, scatter
+from pipeline.report.page import style
+from pipeline.report.plots import Mark, Plot, scatter
+from pipeline.report.progress_record import shared
 from pipeline.run import prepare
 
 FILE, PAGE = "work/sweep.json", "work/sweep.html"
@@ -189,7 +189,7 @@ def table(result: Result) -> Table:
         caption_justify="left",
     )
     names = list(result["recipes"][0]["settings"])
-    for column in (*names, "held-out loss", "voice", "copies"):
+    for column in (*names, "held-out loss", "voice", "copied runs"):
         shown.add_column(column, justify="right")
     for row in result["recipes"]:
         settings = [f"{value:g}" if isinstance(value, float) else str(value) for value in row["settings"].values()]
@@ -215,7 +215,8 @@ def page(result: Result) -> str:
             if across and (value := row[key]) is not None
         ]
         log = bool(marks) and max(one.x for one in marks) > 20 * min(one.x for one in marks) > 0
-        return Plot(title, text, scatter(marks, across.replace("_", " "), y, joined=True, log_x=log))
+        svg = scatter(marks, across.replace("_", " "), y, joined=True, log_x=log, y_is_share=key != "loss")
+        return Plot(title, text, svg)
 
     plots = [
         plot(
@@ -226,7 +227,10 @@ def page(result: Result) -> str:
         ),
         plot("Voice", "voice", "share of samples", "Samples that the classifier attributes to the right person."),
         plot(
-            "Copies", "copies", "share of samples", "Samples with eight or more words in a row from a training tweet."
+            "Copied runs",
+            "copies",
+            "share of samples",
+            "Samples with eight or more words in a row from a training tweet.",
         ),
     ]
     return render(

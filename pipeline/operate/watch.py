@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.core.errors import UserError
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store
-from pipeline.report.live import BEAT, FILE
+from pipeline.report.progress_record import BEAT, FILE
 
 START_SECONDS = 600.0  # `status --watch` waits so long for a command that has not begun
 _SILENT_SECONDS = 60.0  # without a new record, after which the command is considered lost

@@ -22,13 +22,13 @@ from pipeline.core.ray_metrics import METRICS
 from pipeline.core.store import Store
 from pipeline.operate import watch
 from pipeline.plan.bots import Bot
-from pipeline.report import live
+from pipeline.report import progress_record
 from tests.support.toys import ROOT, environment, until
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Store:
-    monkeypatch.setattr(live, "BEAT", 0.02)
+    monkeypatch.setattr(progress_record, "BEAT", 0.02)
     monkeypatch.setattr(watch, "BEAT", 0.02)
     monkeypatch.setattr(watch, "_SILENT_SECONDS", 0.5)
     return Store.of(Fleet(fleet="toys", tweets=["."], storage=str(tmp_path)))
@@ -45,10 +45,10 @@ def shown(progress: Progress) -> str:
 @pytest.mark.parametrize("terminal", [False, True])
 def test_another_terminal_sees_the_run_and_ends_with_it(store, terminal):
     here, there, records = quiet(), quiet(terminal), []
-    with there, live.shared(store, here):
+    with there, progress_record.shared(store, here):
         here.start("train", 3, "3 bots")
         here.note("2 lanes, 3 bots left", lanes=2, queue_length=1)
-        until(lambda: store.read_json(live.FILE).get("text", "").startswith("2 lanes"))
+        until(lambda: store.read_json(progress_record.FILE).get("text", "").startswith("2 lanes"))
         watcher = threading.Thread(target=watch.follow, args=(store, there, records.append))
         watcher.start()
         until(lambda: there.step == "train")
@@ -70,14 +70,14 @@ def test_another_terminal_sees_the_run_and_ends_with_it(store, terminal):
 
 
 def test_a_watcher_waits_for_a_command_that_has_not_begun(store):
-    with live.shared(store, quiet()):
+    with progress_record.shared(store, quiet()):
         pass  # an earlier command, which has ended
     there, records = quiet(), []
     watcher = threading.Thread(target=watch.follow, args=(store, there, records.append, 20.0))
     watcher.start()
     until(lambda: "waiting up to 20 s" in shown(there))
     assert not records
-    with live.shared(store, here := quiet()):
+    with progress_record.shared(store, here := quiet()):
         here.start("train", 3, "3 bots")
         until(lambda: there.step == "train")
     watcher.join(20)
@@ -85,15 +85,15 @@ def test_a_watcher_waits_for_a_command_that_has_not_begun(store):
 
 
 def test_a_run_that_fails_or_is_killed_is_told_apart(store):
-    with pytest.raises(ValueError), live.shared(store, quiet()):
+    with pytest.raises(ValueError), progress_record.shared(store, quiet()):
         watcher = threading.Thread(target=follow_to_the_end, args=(store, errors := []))
-        until(lambda: store.exists(live.FILE))
+        until(lambda: store.exists(progress_record.FILE))
         watcher.start()
         time.sleep(0.1)
         raise ValueError("out of luck")
     watcher.join(20)
     assert errors == ["the command ended: ValueError: out of luck"]
-    store.write(live.FILE, json.dumps(store.read_json(live.FILE) | {"ended": False}).encode())
+    store.write(progress_record.FILE, json.dumps(store.read_json(progress_record.FILE) | {"ended": False}).encode())
     follow_to_the_end(store, errors)  # as a kill -9 leaves it
     assert "it was killed" in errors[1]
 
@@ -110,9 +110,9 @@ def test_a_store_that_cannot_be_written_stops_no_run(store, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Store, "write", lambda self, name, data: write(name, data))
-    with live.shared(store, progress := quiet()):
+    with progress_record.shared(store, progress := quiet()):
         progress.start("train", 1)
-    assert not store.exists(live.FILE)
+    assert not store.exists(progress_record.FILE)
 
 
 def test_the_terminal_and_the_metrics_of_a_real_run(make_fleet, huggingtweets, cluster):
@@ -121,7 +121,7 @@ def test_the_terminal_and_the_metrics_of_a_real_run(make_fleet, huggingtweets, c
     with (path.parent / "log").open("wb") as log:
         as_json = environment() | {"RAY_LOGGING_CONFIG_ENCODING": "JSON"}
         run = subprocess.Popen(command, cwd=ROOT, env=as_json, stderr=log)
-    record = path.parent / "fleets" / "seen" / live.FILE
+    record = path.parent / "fleets" / "seen" / progress_record.FILE
     until(record.exists, 150)
     exported, ended = {}, threading.Event()
     sampler = threading.Thread(target=sample, args=(exported, ended))

@@ -1,0 +1,83 @@
+"""The report as a table on a terminal.
+
+show(Console(stderr=True), report, only=["nasa"])
+"""
+
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.report.rows import Report, ReportRow, continuation, kept, metric
+
+COLUMNS = ("bot", "status", "version", "tweets kept", "loss before", "loss after", "voice", "copied runs")
+_TEXT_COLUMNS = ("bot", "status", "version")  # the others are numbers
+_GAP = 2  # columns of the terminal between two columns of the table
+_SHORTEST_NAME = 12  # columns that a bot's name gets on the narrowest terminal
+
+
+def cells(row: ReportRow) -> list[str]:
+    """A row of the report as text, one cell for each of COLUMNS; empty where nothing is known."""
+    before, after = (_formatted(metric(row, "held_out", key), ".3f") for key in ("base_loss", "loss"))
+    voice, copied = (_formatted(metric(row, *of), ".0%") for of in (("voice", "top1"), ("copying", "long_runs")))
+    return [row["bot"], row["status"], row["version"] or "", f"{kept(row):,}", before, after, voice, copied]
+
+
+def show(
+    console: Console,
+    report: Report,
+    endpoints: Mapping[str, str] | None = None,
+    only: Sequence[str] | None = None,
+) -> None:
+    """Prints the report: a table as wide as the terminal, then endpoints and remarks, then one line of warnings.
+
+    `endpoints`: the address of each bot that is served; `only`: the bots to show (`--bots`), or None for all.
+    Names are shortened where the terminal is narrow; numbers never are.
+    """
+    rows = [row for row in report["bots"] if only is None or row["bot"] in only]
+    left_out = len(report["bots"]) - len(rows)
+    title = f"fleet {report['fleet']}" + (f": {len(rows)} of {len(report['bots'])} bots" if left_out else "")
+    console.print(_table(title, rows, console.width))
+    for row in rows:
+        for text in ((endpoints or {}).get(row["bot"]), row["reason"], continuation(row["metrics"])):
+            if text:
+                console.print(f"{row['bot']}: {text}", markup=False, soft_wrap=True)
+    if warning := _warning(rows):
+        console.print(warning, markup=False, soft_wrap=True)
+
+
+def _table(title: str, rows: Sequence[ReportRow], width: int) -> Table:
+    texts = [cells(row) for row in rows]
+    headers = [column.replace(" ", "\n") for column in COLUMNS]
+    columns = zip(headers, *texts, strict=True)
+    widths = [max(cell_len(text) for text in [*header.split("\n"), *column]) for header, *column in columns]
+    for_names = max(_SHORTEST_NAME, width - sum(widths[1:]) - _GAP * (len(COLUMNS) - 1))
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    for name, header in zip(COLUMNS, headers, strict=True):
+        table.add_column(header, justify="left" if name in _TEXT_COLUMNS else "right", no_wrap=True)
+    for name, *others in texts:
+        table.add_row(_shortened(name, for_names), *others)
+    return table
+
+
+def _shortened(name: str, width: int) -> str:
+    return name if cell_len(name) <= width else set_cell_size(name, width - 1) + "…"
+
+
+def _warning(rows: Sequence[ReportRow]) -> str:
+    """The warnings of all bots in one line."""
+    warned = [row for row in rows if row["warning"] and not row["reason"]]
+    if not warned:
+        return ""
+    first = f"{warned[0]['bot']}: {warned[0]['warning']}"
+    if len(warned) == 1:
+        return first
+    return f"{len(warned)} bots have a warning, such as {first} (report.html has all of them)"
+
+
+def _formatted(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
