@@ -1,12 +1,15 @@
 """What travels with a job."""
 
+import shutil
+import subprocess
+
 import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import load
-from pipeline.core.progress import Progress
-from pipeline.operate.submit import pack, submit
+from pipeline.operate.submit import pack
 from pipeline.tweets import find
+from tests.support.toys import ROOT
 
 
 @pytest.fixture
@@ -53,7 +56,9 @@ def test_too_much_to_travel_is_refused(fleet, tmp_path, monkeypatch):
         pack(fleet, tmp_path / "job")
 
 
-@pytest.mark.usefixtures("cluster")  # whose RAY_ADDRESS a client of Ray's would take over the one it is given
-def test_a_cluster_that_does_not_answer_is_named(fleet):
-    with Progress() as progress, pytest.raises(UserError, match="--address"):
-        submit(fleet, "http://127.0.0.1:9", progress)
+def test_the_working_directory_is_small_enough_to_travel():
+    """Ray uploads the checkout at each submit; what it must not carry is in .gitignore or .rayignore."""
+    assert shutil.which("git")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    size = sum((ROOT / name).stat().st_size for name in listed.decode().split("\0") if name and (ROOT / name).exists())
+    assert size < 40 * 2**20
