@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from pipeline.core.errors import UserError
+from tests.support.serve_fleet import publish
 from tests.support.toys import tweets_of, write_csv
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -130,9 +131,10 @@ def test_a_step_before_its_turn_says_which_comes_first(make_fleet, huggingtweets
     assert code == 1 and "bot ada is not published" in the_error(err)
 
 
-def test_a_port_in_use_is_named(make_fleet, huggingtweets, monkeypatch):
-    path = make_fleet(("ada",), train={"epochs": 1})
-    assert huggingtweets("run", path)[0] == 0
+def test_a_port_in_use_is_named(make_fleet, huggingtweets, base, tmp_path):
+    path = make_fleet(("ada",))
+    assert huggingtweets("prepare", path)[0] == 0
+    publish(tmp_path / "fleets" / "toys", base, "ada")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
