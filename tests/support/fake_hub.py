@@ -4,44 +4,39 @@ import base64
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.fake_server import FakeHandler, FakeServer
 
-class Hub(ThreadingHTTPServer):
+
+class Hub(FakeServer):
     """`repos[name]` is {"private", "files": {path: bytes}, "tags": {tag: commit}, "commits": [message]}."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.repos: dict[str, dict[str, Any]] = {}
         self.blobs: dict[str, bytes] = {}
         self.failures: list[int] = []  # status codes to answer first
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(FakeHandler):
     server: Hub
 
     def handle_any(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.body()
         path = self.path.partition("?")[0]
         if path.startswith("/blobs/"):
             self.server.blobs[path.removeprefix("/blobs/")] = body
-            return self.say(200, {})
+            return self.answer_json(200, {})
         if self.headers.get("Authorization") != "Bearer hf_good":
-            return self.say(401, {"error": "Invalid token"})
+            return self.answer_json(401, {"error": "Invalid token"})
         if self.server.failures:
-            return self.say(self.server.failures.pop(0), {"error": "busy"})
+            return self.answer_json(self.server.failures.pop(0), {"error": "busy"})
         for pattern, method in _ROUTES:
             match = re.fullmatch(pattern, f"{self.command} {path}")
             if match:
                 return getattr(self, method)(*match.groups(), body)
-        return self.say(404, {"error": f"not played here: {self.command} {path}"})
+        return self.answer_json(404, {"error": f"not played here: {self.command} {path}"})
 
     do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
@@ -49,22 +44,24 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(body)
         name = f"{asked['organization']}/{asked['name']}"
         if name in self.server.repos:
-            return self.say(409, {"error": "exists", "url": f"{self.server.address}/{name}"})
+            return self.answer_json(409, {"error": "exists", "url": f"{self.server.address}/{name}"})
         self.server.repos[name] = {
             "private": asked.get("visibility") == "private",
             "files": {},
             "tags": {},
             "commits": [],
         }
-        return self.say(200, {"url": f"{self.server.address}/{name}", "name": name})
+        return self.answer_json(200, {"url": f"{self.server.address}/{name}", "name": name})
 
     def delete(self, body: bytes) -> None:
         asked = json.loads(body)
         gone = self.server.repos.pop(f"{asked['organization']}/{asked['name']}", None)
-        self.say(200 if gone else 404, {} if gone else {"error": "no such repository"}, repo_missing=not gone)
+        if gone:
+            return self.answer_json(200, {})
+        return self.answer_json(404, {"error": "no such repository"}, X_Error_Code="RepoNotFound")
 
     def validate(self, body: bytes) -> None:
-        self.say(200, {"errors": [], "warnings": []})
+        self.answer_json(200, {"errors": [], "warnings": []})
 
     def preupload(self, repo: str, body: bytes) -> None:
         files = json.loads(body)["files"]
@@ -73,14 +70,14 @@ class _Handler(BaseHTTPRequestHandler):
         for mode in modes:
             if any(mode["path"].endswith(suffix) for suffix in lfs):
                 mode["uploadMode"] = "lfs"
-        self.say(200, {"files": modes})
+        self.answer_json(200, {"files": modes})
 
     def batch(self, repo: str, body: bytes) -> None:
         asked = json.loads(body)["objects"]
         objects = [
             item | {"actions": {"upload": {"href": f"{self.server.address}/blobs/{item['oid']}"}}} for item in asked
         ]
-        self.say(200, {"transfer": "basic", "objects": objects})
+        self.answer_json(200, {"transfer": "basic", "objects": objects})
 
     def commit(self, repo: str, body: bytes) -> None:
         here = self.server.repos[repo]
@@ -97,32 +94,20 @@ class _Handler(BaseHTTPRequestHandler):
                 del here["files"][value["path"]]
         oid = hashlib.sha1(body).hexdigest()
         here["head"] = oid
-        self.say(200, {"commitUrl": f"{self.server.address}/{repo}/commit/{oid}", "commitOid": oid})
+        self.answer_json(200, {"commitUrl": f"{self.server.address}/{repo}/commit/{oid}", "commitOid": oid})
 
     def tag(self, repo: str, revision: str, body: bytes) -> None:
         here = self.server.repos[repo]
         here["tags"][json.loads(body)["tag"]] = here["head"]
-        self.say(200, {})
+        self.answer_json(200, {})
 
     def info(self, repo: str, revision: str, body: bytes) -> None:
-        self.say(200, {"id": repo, "sha": self.server.repos[repo].get("head", "0" * 40)})
+        self.answer_json(200, {"id": repo, "sha": self.server.repos[repo].get("head", "0" * 40)})
 
     def tree(self, repo: str, body: bytes) -> None:
         files = self.server.repos[repo]["files"].items()
-        self.say(200, [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files])
-
-    def say(self, code: int, answer: Any, repo_missing: bool = False) -> None:
-        data = json.dumps(answer).encode()
-        self.send_response(code)
-        if repo_missing:
-            self.send_header("X-Error-Code", "RepoNotFound")
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments: Any) -> None:
-        pass
+        tree = [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files]
+        self.answer_json(200, tree)
 
 
 _REPO = "([^/]+/[^/]+)"

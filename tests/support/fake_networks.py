@@ -1,39 +1,32 @@
 """A Bluesky and a Mastodon server on loopback, with posts of made-up people; all hosts are answered alike."""
 
-import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
+
+from tests.support.fake_server import FakeHandler, FakeServer
 
 DID = "did:plc:fog"
 PDS = "https://pds.example"
 
 
-class FakeNetworks(ThreadingHTTPServer):
+class FakeNetworks(FakeServer):
     """`faults` are played before the next pages of posts, in order; `asked` keeps (path, query) of each request."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.posts = list(range(250, 0, -1))  # numbers, newest first
         self.preferences: list[dict[str, Any]] = []
         self.faults: list[Callable[[Any], None]] = []
         self.asked: list[tuple[str, dict[str, str]]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        """Ends the server."""
-        self.shutdown()
-        self.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(FakeHandler):
     server: FakeNetworks
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        query = self.parameters()
         self.server.asked.append((url.path, query))
         is_page = url.path.endswith(("getAuthorFeed", "/statuses"))
         if is_page and self.server.faults:
@@ -52,11 +45,12 @@ class _Handler(BaseHTTPRequestHandler):
         }
         answer = routes[name](query) if name in routes else None
         if name.endswith(".png"):
-            self.say_bytes(200, b"a picture")
+            self.answer(200, b"a picture")
         elif answer is None:
-            self.say(400 if "xrpc" in url.path else 404, {"error": "InvalidRequest", "message": "Profile not found"})
+            refusal = {"error": "InvalidRequest", "message": "Profile not found"}
+            self.answer_json(400 if "xrpc" in url.path else 404, refusal)
         else:
-            self.say(200, answer)
+            self.answer_json(200, answer)
 
     def _bluesky_profile(self, query: dict[str, str]) -> Any:
         if query["actor"] != "fogwarden.bsky.social":
@@ -105,22 +99,6 @@ class _Handler(BaseHTTPRequestHandler):
             boosted = {"id": "1", "content": "<p>Free chips on the pier</p>", "account": other, "visibility": "public"}
             statuses[0] |= {"content": "", "reblog": boosted}
         return statuses
-
-    def say(self, code: int, body: Any, **headers: str) -> None:
-        """Answers with JSON; underscores in the names of headers stand for hyphens."""
-        self.say_bytes(code, json.dumps(body).encode(), **headers)
-
-    def say_bytes(self, code: int, body: bytes, **headers: str) -> None:
-        """Answers with these bytes."""
-        self.send_response(code)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: Any) -> None:
-        """Nothing is logged."""
 
 
 _ACCOUNT = {

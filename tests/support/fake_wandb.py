@@ -8,18 +8,19 @@ import json
 import re
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.support.fake_server import FakeHandler, FakeServer
 
-class WandbServer(ThreadingHTTPServer):
+
+class WandbServer(FakeServer):
     """`runs[id]` is what UpsertBucket said of it; `uses` and `makes` are (run, artifact) pairs in order of arrival.
 
     `artifacts[(name, digest)]` is the first creation's input: the same content again makes no second one.
     """
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.runs: dict[str, dict[str, Any]] = {}
         self.history: dict[str, list[dict[str, Any]]] = {}
         self.artifacts: dict[tuple[str, str], dict[str, Any]] = {}
@@ -33,33 +34,21 @@ class WandbServer(ThreadingHTTPServer):
         self.failing = False
         self.calls_left: int | None = None  # until it is gone
         self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed leaves a cut connection; that is part of the game."""
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(FakeHandler):
     server: WandbServer
     protocol_version = "HTTP/1.1"
 
     def handle_any(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.body()
         time.sleep(self.server.delay)
         if self.server.calls_left is not None:
             self.server.calls_left -= 1
         if self.server.calls_left is not None and self.server.calls_left < 0:
             self.close_connection = True
         elif self.server.failing:
-            self.say({"error": "out of order"}, 503)
+            self.answer_json(503, {"error": "out of order"})
         else:
             with self.server.lock:
                 self._answer(body)
@@ -70,13 +59,13 @@ class _Handler(BaseHTTPRequestHandler):
         stream = re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path)
         if self.path.startswith("/upload/"):
             self.server.files[self.path.removeprefix("/upload/")] = body
-            return self.say({})
+            return self.answer_json(200, {})
         if stream:
             for name, part in (json.loads(body).get("files") or {}).items():
                 if name == "wandb-history.jsonl":
                     lines = [json.loads(line) for line in part["content"]]
                     self.server.history.setdefault(stream[1], []).extend(lines)
-            return self.say({"exitcode": None, "limits": {}})
+            return self.answer_json(200, {"exitcode": None, "limits": {}})
         if self.path.startswith("/graphql"):
             asked = json.loads(body)
             match = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])
@@ -85,10 +74,10 @@ class _Handler(BaseHTTPRequestHandler):
             method = getattr(self, f"op_{name}", None)
             if method is None:
                 self.server.unknown.append(asked["query"])
-                return self.say({"data": {}, "errors": [{"message": f"not played here: {name}"}]})
+                return self.answer_json(200, {"data": {}, "errors": [{"message": f"not played here: {name}"}]})
             variables = asked.get("variables") or {}
-            return self.say({"data": method(variables.get("input", variables))})
-        return self.say({"error": f"not played here: {self.path}"}, 404)
+            return self.answer_json(200, {"data": method(variables.get("input", variables))})
+        return self.answer_json(404, {"error": f"not played here: {self.path}"})
 
     def op_Viewer(self, given: dict[str, Any]) -> dict[str, Any]:
         viewer = {"id": "u1", "entity": "birds", "username": "wren", "flags": "{}", "teams": {"edges": []}}
@@ -142,14 +131,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _upload(self, name: str) -> str:
         return f"{self.server.address}/upload/{base64.urlsafe_b64encode(name.encode()).decode()}"
-
-    def say(self, answer: dict[str, Any], code: int = 200) -> None:
-        data = json.dumps(answer).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *arguments: Any) -> None:
-        pass

@@ -48,6 +48,12 @@ def test_tokens_come_as_often_as_from_transformers(vocabulary, nucleus, given, m
     assert not shares[expected == 0].any()
 
 
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_top_p_ends_with_the_token_that_reaches_it_exactly(top_k):
+    sampled = sampling.sample(torch.zeros(GRID, 4), [Parameters(top_k=top_k, top_p=0.5)] * GRID, DRAWS)
+    assert {sampled.count(token) / GRID for token in set(sampled)} == {0.5}
+
+
 def test_a_rows_draw_is_the_same_alone_and_among_other_parameters():
     kinds = [{}, {"top_k": 0}, {"top_k": 0, "top_p": 1}, {"top_k": 7}, {"do_sample": False}, {"temperature": 5}]
     parameters = [Parameters(**kinds[i % len(kinds)]) for i in range(30)]

@@ -116,8 +116,7 @@ def test_repositories_go_and_one_that_cannot_is_tried_again(fleet, store, monkey
         ]
         assert list(server.repos) == ["birds/owl"] and not store.exists("bots/wren")
     finally:
-        server.shutdown()
-        server.server_close()
+        server.stop()
 
 
 def test_somebody_whom_nobody_knows_is_kept_out_too(fleet, store, huggingtweets, tmp_path):

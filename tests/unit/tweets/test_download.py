@@ -2,7 +2,6 @@
 
 import json
 import time
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,6 +12,7 @@ from pipeline.tweets.download import client
 from pipeline.tweets.download.accounts import parse_account, parse_accounts
 from pipeline.tweets.download.fetch import fetch
 from tests.support.fake_networks import FakeNetworks
+from tests.support.fake_server import redirected
 
 ACCOUNTS = {"fogwarden.bsky.social": "fogwarden_bsky_social", "@fogwarden@ferry.example": "fogwarden_ferry_example"}
 
@@ -21,14 +21,7 @@ ACCOUNTS = {"fogwarden.bsky.social": "fogwarden_bsky_social", "@fogwarden@ferry.
 def networks(monkeypatch):
     """The servers, which all requests reach wherever they are addressed."""
     server = FakeNetworks()
-
-    class Redirected(client.TimeoutAdapter):
-        def send(self, request, **options):
-            parts = urlsplit(request.url)
-            request.url = f"http://127.0.0.1:{server.server_port}{parts.path}?{parts.query}"
-            return super().send(request, **options)
-
-    monkeypatch.setattr(client, "TimeoutAdapter", Redirected)
+    monkeypatch.setattr(client, "TimeoutAdapter", redirected(client.TimeoutAdapter, server))
     yield server
     server.stop()
 
@@ -117,9 +110,9 @@ def numbers_in_page(line):
 def test_rate_limits_are_waited_for_and_faults_tried_again(networks, tmp_path, account, capsys):
     reset = int(time.time()) + 2
     networks.faults = [
-        lambda handler: handler.say(429, {}, ratelimit_reset=str(reset)),
-        lambda handler: handler.say(503, {}),
-        lambda handler: handler.say_bytes(200, b"{nonsense"),
+        lambda handler: handler.answer_json(429, {}, ratelimit_reset=str(reset)),
+        lambda handler: handler.answer_json(503, {}),
+        lambda handler: handler.answer(200, b"{nonsense"),
     ]
     assert download(account, tmp_path).status == "fetched"
     assert time.time() >= reset

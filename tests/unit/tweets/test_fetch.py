@@ -3,8 +3,7 @@
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,6 +15,7 @@ from pipeline.tweets.download import client
 from pipeline.tweets.download import x as x_api
 from pipeline.tweets.download.accounts import parse_accounts
 from pipeline.tweets.download.fetch import fetch as download
+from tests.support.fake_server import FakeHandler, FakeServer, redirected
 
 ACCOUNTS = {
     "wren": {"id": "1", "username": "Wren", "name": "Wren", "profile_image_url": "https://pics.example/w_normal.jpg"},
@@ -24,28 +24,28 @@ ACCOUNTS = {
 }
 
 
-class XApi(ThreadingHTTPServer):
+class XApi(FakeServer):
     """Tweets of made-up accounts, newest first; `faults` are played before the next answers, in order."""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.tweets = {"1": list(range(1000, 1250)), "2": list(range(5000, 5030)), "3": []}
         self.faults, self.asked = [], []
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(FakeHandler):
     server: XApi
 
     def do_GET(self):
         url = urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        query = self.parameters()
         self.server.asked.append((url.path, query))
         if self.headers.get("Authorization") != "Bearer good" and url.path.startswith("/2/"):
-            return self.say(401, {"title": "Unauthorized", "status": 401})
+            return self.answer_json(401, {"title": "Unauthorized", "status": 401})
         if self.server.faults and url.path.endswith("/tweets"):
             return self.server.faults.pop(0)(self)
         if url.path.endswith(".jpg"):
-            return self.say_bytes(200, f"picture {url.path}".encode())
+            return self.answer(200, f"picture {url.path}".encode())
         if url.path == "/2/users/by":
             return self.users(query["usernames"].split(","))
         return self.page(url.path.split("/")[3], query)
@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         found = [ACCOUNTS[name] for name in names if name in ACCOUNTS]
         gone = {"ghost": "Could not find user", "crook": "User has been suspended: [crook]."}
         errors = [{"value": name, "detail": gone[name]} for name in names if name in gone]
-        return self.say(200, {"data": found, "errors": errors})
+        return self.answer_json(200, {"data": found, "errors": errors})
 
     def page(self, user, query):
         since, until = int(query.get("since_id", 0)), int(query.get("until_id", 10**9))
@@ -63,47 +63,17 @@ class Handler(BaseHTTPRequestHandler):
         data = [{"id": str(id), "text": f"tweet number {id} here", "author_id": user} for id in ids[at : at + size]]
         meta = {"result_count": len(data)} | ({"next_token": str(at + size)} if at + size < len(ids) else {})
         users = {"users": [account for account in ACCOUNTS.values() if account["id"] == user]}
-        return self.say(200, ({"data": data, "includes": users} if data else {}) | {"meta": meta})
-
-    def say(self, code, body, **headers):
-        self.say_bytes(code, json.dumps(body).encode(), **headers)
-
-    def say_bytes(self, code, body, **headers):
-        self.send_response(code)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def cut(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "5000")
-        self.end_headers()
-        self.wfile.write(b'{"data": [')
-        self.close_connection = True
-
-    def log_message(self, *arguments):
-        pass
+        return self.answer_json(200, ({"data": data, "includes": users} if data else {}) | {"meta": meta})
 
 
 @pytest.fixture
 def x(monkeypatch):
     """The API's server, which all requests reach wherever they are addressed."""
     server = XApi()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    class Redirected(client.TimeoutAdapter):
-        def send(self, request, **options):
-            parts = urlsplit(request.url)
-            request.url = f"http://127.0.0.1:{server.server_port}{parts.path}?{parts.query}"
-            return super().send(request, **options)
-
-    monkeypatch.setattr(x_api, "TimeoutAdapter", Redirected)
+    monkeypatch.setattr(x_api, "TimeoutAdapter", redirected(client.TimeoutAdapter, server))
     monkeypatch.setenv("X_BEARER_TOKEN", "good")
     yield server
-    server.shutdown()
-    server.server_close()
+    server.stop()
 
 
 def fetch(handles, out):
@@ -168,21 +138,25 @@ def test_handles_are_downloaded_side_by_side(x, tmp_path):
 
 def test_the_rate_limit_is_waited_for_and_said(x, tmp_path, capsys):
     reset = str(int(time.time()) + 2)
-    x.faults = [lambda handler: handler.say(429, {}, x_rate_limit_reset=reset)]
+    x.faults = [lambda handler: handler.answer_json(429, {}, x_rate_limit_reset=reset)]
     assert fetch(["wren"], tmp_path)["wren"].new == 250
     assert time.time() >= int(reset)
     assert "rate limit reached; waiting" in capsys.readouterr().err
 
 
 def test_failing_servers_and_cut_connections_are_tried_again(x, tmp_path):
-    x.faults = [lambda handler: handler.say(503, {}), Handler.cut, lambda handler: handler.say_bytes(200, b"{nonsense")]
+    x.faults = [
+        lambda handler: handler.answer_json(503, {}),
+        Handler.cut,
+        lambda handler: handler.answer(200, b"{nonsense"),
+    ]
     assert fetch(["wren"], tmp_path)["wren"].new == 250
     assert len(ids_in(tmp_path / "wren.jsonl")) == 250
 
 
 def test_a_server_that_keeps_failing_fails_that_handle_alone(x, tmp_path, monkeypatch):
     monkeypatch.setattr(client, "TRIES", 1)
-    x.faults = [lambda handler: handler.say(500, {})]
+    x.faults = [lambda handler: handler.answer_json(500, {})]
     rows = fetch(["wren", "owl"], tmp_path)
     assert sorted(row.status for row in rows.values()) == ["failed", "fetched"]
     assert "did not answer" in next(row.reason for row in rows.values() if row.reason)
@@ -190,7 +164,7 @@ def test_a_server_that_keeps_failing_fails_that_handle_alone(x, tmp_path, monkey
 
 def test_an_account_that_is_closed_while_its_pages_come_says_so(x, tmp_path):
     sorry = {"errors": [{"title": "Authorization Error", "detail": "Sorry, you are not authorized to see the user."}]}
-    x.faults = [lambda handler: handler.say(200, sorry)]
+    x.faults = [lambda handler: handler.answer_json(200, sorry)]
     assert fetch(["wren"], tmp_path)["wren"].reason == "X refuses: Sorry, you are not authorized to see the user."
 
 
@@ -216,7 +190,7 @@ def test_every_reason_is_told_apart(x, tmp_path):
     [(402, {"title": "CreditsDepleted"}, "out of credits"), (429, {"title": "UsageCapExceeded"}, "used up")],
 )
 def test_an_account_without_credits_ends_the_download(x, tmp_path, code, body, reason):
-    x.faults = [lambda handler: handler.say(code, body)]
+    x.faults = [lambda handler: handler.answer_json(code, body)]
     with pytest.raises(UserError, match=reason):
         fetch(["wren"], tmp_path)
 
