@@ -19,7 +19,9 @@ from pipeline.core.fleet import Fleet
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.evaluate import evaluation
-from pipeline.plan.bots import Bot, forgotten, plan, survey
+from pipeline.plan.bot import Bot
+from pipeline.plan.bots import plan, update_status
+from pipeline.plan.forgotten import forgotten
 from pipeline.plan.job import Job, open_job
 from pipeline.prepare import dataset
 from pipeline.prepare.index import REJECTS, Prepared, load_index
@@ -55,7 +57,7 @@ def _run(job: Job, steps: Collection[Step], progress: Progress, only: list[str] 
     prepared = prepare(job, progress) if "prepare" in steps else prepared_index(job)
     job = adapt.adapted(job, prepared, progress, make="train" in steps)
     bots = plan(job, prepared, only)
-    survey(job.store, bots)
+    update_status(job.store, bots)
     chosen = [bot for bot in bots if only is None or bot.name in only]
     tracking = Tracking(job, bots)
     try:

@@ -29,7 +29,8 @@ from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet,
 from pipeline.evaluate.measures.safety import read_block_list, safety
 from pipeline.evaluate.measures.variety import variety
 from pipeline.evaluate.measures.voice import Voice, voice
-from pipeline.plan.bots import MIN_CHARS, Bot
+from pipeline.plan.bot import Bot
+from pipeline.plan.bots import MIN_CHARS
 from pipeline.plan.job import Job
 from pipeline.prepare.index import Person
 from pipeline.prepare.kept_tweets import Tweets, read_tweets

@@ -26,7 +26,7 @@ from pipeline.core.json_file import json_bytes
 from pipeline.core.names import handles_of
 from pipeline.core.ray_session import join, session
 from pipeline.core.store import Store
-from pipeline.plan.bots import FORGOTTEN
+from pipeline.plan.forgotten import FORGOTTEN
 from pipeline.prepare.index import INDEX, REJECTS
 from pipeline.prepare.people import PICTURES
 from pipeline.publish import hub

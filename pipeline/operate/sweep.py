@@ -26,7 +26,8 @@ from pipeline.core.ray_session import ensure
 from pipeline.core.settings import Sweep, Train
 from pipeline.core.templates import render
 from pipeline.evaluate.evaluation import Evaluation
-from pipeline.plan.bots import Bot, plan
+from pipeline.plan.bot import Bot
+from pipeline.plan.bots import plan
 from pipeline.plan.job import Job, open_job
 from pipeline.plan.versions import version
 from pipeline.prepare.index import Prepared

@@ -1,9 +1,10 @@
-"""How a bot came to be: base model, tweets, settings, library versions and the loss curve, beside its weights.
+"""How a bot was made: base model, tweets, settings, versions of libraries, and the loss of every step.
 
-    files[FILE] = record(base_model, digests, settings, losses, rates)
+    content = record({"name": "mini", "hash": "d0a1"}, {"nasa": "3f2a"}, Train(), losses=[5.1, 4.7], rates=[1e-3, 5e-4])
+    read(store, "nasa", "0123456789ab")     # from provenance.json in the bot's folder
 
-A lane writes it with the model, publishing carries it into the bot's folder: whatever tells of the training
-later (W&B's runs, a plot) reads it there, so nothing needs to listen while a bot trains.
+A lane writes it beside the weights, and publishing copies it into the bot's folder. W&B's runs and the plots are made
+from it later, so training reports nothing while it runs.
 """
 
 import json
@@ -11,12 +12,26 @@ import time
 from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from pipeline.core.settings import Train
+from pipeline.core.store import Store
 
 FILE = "provenance.json"
 _LIBRARIES = ("deepspeed", "huggingtweets-ray", "ray", "torch", "transformers")
+
+
+class Provenance(TypedDict):
+    """The content of provenance.json."""
+
+    base_model: dict[str, str]  # `name`, as in the fleet file, and `hash`, of its content
+    tweets: dict[str, str]  # a hash of each person's kept tweets, by handle
+    settings: dict[str, Any]  # the bot's `train` settings
+    libraries: dict[str, str]  # versions, by name
+    finished: str  # UTC, 2026-01-31T23:59:59Z
+    losses: list[float]  # of each step, in nats per token
+    learning_rates: list[float]  # of each step
+    last_version: NotRequired[str]  # the version that it continues from
 
 
 def record(
@@ -25,14 +40,14 @@ def record(
     settings: Train,
     losses: Sequence[float],
     rates: Sequence[float],
-    last_version: str = "",
+    parent: str = "",
 ) -> bytes:
-    """The file's content; `losses` and `rates` (learning rates) have one entry for each step.
+    """Returns the content of provenance.json for a bot whose training has just ended; see `Provenance`.
 
-    `base_model` holds the base's name and its content's hash, `digests` a hash of each person's kept tweets.
-    `last_version`: that the bot was to go on from.
+    `digests` are the hashes of the people's tweets, `rates` the learning rates, `parent` is the version that the bot
+    was to continue from.
     """
-    content: dict[str, Any] = {
+    content: Provenance = {
         "base_model": base_model,
         "tweets": digests,
         "settings": settings.model_dump(),
@@ -41,9 +56,14 @@ def record(
         "losses": [float(f"{loss:.6g}") for loss in losses],
         "learning_rates": [float(f"{rate:.6g}") for rate in rates],
     }
-    if last_version:
-        content["last_version"] = last_version
+    if parent:
+        content["last_version"] = parent
     return json.dumps(content).encode()
+
+
+def read(store: Store, bot: str, version: str) -> Provenance | None:
+    """Returns the provenance of a published version, or None if it has none that can be read."""
+    return cast(Provenance, store.read_json(f"bots/{bot}/{version}/{FILE}")) or None
 
 
 @cache

@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from pipeline.core.own_code import ASSETS
 from pipeline.core.templates import render
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.plan.job import Job
 from pipeline.plan.versions import shaping
 from pipeline.prepare.filters import ROWS

@@ -15,7 +15,7 @@ from pipeline.core.picture import draw, profile_file, square
 from pipeline.core.progress import Progress
 from pipeline.core.word_runs import RUNS_FILE, runs_file
 from pipeline.plan import provenance
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.plan.job import Job
 from pipeline.prepare.filters import language_of
 from pipeline.prepare.kept_tweets import read_tweets

@@ -9,7 +9,7 @@ from pipeline.core.json_file import json_bytes
 from pipeline.core.store import Store
 from pipeline.evaluate.voices import MAP
 from pipeline.plan import provenance
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.report.fleet_plots import FEW
 from pipeline.report.page import page
 from pipeline.report.rows import Report, row_of

@@ -7,7 +7,7 @@ kept(row), remarks(row)             # 2427, ["only 8,897 characters of kept text
 from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 
 
 class ReportRow(TypedDict):

@@ -18,7 +18,7 @@ import ray
 
 from pipeline.core.errors import one_line
 from pipeline.core.ray_session import ensure
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.plan.job import Job
 from pipeline.track import lineage
 from pipeline.track.journal import Journal, unsynced

@@ -27,7 +27,7 @@ from pipeline.core.progress import Progress
 from pipeline.core.ray_internals import available_resources_per_node
 from pipeline.core.ray_session import capacity
 from pipeline.core.settings import Train
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.plan.job import Job
 from pipeline.train import lane
 from pipeline.train.queue import Failure, QueueActor, Task
@@ -209,7 +209,7 @@ def _task(job: Job, bot: Bot, begun: bool) -> Task:
     digests = {person.handle: person.digest for person in bot.people}
     settings = job.train.of(bot.name, bot.tokens)
     version, tokens = bot.version or "", bot.tokens
-    return Task(bot.name, bot.handles, bot.trained_folder, version, tokens, settings, digests, bot.last, begun)
+    return Task(bot.name, bot.handles, bot.trained_folder, version, tokens, settings, digests, bot.parent, begun)
 
 
 def told(lanes: int, left: int, failed: int, rate: float, tokens_left: float) -> str:

@@ -21,7 +21,7 @@ from pipeline.core.progress import Progress
 from pipeline.core.ray_metrics import METRICS
 from pipeline.core.store import Store
 from pipeline.operate import watch
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.report import progress_record
 from tests.support.toys import ROOT, environment, until
 

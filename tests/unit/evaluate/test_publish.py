@@ -12,7 +12,7 @@ from pipeline.core import fleet as fleets
 from pipeline.core import model_folder
 from pipeline.evaluate.evaluation import MEASURED, Evaluator
 from pipeline.plan import provenance
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.plan.job import Job, open_job
 from pipeline.prepare.index import Person
 from pipeline.publish.card import facts

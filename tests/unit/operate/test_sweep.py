@@ -5,7 +5,7 @@ import yaml
 
 from pipeline.core.settings import Sweep, Train
 from pipeline.operate.sweep import Recipes, Variant, combinations, page, section, spread, summary
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.prepare.index import Person
 
 

@@ -13,7 +13,8 @@ from pipeline.core.names import printable
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
 from pipeline.plan import provenance
-from pipeline.plan.bots import MIN_CHARS, WARN_CHARS, Bot, plan, survey
+from pipeline.plan.bot import Bot
+from pipeline.plan.bots import MIN_CHARS, WARN_CHARS, plan, update_status
 from pipeline.plan.job import Job, recipe
 from pipeline.plan.versions import version
 from pipeline.prepare.index import Person, Prepared
@@ -191,7 +192,7 @@ def test_what_the_store_holds_in_this_version_is_not_done_again(make_job):
     training = {"metrics": {"train": {"loss": 4.0}}}
     job.store.write_folder(bots["lark"].trained_folder, {"training.json": json.dumps(training).encode()})
 
-    survey(job.store, list(bots.values()))
+    update_status(job.store, list(bots.values()))
     assert {name: bot.status for name, bot in bots.items()} == {
         "wren": "unchanged",
         "lark": "trained",
@@ -207,7 +208,7 @@ def test_another_version_in_the_store_is_work_to_do(make_job):
     [bot] = plan(job, prepared(person("wren")))
     job.store.write("bots/wren/current", b"0123456789ab")
     job.store.write("work/trained/wren/0123456789ab/training.json", b"{}")
-    survey(job.store, [bot])
+    update_status(job.store, [bot])
     assert bot.status == "prepared"
 
 
@@ -215,7 +216,7 @@ def test_training_that_broke_off_before_its_last_file_is_work_to_do(make_job):
     job = make_job()
     [bot] = plan(job, prepared(person("wren")))
     job.store.write(f"{bot.trained_folder}/model.safetensors", b"half")
-    survey(job.store, [bot])
+    update_status(job.store, [bot])
     assert bot.status == "prepared"
 
 
@@ -226,19 +227,11 @@ def test_the_version_in_use_is_read_from_current(make_job):
     assert store.current_version("wren") == "abc"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
-def test_metrics_that_cannot_be_read_are_no_metrics(make_job, content):
-    store = make_job().store
-    if content is not None:
-        store.write("metrics.json", content)
-    assert store.read_json("metrics.json") == {}
-
-
 def published(job: Job, bot: Bot, settings: Train | None = None) -> str:
     """What stands in the store once this bot is published; its version."""
     digests = {person.handle: person.digest for person in bot.people}
     base = {"name": "mini", "hash": job.base.content_hash}
-    made = provenance.record(base, digests, settings or job.train, [], [], bot.last)
+    made = provenance.record(base, digests, settings or job.train, [], [], bot.parent)
     job.store.write_folder(bot.folder, {provenance.FILE: made, "metrics.json": b"{}"})
     job.store.write(f"bots/{bot.name}/current", (bot.version or "").encode())
     return bot.version or ""
@@ -246,7 +239,7 @@ def published(job: Job, bot: Bot, settings: Train | None = None) -> str:
 
 def going_on(job: Job, digest: str) -> Bot:
     [bot] = plan(job, prepared(person("wren", digest=digest)))
-    survey(job.store, [bot])
+    update_status(job.store, [bot])
     return bot
 
 
@@ -256,13 +249,13 @@ def test_with_more_tweets_a_bot_goes_on_from_its_last_version_and_that_is_done_o
     assert first == version(fresh, [person("wren", digest="few")])  # what is made first does not depend on it
     assert going_on(job, "few").status == "unchanged"
     more = going_on(job, "more")
-    assert (more.last, more.status) == (first, "prepared")
+    assert (more.parent, more.status) == (first, "prepared")
     assert more.version not in (first, version(fresh, [person("wren", digest="more")]))
     second = published(job, more)
     again = going_on(job, "more")
-    assert (again.version, again.last, again.status) == (second, "", "unchanged")
-    assert going_on(job, "still more").last == second
-    assert (going_on(fresh, "more").last, going_on(fresh, "more").status) == ("", "prepared")
+    assert (again.version, again.parent, again.status) == (second, "", "unchanged")
+    assert going_on(job, "still more").parent == second
+    assert (going_on(fresh, "more").parent, going_on(fresh, "more").status) == ("", "prepared")
 
 
 @pytest.mark.parametrize("change", [{"base_hash": "another"}, {"train": Train(continue_=True, epochs=9)}])
@@ -270,7 +263,7 @@ def test_a_bot_starts_over_where_more_than_its_tweets_has_changed(make_job, chan
     job = make_job(train=Train(continue_=True))
     published(job, going_on(job, "few"))
     other = make_job(**({"train": job.train} | change))
-    assert going_on(other, "more").last == ""
+    assert going_on(other, "more").parent == ""
     assert going_on(other, "more").version == version(other, [person("wren", digest="more")])
 
 

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from pipeline.core import fleet as fleets
 from pipeline.core.settings import Override, Train
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.plan.job import open_job
 from pipeline.prepare.index import Person
 from pipeline.publish.card import PROMPT, card, data, facts, languages_of, rows

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.prepare.index import Person
 from pipeline.report.page import page
 from pipeline.report.rows import Report, row_of

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import fs
 
 from pipeline.core.store import Store
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.prepare.index import Person
 from pipeline.report.files import write_report
 from pipeline.report.fleet_plots import FEW

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from pipeline.plan.bots import Bot
+from pipeline.plan.bot import Bot
 from pipeline.prepare.index import Person
 from pipeline.report import terminal
 from pipeline.report.rows import row_of
