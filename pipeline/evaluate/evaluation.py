@@ -256,7 +256,7 @@ class Evaluator(actor_pool.Worker[Job]):
                 requests.append(Request(prompt, Parameters(num_return_sequences=n, seed=seed)))
         answers = self.engine.generate(requests)
         return [
-            (request.prompt, choice.text)
+            (str(request.prompt), choice.text)
             for request, choices in zip(requests, answers, strict=True)
             for choice in choices
         ]

@@ -122,7 +122,14 @@ async def stream_answer(thread: "EngineThread", question: Question) -> AsyncIter
         loop.call_soon_threadsafe(arrived.put_nowait, item)
 
     on_piece = put if question.pieces else None
-    request = Request(question.prompt, question.parameters, on_piece=on_piece, logprobs=question.logprobs)
+    request = Request(
+        question.prompt,
+        question.parameters,
+        on_piece,
+        logprobs=question.logprobs,
+        prompt_pieces=question.prompt_pieces,
+        only_prompt=question.only_prompt,
+    )
     future = thread.submit(request)
     future.add_done_callback(put)
     try:
@@ -132,11 +139,7 @@ async def stream_answer(thread: "EngineThread", question: Question) -> AsyncIter
             while not arrived.empty():
                 items.append(arrived.get_nowait())
             done = items[-1] is future
-            new: list[Any] = [
-                vars(item) | {"special": item.token == thread.engine.separator}
-                for item in items
-                if isinstance(item, Piece)
-            ]
+            new: list[Any] = [vars(item) for item in items if isinstance(item, Piece)]
             if new:
                 yield {"pieces": new, "prompt_tokens": request.prompt_tokens}
         choices: list[Choice] = [

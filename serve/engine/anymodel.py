@@ -24,6 +24,7 @@ class AnyModel:
             onednn.patch_linear_layers(self.module)
         config = self.module.config.get_text_config()
         self.layers = config.num_hidden_layers
+        self.tokens: int = config.vocab_size
         self.positions = model_folder.positions(config.to_dict())
         if window := getattr(config, "sliding_window", None):  # within the window every layer sees everything
             self.positions = min(window, self.positions or window)

@@ -11,6 +11,7 @@ seeded request says depends on its seed alone, not on the batch. docs/engine.md 
 
 import secrets
 from collections import deque
+from collections.abc import Sequence as Tokens
 from pathlib import Path
 
 import numpy as np
@@ -104,13 +105,16 @@ class Engine:
         Raises ValueError where the prompt leaves no room for an answer.
         """
         parameters = request.parameters
-        text = self.vocabulary.encode(request.prompt)
+        text = self._tokens(request.prompt)
         prompt = [self.separator, *text]
         room = self.capacity - len(prompt)
         if room < 1:
             raise ValueError(f"the prompt has {len(prompt)} tokens, and this bot takes {self.capacity - 1}")
         request.prompt_tokens = len(prompt)
-        max_new = min(parameters.max_new_tokens or max(1, MAX_TOKENS - len(prompt)), room)
+        if request.only_prompt and not text:
+            raise ValueError("the prompt is empty, and nothing is to be generated")
+        asked = 0 if request.only_prompt else parameters.max_new_tokens or max(1, MAX_TOKENS - len(prompt))
+        max_new = min(asked, room)
         default_min = max(0, MIN_TOKENS - len(prompt))
         min_new = min(default_min if parameters.min_new_tokens is None else parameters.min_new_tokens, max_new)
         seed = secrets.randbits(63) if parameters.seed is None else parameters.seed
@@ -118,7 +122,19 @@ class Engine:
         for index in range(parameters.num_return_sequences):
             rng = np.random.default_rng([seed, index])
             grown = Text(self.vocabulary, text, stops)
-            self._waiting.append(Sequence(request, index, prompt, max_new, min_new, rng, grown))
+            read = Text(self.vocabulary, [], ())
+            sequence = Sequence(request, index, list(prompt), max_new, min_new, rng, grown, read)
+            if request.prompt_pieces or request.only_prompt:
+                sequence.prompt, sequence.unread = prompt[:1], deque(text)  # read like an answer, token by token
+            self._waiting.append(sequence)
+
+    def _tokens(self, prompt: str | Tokens[int]) -> list[int]:
+        """The tokens of a prompt. Raises ValueError if it contains a number that is no token of the model."""
+        if isinstance(prompt, str):
+            return self.vocabulary.encode(prompt)
+        if not all(0 <= token < self.network.tokens for token in prompt):
+            raise ValueError(f"the prompt's tokens must be numbers from 0 to {self.network.tokens - 1}")
+        return list(prompt)
 
     def generate(self, requests: list[Request]) -> list[list[Choice]]:
         """Answers all requests, in bulk; each answer is the request's choices in order."""
@@ -142,7 +158,7 @@ class Engine:
     def _advance(self) -> None:
         """One pass over the newest token of each row; those beyond the sequences are there for the shape."""
         rows, spare = len(self._active), -len(self._active) % self._rows
-        tokens = [sequence.ids[-1] for sequence in self._active] + [self.separator] * spare
+        tokens = [sequence.newest for sequence in self._active] + [self.separator] * spare
         newest = [sequence.length - 1 for sequence in self._active] + [0] * spare
         length = self._reserve(rows + spare, max(newest) + 1)
         decode_step = self._graphs or self._decode
@@ -215,13 +231,17 @@ class Engine:
         if early:
             ends = self._ends[self._ends < logits.shape[1]]  # a tokenizer may have more tokens than the weights
             logits[torch.tensor(early)[:, None], ends] = -torch.inf
-        draws = [float(sequence.rng.random()) for sequence in sequences]
+        draws = [0.0 if sequence.unread else float(sequence.rng.random()) for sequence in sequences]
         tokens = sample(logits, [sequence.request.parameters for sequence in sequences], draws)
         if self.copies:
-            tokens = [self._original(*each) for each in zip(sequences, logits, tokens, strict=True)]
+            tokens = [
+                token if sequence.unread else self._original(sequence, row_logits, token)
+                for sequence, row_logits, token in zip(sequences, logits, tokens, strict=True)
+            ]
         finished = []
         for i, (row, sequence, token) in enumerate(zip(rows, sequences, tokens, strict=True)):
-            reason = sequence.append(token, log_probabilities.get(i))
+            known = log_probabilities.get(i)
+            reason = sequence.read(known) if sequence.unread else sequence.append(token, known)
             if reason:
                 finished.append((row, reason))
         for row, reason in sorted(finished, reverse=True):

@@ -28,12 +28,13 @@ LOOK_BACK = 16
 
 
 class Network(Protocol):
-    """A causal language model; `positions` is how many tokens it can look at, or None.
+    """A causal language model of so many `tokens`; `positions` is how many of them it can look at, or None.
 
     `recordable`: what a pass does follows from its shapes alone, so that a GPU can repeat it by itself.
     """
 
     layers: int
+    tokens: int
     positions: int | None
     recordable: bool
 
@@ -78,7 +79,7 @@ class GPT2:
     ):
         self.device, self.dtype, self.int8 = device, dtype, int8
         self.layers, self.heads = config["n_layer"], config["n_head"]
-        self.positions = config["n_positions"]
+        self.tokens, self.positions = config["vocab_size"], config["n_positions"]
         self.epsilon = config.get("layer_norm_epsilon", 1e-5)
         self._shapes = _shapes(config)
         self.load(weights)

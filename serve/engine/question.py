@@ -17,25 +17,30 @@ class Question:
     """A prompt and how to answer it.
 
     `pieces` asks for every token as it is generated; `logprobs` for the log-probability of each token and of this
-    many of the likeliest (0 to 5, None: none).
+    many of the likeliest (0 to 5, None: none). `prompt_pieces` asks for the tokens of the prompt as pieces, too, and
+    `only_prompt` for nothing else.
     """
 
-    prompt: str
+    prompt: str | tuple[int, ...]  # a text, or its tokens
     parameters: Parameters = field(default_factory=lambda: Parameters())
     logprobs: int | None = None
     pieces: bool = False
+    prompt_pieces: bool = False
+    only_prompt: bool = False
 
 
 class Piece(TypedDict):
-    """One generated token. The texts of a choice's pieces, joined, are the choice's text."""
+    """One token. The texts of a choice's generated pieces, joined, are the choice's text."""
 
     index: int  # of the choice
     token: int
+    name: str  # the token's own text; "bytes:\\xf0\\x9f" for a part of a character
     text: str  # empty while a character or a possible stop string is incomplete
     logprob: float
-    top: dict[str, float]  # the likeliest tokens and their log-probabilities, as many as were asked for
+    top: dict[str, float]  # log-probabilities by name: of this token and of as many of the likeliest as were asked for
     special: bool  # it is the token that separates tweets
     finish_reason: str | None  # of the choice, with its last piece
+    from_prompt: bool
 
 
 class Choice(TypedDict):

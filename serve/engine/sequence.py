@@ -3,6 +3,7 @@
 reason = sequence.append(token, log_probabilities)      # None while it continues
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,8 @@ class Sequence:
     min_new: int
     rng: np.random.Generator
     text: Text
+    prompt_text: Text
+    unread: deque[int] = field(default_factory=deque)  # of the prompt, where each of its tokens is reported
     ids: list[int] = field(default_factory=list)  # the tokens generated so far
     pieces: list[str] = field(default_factory=list)  # their texts
     logprobs: list[Logprob] = field(default_factory=list)
@@ -31,6 +34,24 @@ class Sequence:
     def length(self) -> int:
         """Tokens so far, the prompt's included."""
         return len(self.prompt) + len(self.ids)
+
+    @property
+    def newest(self) -> int:
+        """The last token so far."""
+        return self.ids[-1] if self.ids else self.prompt[-1]
+
+    def read(self, log_probabilities: Tensor | None) -> str | None:
+        """Reads the next token of the prompt and reports it; returns the reason if the text ends before it began."""
+        token = self.unread.popleft()
+        self.prompt.append(token)
+        text, _ = self.prompt_text.add(token)
+        reason = None
+        if not self.unread:
+            text += self.prompt_text.end()
+            reason = "length" if self.max_new == 0 else None
+        if log_probabilities is not None:
+            self._report(token, text, log_probabilities, reason, from_prompt=True)
+        return reason
 
     def append(self, token: int, log_probabilities: Tensor | None) -> str | None:
         """Adds a token and reports it to the request; returns the reason if the text ends with it.
@@ -50,20 +71,26 @@ class Sequence:
             self._report(token, text, log_probabilities, reason or None)
         return reason or None
 
-    def _report(self, token: int, text: str, log_probabilities: Tensor, reason: str | None) -> None:
-        logprob, top = float(log_probabilities[token]), self._top(log_probabilities)
+    def _report(
+        self, token: int, text: str, log_probabilities: Tensor, reason: str | None, from_prompt: bool = False
+    ) -> None:
+        vocabulary = self.text.vocabulary
+        name, logprob = vocabulary.name(token), float(log_probabilities[token])
+        top = self._top(log_probabilities)
+        if top:
+            top[name] = logprob
         if self.request.logprobs is not None:
-            self.logprobs.append(Logprob(self.text.vocabulary.token(token), logprob, top))
+            self.logprobs.append(Logprob(name, logprob, top))
         if self.request.on_piece:
-            special = token in self.text.vocabulary.ends
-            self.request.on_piece(Piece(self.index, token, text, logprob, reason, top, special))
+            special = token in vocabulary.ends and not from_prompt
+            self.request.on_piece(Piece(self.index, token, name, text, logprob, reason, top, special, from_prompt))
 
     def _top(self, log_probabilities: Tensor) -> dict[str, float]:
         if not self.request.logprobs:
             return {}
         values, ids = log_probabilities.topk(self.request.logprobs)
-        texts = map(self.text.vocabulary.token, ids.tolist())
-        return dict(zip(texts, values.tolist(), strict=True))
+        names = map(self.text.vocabulary.name, ids.tolist())
+        return dict(zip(names, values.tolist(), strict=True))
 
     def close(self, reason: str) -> None:
         """Hands the text to its request, which is done with the last of its choices."""

@@ -7,6 +7,7 @@ piece, stopped = text.add(token)    # the part of the text that is certain now
 
 import functools
 import hashlib
+import re
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -50,12 +51,41 @@ class Vocabulary:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
 
     @functools.lru_cache(maxsize=100_000)  # noqa: B019  (a vocabulary lives as long as its process)
-    def token(self, token: int) -> str:
-        """One token as text; a part of a character shows as the replacement character."""
-        return self.decode([token])
+    def name(self, token: int) -> str:
+        """One token as text; a part of a character by its bytes, as OpenAI writes them: `bytes:\\xf0\\x9f`."""
+        text = self.decode([token])
+        if text and _INCOMPLETE not in text:
+            return text
+        stored = self.tokenizer.id_to_token(token)
+        if not stored:  # the weights may have more tokens than the tokenizer
+            return f"token_id:{token}"
+        bytes_of_token = _stored_bytes(stored)
+        if bytes_of_token is None:
+            return stored
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in bytes_of_token)
 
 
 _INCOMPLETE = "\ufffd"  # the replacement character: how a part of a character is decoded
+_BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")  # how tokenizers made by SentencePiece store a byte
+
+
+def _stored_bytes(stored: str) -> bytes | None:
+    """The bytes of a token as its tokenizer stores it, or None if it is stored in neither of the usual ways."""
+    if found := _BYTE_TOKEN.fullmatch(stored):
+        return bytes.fromhex(found[1])
+    if all(char in _BYTES for char in stored):
+        return bytes(_BYTES[char] for char in stored)
+    return None
+
+
+def _byte_characters() -> dict[str, int]:
+    """The character that byte-level tokenizers store for each byte: printable ones are their own (GPT-2's table)."""
+    own = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in own]
+    return {chr(byte): byte for byte in own} | {chr(0x100 + at): byte for at, byte in enumerate(others)}
+
+
+_BYTES = _byte_characters()
 _shared: dict[str, Vocabulary] = {}
 
 

@@ -63,8 +63,8 @@ class FakeBots:
         for number, word in enumerate(words, 1):
             await asyncio.sleep(self.pause)
             reason = "stop" if number == len(words) else None
-            piece = {"index": 0, "token": number, "text": word, "logprob": -1.0, "special": False}
-            yield {"pieces": [piece | {"finish_reason": reason}], "prompt_tokens": 4}
+            piece = {"index": 0, "token": number, "name": word, "text": word, "logprob": -1.0, "special": False}
+            yield {"pieces": [piece | {"top": {}, "from_prompt": False, "finish_reason": reason}], "prompt_tokens": 4}
         yield {"choices": [{"text": self.text, "tokens": len(words), "finish_reason": "stop"}], "prompt_tokens": 4}
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from serve.engine.parameters import printable
 from serve.engine.question import Answer, Part, Piece
-from serve.http.forms.openai import SamplingForm, usage
+from serve.http.forms.openai import SamplingForm, token_bytes, usage
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
 
 _ROLES = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -127,15 +127,15 @@ class ChatReply:
             return None
         return {
             "content": [
-                _token(piece["text"], piece["logprob"])
-                | {"top_logprobs": [_token(text, logprob) for text, logprob in piece["top"].items()]}
+                _token(piece["name"], piece["logprob"])
+                | {"top_logprobs": [_token(name, logprob) for name, logprob in piece["top"].items()]}
                 for piece in pieces
             ]
         }
 
 
-def _token(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+def _token(name: str, logprob: float) -> dict[str, Any]:
+    return {"token": name, "logprob": logprob, "bytes": token_bytes(name)}
 
 
 def _prompt(messages: list[Message]) -> str:

@@ -7,15 +7,16 @@ Reply(form, "nasa", "a request id").whole([answer])          # {"id", "choices":
 import itertools
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from serve.engine.parameters import printable
-from serve.engine.question import Answer, Part, Piece
+from serve.engine.question import Answer, Part, Piece, Question
 from serve.http.forms.openai import SamplingForm, usage
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
 
+Token = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 MAX_TEXTS = 128  # of a request: n times the number of its prompts
 
 
@@ -24,19 +25,20 @@ class Completion(SamplingForm):
 
     EXAMPLE: ClassVar[str] = '{"model": "nasa", "prompt": "My dream is"}'
 
-    prompt: str | list[str] = Field(validation_alias=AliasChoices("prompt", "inputs"))
+    prompt: str | list[str] | list[Token] | list[list[Token]] = Field(validation_alias=AliasChoices("prompt", "inputs"))
     logprobs: int | None = Field(None, ge=0, le=5)
     echo: bool = Field(False, validation_alias=AliasChoices("echo", "return_full_text"))
 
     @field_validator("prompt")
     @classmethod
-    def _check_prompts(cls, value: str | list[str]) -> str | list[str]:
-        prompts = [value] if isinstance(value, str) else value
+    def _check_prompts(cls, value: Any) -> Any:
+        prompts = _prompts(value)
         if not 1 <= len(prompts) <= MAX_TEXTS:
             raise ValueError(f"must have 1 to {MAX_TEXTS} prompts")
         for prompt in prompts:
-            if len(printable(prompt)) > MAX_PROMPT_CHARS:
-                raise ValueError(f"a prompt must have at most {MAX_PROMPT_CHARS} characters")
+            size = len(printable(prompt)) if isinstance(prompt, str) else len(prompt)
+            if size > MAX_PROMPT_CHARS:
+                raise ValueError(f"a prompt must have at most {MAX_PROMPT_CHARS} characters or tokens")
         return value
 
     @field_validator("logprobs", mode="before")
@@ -48,12 +50,43 @@ class Completion(SamplingForm):
     def _check_texts(self) -> "Completion":
         if len(self.prompts) * self.n > MAX_TEXTS:
             raise ValueError(f"n times the number of prompts must be at most {MAX_TEXTS}")
+        if self.max_tokens == 0 and not self.echo:
+            raise ValueError("max_tokens: 0 needs echo: true")
         return self
 
     @property
-    def prompts(self) -> list[str]:
-        """The prompts, also if there is one."""
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+    def prompts(self) -> list[str | tuple[int, ...]]:
+        """The prompts, as texts or as tokens."""
+        return _prompts(self.prompt)
+
+    def questions(self) -> list[Question]:
+        """What to ask the bot for each prompt.
+
+        The pieces of a prompt are needed for their log-probabilities, and for the text of a prompt of tokens.
+        """
+        pieces = self.stream or self.logprobs is not None
+        return [
+            Question(
+                prompt,
+                self.parameters,
+                self.logprobs,
+                pieces=pieces or self.max_tokens == 0 or self._echoes_pieces(prompt),
+                prompt_pieces=self._echoes_pieces(prompt),
+                only_prompt=self.max_tokens == 0,
+            )
+            for prompt in self.prompts
+        ]
+
+    def _echoes_pieces(self, prompt: str | tuple[int, ...]) -> bool:
+        return self.echo and (self.logprobs is not None or not isinstance(prompt, str) or self.max_tokens == 0)
+
+
+def _prompts(value: str | list[str] | list[int] | list[list[int]]) -> list[str | tuple[int, ...]]:
+    if isinstance(value, str):
+        return [value]
+    if value and isinstance(value[0], int):
+        return [tuple(value)]
+    return [one if isinstance(one, str) else tuple(one) for one in value]  # type: ignore[arg-type]
 
 
 class Reply:
@@ -76,10 +109,9 @@ class Reply:
         """The reply without streaming, from the answers to all prompts in order."""
         choices: list[dict[str, Any]] = []
         for prompt, answer in zip(self.form.prompts, answers, strict=True):
-            before = prompt if self.form.echo else ""
             for choice in answer["choices"]:
-                text, reason = before + choice["text"], choice["finish_reason"]
-                choices.append(self._choice(len(choices), text, reason, choice["pieces"], len(before)))
+                text = self._echoed(prompt, choice["pieces"]) + choice["text"]
+                choices.append(self._choice(len(choices), text, choice["finish_reason"], choice["pieces"], 0))
         return self.frame | {"choices": choices, "usage": usage(answers)}
 
     def chunks(self, number: int, pieces: list[Piece]) -> Iterator[dict[str, Any]]:
@@ -88,9 +120,10 @@ class Reply:
             sorted(pieces, key=lambda piece: piece["index"]), lambda one: one["index"]
         ):
             members, choice = list(group), number * self.form.n + index
-            before = self.form.prompts[number] if self.form.echo and choice not in self._sent else ""
+            start = self._sent.get(choice, 0)
+            begun = choice in self._sent or members[0]["from_prompt"]
+            before = "" if begun else self._echoed(self.form.prompts[number], [])
             text = before + "".join(piece["text"] for piece in members)
-            start = self._sent.get(choice, 0) + len(before)
             self._sent[choice] = self._sent.get(choice, 0) + len(text)
             yield self.frame | {"choices": [self._choice(choice, text, members[-1]["finish_reason"], members, start)]}
 
@@ -98,20 +131,30 @@ class Reply:
         """The chunk with the usage, which ends a stream where it is asked for; `ends` are the answers' last parts."""
         return self.frame | {"choices": [], "usage": usage(ends)}
 
+    def _echoed(self, prompt: str | tuple[int, ...], pieces: list[Piece]) -> str:
+        """What of the prompt stands before the answer."""
+        if not self.form.echo:
+            return ""
+        return prompt if isinstance(prompt, str) else "".join(piece["text"] for piece in pieces if piece["from_prompt"])
+
     def _choice(self, index: int, text: str, reason: str | None, pieces: list[Piece], start: int) -> dict[str, Any]:
         logprobs = None if self.form.logprobs is None else _logprobs(pieces, start)
         return {"index": index, "text": text, "finish_reason": reason, "logprobs": logprobs}
 
 
 def _logprobs(pieces: list[Piece], start: int) -> dict[str, Any]:
-    """OpenAI's four lists, of the pieces of a text that begin at character `start`."""
+    """OpenAI's four lists, of the pieces of a text that begin at character `start`.
+
+    The first token of an echoed prompt has null, as there: nothing that the client knows of stands before it.
+    """
     offsets, at = [], start
     for piece in pieces:
         offsets.append(at)
         at += len(piece["text"])
-    return {
-        "tokens": [piece["text"] for piece in pieces],
-        "token_logprobs": [piece["logprob"] for piece in pieces],
-        "top_logprobs": [piece["top"] or None for piece in pieces],
-        "text_offset": offsets,
-    }
+    unknown = bool(pieces) and pieces[0]["from_prompt"] and start == 0
+    logprobs: list[float | None] = [piece["logprob"] for piece in pieces]
+    top: list[dict[str, float] | None] = [piece["top"] or None for piece in pieces]
+    if unknown:
+        logprobs[0] = top[0] = None
+    names = [piece["name"] for piece in pieces]
+    return {"tokens": names, "token_logprobs": logprobs, "top_logprobs": top, "text_offset": offsets}

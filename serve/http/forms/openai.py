@@ -3,6 +3,7 @@
 completions.py and chat.py build on it. Parameters that would have an effect that we do not have are refused by name.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ class SamplingForm(BaseModel):
     def parameters(self) -> Parameters:
         """The same parameters under the engine's names."""
         return Parameters(
-            max_new_tokens=self.max_tokens,
+            max_new_tokens=self.max_tokens or None,  # of 0 the question's `only_prompt` takes care
             min_new_tokens=self.min_tokens,
             temperature=self.temperature or 1.0,
             do_sample=self.do_sample and self.temperature > 0,
@@ -86,6 +87,13 @@ class SamplingForm(BaseModel):
             seed=self.seed,
             stop=self.stop,
         )
+
+
+def token_bytes(name: str) -> list[int]:
+    """The bytes of a token by its name: a text, or `bytes:\\xf0\\x9f` for a part of a character."""
+    if re.fullmatch(r"bytes:(\\x[0-9a-f]{2})+", name):
+        return [int(byte, 16) for byte in name.split("\\x")[1:]]
+    return list(name.encode())
 
 
 def usage(answers: Sequence[Answer | Part]) -> dict[str, int]:

@@ -28,9 +28,7 @@ async def complete(request: Request, bots: ServedBots, bot: str = "") -> Respons
     form = await body.read(request, Completion)
     bot = await _bot(bots, bot, form.model)
     reply = Reply(form, bot, request.scope["request_id"])
-    with_pieces = form.stream or form.logprobs is not None
-    questions = [Question(prompt, form.parameters, form.logprobs, with_pieces) for prompt in form.prompts]
-    answers = [logged(request, bots, bot, bots.answer(bot, question)) for question in questions]
+    answers = [logged(request, bots, bot, bots.answer(bot, question)) for question in form.questions()]
     if form.stream:
         return await streamed(_chunks(reply, answers), ApiError.body)
     return JSONResponse(reply.whole(await all_collected(answers, at_once=max(1, MAX_CHOICES // form.n))))

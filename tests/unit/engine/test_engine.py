@@ -65,7 +65,7 @@ def test_more_choices_than_the_batch_holds_all_come(engine):
 def preferring(engine: Engine, token: int, avoiding: str = "") -> Engine:
     """The engine, whose model now finds `token` the likeliest everywhere, and tokens with `avoiding` the least."""
     network = engine.network
-    avoided = [i for i in range(500) if avoiding and avoiding in engine.vocabulary.token(i)]
+    avoided = [i for i in range(500) if avoiding and avoiding in engine.vocabulary.name(i)]
 
     class Biased:
         layers, positions, bytes = network.layers, network.positions, network.bytes
@@ -118,10 +118,51 @@ def test_every_special_token_ends_a_text_and_none_is_part_of_it(base, tmp_path):
     assert [piece.special for piece in pieces] == [False, False, False, True]
 
 
+def test_the_tokens_of_a_prompt_are_reported_with_their_log_probabilities(base, engine):
+    pieces: list[Piece] = []
+    parameters = Parameters(seed=5, max_new_tokens=6, min_new_tokens=6)
+    request = Request(PROMPT, parameters, pieces.append, logprobs=3, prompt_pieces=True)
+    (choice,) = engine.generate([request, Request("River barge")])[0]
+    assert choice.text == said(engine, seed=5, max_new_tokens=6, min_new_tokens=6)[0] and choice.tokens == 6
+    prompt = [piece for piece in pieces if piece.from_prompt]
+    ids = engine.vocabulary.encode(PROMPT)
+    assert [piece.token for piece in prompt] == ids and "".join(piece.text for piece in prompt) == PROMPT
+    logits = AutoModelForCausalLM.from_pretrained(base)(torch.tensor([[engine.separator, *ids]])).logits[0]
+    expected = logits.log_softmax(-1)[range(len(ids)), ids]
+    assert [piece.logprob for piece in prompt] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert all(piece.top[piece.name] == piece.logprob and 3 <= len(piece.top) <= 4 for piece in pieces)
+
+
+def test_a_prompt_alone_is_scored_as_text_or_as_tokens(engine):
+    ids = engine.vocabulary.encode(PROMPT)
+    scored = []
+    for prompt in (PROMPT, tuple(ids)):
+        pieces: list[Piece] = []
+        request = Request(prompt, on_piece=pieces.append, logprobs=0, prompt_pieces=True, only_prompt=True)
+        (choice,) = engine.generate([request])[0]
+        assert (choice.text, choice.tokens, choice.finish_reason) == ("", 0, "length")
+        assert pieces[-1].finish_reason == "length" and [piece.token for piece in pieces] == ids
+        scored.append([piece.logprob for piece in pieces])
+    assert scored[0] == scored[1]
+    assert not engine.busy
+    for wrong in ("", (engine.network.tokens,), (-1,)):
+        with pytest.raises(ValueError, match="prompt"):
+            engine.generate([Request(wrong, only_prompt=True)])
+
+
+def test_a_part_of_a_character_is_named_by_its_bytes(engine):
+    vocabulary = engine.vocabulary
+    names = [vocabulary.name(token) for token in vocabulary.encode("🐋")]
+    assert names[0].startswith("bytes:\\xf0")
+    assert "".join(names).replace("bytes:", "") == "\\xf0\\x9f\\x90\\x8b"
+    known = [vocabulary.name(token) for token in range(engine.network.tokens)]
+    assert len(set(known)) == len(known)  # none hides another among the likeliest
+
+
 @pytest.mark.parametrize("ending", ["length", "separator", "line break"])
 def test_half_a_character_at_the_end_of_a_text_is_left_out(engine, ending):
     half = engine.vocabulary.encode("🐋")[0]
-    assert engine.vocabulary.token(half) == "\ufffd"
+    assert engine.vocabulary.decode([half]) == "\ufffd"
     text = Text(engine.vocabulary, engine.vocabulary.encode(PROMPT), ("\n",))
     said = [text.add(token)[0] for token in [*engine.vocabulary.encode(" a🐋"), half]]
     if ending == "line break":
@@ -211,8 +252,9 @@ def test_probabilities_are_the_models_own(base, engine):
     assert len(choice.logprobs) == choice.tokens
     for at, (told, piece) in enumerate(zip(choice.logprobs, pieces, strict=True), request.prompt_tokens - 1):
         assert told.logprob == piece.logprob == pytest.approx(float(expected[at, piece.token]), abs=1e-4)
-        assert list(told.top.values()) == pytest.approx(expected[at].topk(2).values.tolist(), abs=1e-4)
-        assert told.top == piece.top and told.token == engine.vocabulary.decode([piece.token])
+        assert told.top[piece.name] == told.logprob  # the last, unless it is one of the likeliest
+        assert list(told.top.values())[:2] == pytest.approx(expected[at].topk(2).values.tolist(), abs=1e-4)
+        assert told.top == piece.top and told.token == engine.vocabulary.name(piece.token)
 
 
 def test_an_idle_engine_holds_its_weights_alone(engine):

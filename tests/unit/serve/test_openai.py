@@ -34,6 +34,11 @@ def test_its_parameters_become_ours():
         ({"tools": [{"type": "function"}]}, "tools"),
         ({"min_p": 0.1}, "min_p"),
         ({"prompt": []}, "prompt"),
+        ({"prompt": [[1], "a"]}, "prompt"),
+        ({"prompt": [True]}, "prompt"),
+        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": [1] * 2_001}, "prompt"),
+        ({"max_tokens": 0}, "max_tokens: 0 needs echo"),
         ({"prompt": "\ud800"}, "prompt"),
         ({"logprobs": 6}, "logprobs"),
     ],
@@ -46,19 +51,40 @@ def test_what_is_not_served_is_refused_in_one_line_that_repeats_no_value(given, 
     json.dumps(message, ensure_ascii=False).encode()
 
 
-def piece(index: int, text: str, reason: str | None = None) -> dict[str, object]:
-    return {"index": index, "text": text, "logprob": -1.0, "top": {text: -1.0}, "finish_reason": reason}
+def piece(index: int, text: str, reason: str | None = None, from_prompt: bool = False) -> dict[str, object]:
+    known = {"index": index, "name": text, "text": text, "logprob": -1.0, "top": {text: -1.0}}
+    return known | {"finish_reason": reason, "from_prompt": from_prompt}
 
 
 def test_chunks_number_the_choices_over_all_prompts_and_offsets_grow():
     reply = Reply(asked(prompt=["a", "b"], n=2, echo=True, logprobs=1), "nasa", "id")
-    first = list(reply.chunks(1, [piece(1, " x"), piece(0, " y"), piece(1, " z")]))
+    pieces = [piece(1, "b", from_prompt=True), piece(0, "b", from_prompt=True), piece(0, " y"), piece(1, " x")]
+    first = list(reply.chunks(1, [*pieces, piece(1, " z")]))
     assert [chunk["choices"][0]["index"] for chunk in first] == [2, 3]
     assert [chunk["choices"][0]["text"] for chunk in first] == ["b y", "b x z"]
-    assert first[1]["choices"][0]["logprobs"]["text_offset"] == [1, 3]
+    logprobs = first[1]["choices"][0]["logprobs"]
+    assert logprobs["text_offset"] == [0, 1, 3] and logprobs["tokens"] == ["b", " x", " z"]
+    assert logprobs["token_logprobs"] == [None, -1.0, -1.0] and logprobs["top_logprobs"][0] is None
     [later] = reply.chunks(1, [piece(1, "!", "stop")])
     choice = later["choices"][0]
     assert (choice["text"], choice["finish_reason"], choice["logprobs"]["text_offset"]) == ("!", "stop", [5])
+
+
+def test_a_prompt_may_be_tokens_and_may_be_all_that_is_wanted():
+    [tokens] = asked(prompt=[5, 6], echo=True, max_tokens=0).questions()
+    assert tokens.prompt == (5, 6) and tokens.only_prompt and tokens.prompt_pieces and tokens.pieces
+    one, two = asked(prompt=[[5], [6, 7]]).questions()
+    assert (one.prompt, two.prompt, two.prompt_pieces) == ((5,), (6, 7), False)
+    [scored] = asked(echo=True, logprobs=1).questions()
+    assert scored.prompt_pieces and not scored.only_prompt
+    [plain] = asked(echo=True).questions()
+    assert not plain.prompt_pieces and not plain.pieces
+    assert Reply(asked(echo=True), "nasa", "id").whole([{"prompt_tokens": 1, "choices": [ANSWER]}])["choices"][0][
+        "text"
+    ] == ("My dream is tea")
+
+
+ANSWER = {"text": " tea", "tokens": 1, "finish_reason": "stop", "pieces": []}
 
 
 def test_what_clients_send_along_without_effect_is_taken():
