@@ -8,7 +8,6 @@ import contextlib
 import logging
 import socket
 import time
-import urllib.request
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +17,7 @@ from ray.serve.api import RunTarget
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
+from pipeline.core.proxies import open_directly
 from pipeline.core.store import Store
 from serve.deployments import endpoint, gateway, pool, registry
 from serve.deployments.endpoint import app_name
@@ -178,7 +178,7 @@ def _wait_until_ready(fleet: Fleet, versions: dict[str, str], revision: int) -> 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=10) as reply:
+        with open_directly(url, timeout=10) as reply:
             return reply.status == 200
     except OSError:  # not listening yet
         return False

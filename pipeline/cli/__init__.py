@@ -21,6 +21,7 @@ import typer
 from pipeline.cli import bots, cluster, people, serving
 from pipeline.core import logs
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.proxies import bypass_proxies
 
 # In the order of work, as --help lists them.
 COMMANDS: dict[str, list[Callable[..., None]]] = {
@@ -86,6 +87,7 @@ for _panel, _commands in COMMANDS.items():
 def main() -> None:
     """The console script: runs a command; prints an error as one line, with --debug as a traceback."""
     debug = "--debug" in sys.argv
+    bypass_proxies()
     if not logs.as_json():  # otherwise Ray configures logging, as JSON
         logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     # Ray may print on stdout at any time; with --json only the result belongs there (options.print_json)

@@ -33,6 +33,7 @@ from ray.experimental import internal_kv
 
 from pipeline.core import logs
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.proxies import NO_GRPC_PROXY, bypass_proxies
 
 _HEAD_KEY = b"huggingtweets:head"
 _START_SECONDS = 60
@@ -43,6 +44,7 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "no_grpc_proxy": NO_GRPC_PROXY,
     # Serve's processes pass a request on within one loop, and by gRPC: half of what a stream cost, a third of the delay
     "RAY_SERVE_PROXY_USE_GRPC": "1",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -135,6 +137,7 @@ def _connect(address: str) -> None:
 
 
 def _init(**options: Any) -> None:
+    bypass_proxies()
     ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
     _quiet()
     token = Path.home() / ".ray" / "auth_token"

@@ -18,6 +18,7 @@ from rich.panel import Panel
 from pipeline.core import fleet as fleets
 from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
+from pipeline.core.proxies import open_directly
 from pipeline.core.ray_session import ensure
 from pipeline.operate.published import published
 from pipeline.report.terminal import show
@@ -68,7 +69,7 @@ def _ask_all(address: str, bots: list[str], keys: dict[str, str], progress: Prog
         body = {"inputs": PROMPT, "parameters": {"num_return_sequences": 3, "seed": 1}}
         headers = {"Content-Type": "application/json"} | keys
         request = urllib.request.Request(f"{address}/bots/{bot}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=120) as reply:
+        with open_directly(request, timeout=120) as reply:
             texts = [answer["generated_text"] for answer in json.load(reply)]
         progress.advance(bot)
         return texts

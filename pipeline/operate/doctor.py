@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.core.errors import one_line
 from pipeline.core.fleet import Fleet
 from pipeline.core.own_code import PROJECT, code_hash
+from pipeline.core.proxies import open_directly
 from pipeline.core.ray_session import ensure
 from pipeline.core.store import Store
 from pipeline.operate.deploy import is_public
@@ -157,7 +157,7 @@ def _store_problem(store: Store, probe: str) -> str:
 def _answers_without_token(url: str) -> bool:
     """Whether a client without a token gets an answer other than a refusal."""
     try:
-        with urllib.request.urlopen(url, timeout=5):
+        with open_directly(url, timeout=5):
             return True
     except urllib.error.HTTPError as error:
         return error.code not in (401, 403)

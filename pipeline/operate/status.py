@@ -10,6 +10,7 @@ from typing import cast
 
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.proxies import open_directly
 from pipeline.core.store import Store
 from pipeline.report.rows import Report
 from serve.http.keys import bearer
@@ -46,7 +47,7 @@ def served(fleet: Fleet) -> dict[str, str]:
         query = urllib.parse.urlencode({"limit": _PAGE, "cursor": cursor})
         try:
             request = urllib.request.Request(f"{_address(fleet)}/bots?{query}", headers=bearer(fleet.serve))
-            with urllib.request.urlopen(request, timeout=_SECONDS) as reply:
+            with open_directly(request, timeout=_SECONDS) as reply:
                 page = json.load(reply)
             versions |= {bot["name"]: bot["version"] for bot in page["bots"] if bot["fleet"] == fleet.fleet}
             cursor = page["next"]
