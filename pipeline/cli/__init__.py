@@ -25,7 +25,7 @@ from pipeline.core.proxies import bypass_proxies
 
 # In the order of work, as --help lists them.
 COMMANDS: dict[str, list[Callable[..., None]]] = {
-    "Start": [bots.demo, people.fetch],
+    "Start": [bots.demo, people.new, people.show, people.fetch],
     "Make bots": [
         bots.run,
         bots.prepare,
@@ -36,7 +36,7 @@ COMMANDS: dict[str, list[Callable[..., None]]] = {
         bots.sweep,
         bots.pretrain,
     ],
-    "Use bots": [serving.generate, serving.deploy, serving.undeploy, serving.export],
+    "Use bots": [serving.generate, serving.chat, serving.deploy, serving.undeploy, serving.export],
     "Look after a fleet": [people.sync, people.forget, cluster.gc],
     "Use a cluster": [cluster.doctor, cluster.submit],
 }

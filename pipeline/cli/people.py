@@ -1,5 +1,6 @@
-"""Commands about people and their data: `fetch` tweets, `sync` with W&B, `forget` a person."""
+"""Commands about people and their data: `new` and `show` fleet files, `fetch`, `sync` with W&B, `forget`."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +34,47 @@ def fetch(
         print_json(results)
     if any(result.status == "failed" for result in results):
         raise typer.Exit(3)
+
+
+def new(
+    sources: Annotated[list[str], typer.Argument(metavar="FILE…", help="archives, files, folders or globs of tweets")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FLEET.yaml", help="the file to write; default: HANDLE.yaml")
+    ] = None,
+    handle: Annotated[
+        str | None, typer.Option("--handle", help="whose tweets these are, if the files do not say")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a fleet file for your archive or files, and say what was found in them."""
+    from pipeline.operate.new import new as new_fleet
+
+    if handle is not None and handle_of(handle) is None:
+        raise UsageError(f"--handle: {not_a_handle(handle)}")
+    path, found = new_fleet(sources, out, handle)
+    for person, tweets in list(found.people.items())[:10]:
+        say(f"{person}: {tweets}")
+    if len(found.people) > 10:
+        say(f"and {len(found.people) - 10:,} more people")
+    for problem in found.problems:
+        say(f"warning: {problem}")
+    say(f"wrote {path}; next: huggingtweets run {path}")
+    if as_json:
+        print_json({"fleet_file": str(path), "people": found.people, "rejects": found.rejects})
+
+
+def show(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Print all settings in force, and where each comes from."""
+    from pipeline.operate.show import in_force
+
+    settings = in_force(fleets.load(fleet, set_), set_ or [])
+    if as_json:
+        print_json({setting.key: {"value": setting.value, "from": setting.origin} for setting in settings})
+        return
+    width = max(len(setting.key) for setting in settings)
+    for setting in settings:
+        value = json.dumps(setting.value, ensure_ascii=False)
+        print(f"{setting.key:<{width}}  {setting.origin:<10}  {value}")
 
 
 def sync(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False) -> None:

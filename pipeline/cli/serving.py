@@ -1,4 +1,4 @@
-"""Commands that use published bots: `generate`, `deploy`, `undeploy`, `export`."""
+"""Commands that use published bots: `generate`, `chat`, `deploy`, `undeploy`, `export`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +26,18 @@ def generate(
         print_json([{"generated_text": text} for text in texts])
     else:
         print("\n".join(texts))
+
+
+def chat(
+    fleet: FleetFile,
+    bot: Annotated[str, typer.Argument(metavar="BOT")],
+    set_: SetOption = None,
+) -> None:
+    """Talk with a published bot in the terminal; /help lists what can be changed."""
+    from pipeline.operate.chat import chat as talk
+    from pipeline.operate.generate import LocalBot
+
+    talk(LocalBot.load(fleets.load(fleet, set_), bot), input, print)
 
 
 def deploy(

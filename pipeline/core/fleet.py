@@ -229,6 +229,9 @@ def explain(error: ValidationError) -> str:
         key = ".".join(map(str, location))
         if item["type"] == "extra_forbidden":
             known = _keys_at(location[:-1])
+            if len(location) == 1 and (section := _section_with(key)):
+                problems.append(f"{key}: unknown key; did you mean `{section}.{key}`?")
+                continue
             near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
             hint = f"; did you mean `{near[0]}`?" if near else f"; known keys: {', '.join(known)}" if known else ""
             problems.append(f"{key}: unknown key{hint}")
@@ -239,6 +242,12 @@ def explain(error: ValidationError) -> str:
             given = f" (given {item['input']!r})" if isinstance(item["input"], str | int | float) else ""
             problems.append(f"{key or 'fleet file'}: {reason}{given}")
     return "; ".join(dict.fromkeys(problems))
+
+
+def _section_with(key: str) -> str | None:
+    """Returns the section of the fleet file that has this key, `train` before others; None if none has it."""
+    sections = sorted(Fleet.model_fields, key=lambda name: name != "train")
+    return next((name for name in sections if key in _keys_at([name])), None)
 
 
 def _keys_at(location: list[Any]) -> list[str]:

@@ -1,0 +1,36 @@
+"""The program itself: help, version, and the order of its commands."""
+
+import importlib.metadata
+
+import pytest
+
+from pipeline.cli import COMMANDS
+from tests.support.command_line import our_program
+
+
+def test_h_shows_help_of_the_program_and_of_each_command(huggingtweets):
+    code, out, _ = huggingtweets("-h")
+    assert code == 0 and "Usage" in out
+    for command in our_program().commands:
+        code, out, _ = huggingtweets(command, "-h")
+        assert code == 0 and "--debug" in out
+
+
+def test_version(huggingtweets):
+    code, out, _ = huggingtweets("--version")
+    assert code == 0 and out.strip() == f"huggingtweets-ray {importlib.metadata.version('huggingtweets-ray')}"
+
+
+def test_commands_are_listed_in_the_order_of_work(huggingtweets):
+    names = [command.__name__ for commands in COMMANDS.values() for command in commands]
+    assert list(our_program().commands) == names
+    order = ["new", "run", "prepare", "train", "evaluate", "publish", "generate", "deploy", "forget", "submit"]
+    assert [name for name in names if name in order] == order
+    _, out, _ = huggingtweets("--help")
+    assert sorted(names, key=lambda name: out.index(f"│ {name} ")) == names
+
+
+@pytest.mark.parametrize(("key", "section"), [("epochs", "train"), ("lora", "train"), ("port", "serve")])
+def test_a_setting_without_its_section_leads_to_it(make_fleet, huggingtweets, key, section):
+    code, _, err = huggingtweets("show", make_fleet(), "--set", f"{key}=2")
+    assert code == 2 and f"{key}: unknown key; did you mean `{section}.{key}`?" in err
