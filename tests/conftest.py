@@ -1,4 +1,4 @@
-"""Shared by all tests: one real Ray cluster (with token auth), a toy base model, toy tweets."""
+"""Fixtures for all tests: a Ray cluster with token auth, an S3 server, a toy base model, fleets of toy tweets."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from hypothesis import settings
 
 from tests.support.toys import ROOT, WORDS, tweets_of, write_csv
 
-# Before anything imports Ray, which reads some of it only once: a home of the tests' own, no hub, no W&B account,
-# nobody else's cluster, token auth, one thread as the project's workers have.
+# Set before Ray is imported, which reads some of these only once: the tests have their own home folder, use no hub, no
+# W&B account and no cluster but their own, which asks for a token, and compute with one thread, as our workers do.
 HOME = Path(tempfile.mkdtemp(prefix="huggingtweets-tests-"))
 (HOME / "ray-token").write_text(secrets.token_hex(16))
 with socket.socket() as _probe:
@@ -95,7 +95,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_fleet(tmp_path: Path, base: Path) -> Callable[..., Path]:
-    """Writes a fleet file over toy tweets of these people; returns its path."""
+    """Writes toy tweets of these people and a fleet file for them; returns the file's path."""
 
     def make(people: tuple[str, ...] = ("ada", "ben"), name: str = "toys", **keys: Any) -> Path:
         for handle in people:
@@ -111,7 +111,7 @@ def make_fleet(tmp_path: Path, base: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def huggingtweets(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Runs a command as from a shell, in this process: (exit code, stdout, stderr)."""
+    """Runs a command in this process as a shell would; returns (exit code, stdout, stderr)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         from pipeline.cli import main

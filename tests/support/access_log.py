@@ -1,4 +1,4 @@
-"""The gateways' access logs, as Ray keeps them."""
+"""The access logs that the gateways write into Ray's folder of logs."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import ray
 
 
 def lines_of(request_id: str) -> list[tuple[Path, dict[str, Any]]]:
-    """The lines of requests whose id begins so, each with the file that it is in: a gateway's own."""
+    """The lines of the requests whose ids begin with `request_id`, each with its file; each gateway has a file."""
     folder = Path(ray._private.worker._global_node.get_logs_dir_path())
     return [
         (path, json.loads(line))

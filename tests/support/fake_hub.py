@@ -1,4 +1,4 @@
-"""A Hugging Face hub on loopback: as much of its HTTP API as publishing a model folder takes."""
+"""A Hugging Face hub on loopback, with the part of its HTTP API that publishing a model folder uses."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ class Hub(FakeServer):
         super().__init__(_Handler)
         self.repos: dict[str, dict[str, Any]] = {}
         self.blobs: dict[str, bytes] = {}
-        self.failures: list[int] = []  # status codes to answer first
+        self.failures: list[int] = []  # status codes of the next answers, in order
 
 
 class _Handler(FakeHandler):

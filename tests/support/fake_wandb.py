@@ -1,6 +1,6 @@
-"""W&B on loopback: as much of its GraphQL and its uploads as syncing runs with artifacts takes.
+"""W&B on loopback, with the part of its GraphQL API and uploads that syncing runs with artifacts uses.
 
-It can be slow (`delay` seconds a call), refuse everything (`failing`), or be gone after a number of calls.
+It can be slow (`delay` seconds a call), refuse everything (`failing`), or go away after `calls_left` calls.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Published bots of a fleet nobody trained: the files that a run leaves in the store, small and made by hand."""
+"""A fleet with published bots that nobody trained: small files, made by hand, where a run leaves them in the store."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ STEPS = 120
 
 
 def fleet_of(folder: Path, bots: tuple[str, ...], **keys: Any) -> Fleet:
-    """A fleet file and a store that holds these bots, published; people's tweets in CSV files beside it."""
+    """Writes a fleet file, each person's tweets as CSV beside it, and these bots, published, into its store."""
     path = folder / "birds.yaml"
     settings = {"fleet": "birds", "tweets": ["tweets/*.csv"], "serve": {"port": 1}, "wandb": {"mode": "online"}}
     path.write_text(json.dumps(settings | keys))
@@ -34,18 +34,22 @@ def fleet_of(folder: Path, bots: tuple[str, ...], **keys: Any) -> Fleet:
 
 
 def person(handle: str) -> dict[str, Any]:
+    """A person's entry of work/people.json."""
     return {"handle": handle, "counts": counts(), "chars": 50000, "tokens": 900, "digest": digest(handle)}
 
 
 def counts() -> dict[str, int]:
+    """The counts of tweets, the same for each person."""
     return {"downloaded": 130, "retweets": 20, "short": 10, "kept": 100}
 
 
 def digest(handle: str) -> str:
+    """What stands for the hash of a person's kept tweets: 64 hexadecimal digits."""
     return (handle.encode().hex() * 64)[:64]
 
 
 def metrics() -> dict[str, Any]:
+    """A metrics.json, the same for each bot; its bots take people for @stork three times of five."""
     held_out = {"loss": 3.5, "perplexity": 33.1, "base_loss": 5.0, "base_perplexity": 148.4, "tokens": 300}
     samples = {"My dream is": ["My dream is rain", "My dream is 🐦"], "": ["Rain again."]}
     voice = {"top1": 0.5, "attributed": [["stork", 3], ["wren", 2]]}
@@ -54,6 +58,7 @@ def metrics() -> dict[str, Any]:
 
 
 def publish(store: Store, bot: str, version: str = "0123456789ab") -> None:
+    """Writes a bot's published folder, and makes it the current version."""
     handles = handles_of(bot)
     losses, rates = [6 - step / STEPS for step in range(STEPS)], [1e-3] * STEPS
     digests = {handle: digest(handle) for handle in handles}
@@ -70,6 +75,7 @@ def publish(store: Store, bot: str, version: str = "0123456789ab") -> None:
 
 
 def report(store: Store, bots: tuple[str, ...], version: str = "0123456789ab") -> list[dict[str, Any]]:
+    """Writes report.json, in which nothing had to be done; returns its rows."""
     rows = [
         {"bot": bot, "status": "unchanged", "version": version, "metrics": metrics()}
         | {"tweets": {handle: counts() for handle in handles_of(bot)}}

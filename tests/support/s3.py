@@ -1,4 +1,4 @@
-"""A real S3 server on loopback (moto), which can be told to fail some of its requests."""
+"""An S3 server on loopback (moto) that fails on request."""
 
 import random
 import threading
@@ -12,7 +12,10 @@ BUCKET = "fleets"
 
 
 class S3Server:
-    """`failures` is the share of requests that get 503 SlowDown, or no answer at all while `gone`."""
+    """`failures` is the share of requests that fail, every other one with 503 SlowDown, the rest without an answer.
+
+    While `gone` is set no request is answered. `asked` and `failed` count requests.
+    """
 
     def __init__(self, port: int):
         self.failures, self.gone, self.failed, self.asked = 0.0, False, 0, 0
@@ -33,4 +36,5 @@ class S3Server:
         return self._application(environ, start_response)
 
     def stop(self) -> None:
+        """Stops the server."""
         self._server.shutdown()

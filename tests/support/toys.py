@@ -1,4 +1,4 @@
-"""What tests of all kinds use besides fixtures: where the project is, and tweets of made-up people."""
+"""For tests of all kinds: where the project is, tweets of made-up people, waiting, Ray's processes."""
 
 import os
 import random
@@ -25,6 +25,7 @@ def tweets_of(handle: str, count: int = 130) -> list[str]:
 
 
 def write_csv(path: Path, texts: list[str], first_id: int = 1) -> Path:
+    """Writes tweets as a CSV file with the columns id and text, ids counted from `first_id`; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [f'{first_id + i},"{text}"' for i, text in enumerate(texts)]
     path.write_text("\n".join(["id,text", *rows]) + "\n", encoding="utf-8")
@@ -37,10 +38,10 @@ def environment() -> dict[str, str]:
 
 
 def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
-    """Waits for something to hold, and fails where it does not within so many seconds."""
+    """Waits until `holds` returns something true; fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "did not come to be"
+        assert time.monotonic() < deadline, f"still not true after {seconds} seconds"
         time.sleep(0.1)
 
 
