@@ -28,7 +28,7 @@ from pipeline.evaluate.measures.copying import copying
 from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet, token_losses
 from pipeline.evaluate.measures.safety import read_block_list, safety
 from pipeline.evaluate.measures.variety import variety
-from pipeline.evaluate.measures.voice import Voice, voice
+from pipeline.evaluate.measures.voice import VoiceClassifier, voice
 from pipeline.plan.bot import Bot
 from pipeline.plan.bots import MIN_CHARS
 from pipeline.plan.job import Job
@@ -175,7 +175,7 @@ class Evaluator(actor_pool.Worker[Job]):
                 onednn.patch_linear_layers(self.network)
             self.engine = Engine(Path(folder))
         self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        self.voices: dict[str, Voice | None] = {}
+        self.voices: dict[str, VoiceClassifier | None] = {}
         self.base_said = [text for _, text in self._say()]
         self.publishing = Publishing(self.job)
 
@@ -236,7 +236,7 @@ class Evaluator(actor_pool.Worker[Job]):
     def _losses(self, stream: Any, lengths: list[int]) -> Any:
         return per_tweet(token_losses(self.network, stream, self.settings.block_size, self.device), lengths)
 
-    def _voice(self, group: str | None) -> Voice | None:
+    def _voice(self, group: str | None) -> VoiceClassifier | None:
         """The classifier of a group; the last one is kept."""
         if group is not None and group not in self.voices:
             self.voices = {group: voices.load(self.store, group)}

@@ -20,7 +20,7 @@ import ray
 from pipeline.core import actor_pool
 from pipeline.core.store import Store
 from pipeline.evaluate.measures import style
-from pipeline.evaluate.measures.voice import Voice, groups
+from pipeline.evaluate.measures.voice import VoiceClassifier, groups
 from pipeline.plan.job import Job
 from pipeline.prepare.index import Person
 from pipeline.prepare.kept_tweets import read_tweets
@@ -79,7 +79,7 @@ class Learner(actor_pool.Worker[Job]):
             "style": np.stack([style.profile(one) for one in tweets.values()]),
         }
         if len(tweets) > 1:
-            voice = Voice.fit(tweets)
+            voice = VoiceClassifier.fit(tweets)
             arrays |= {"idf": voice.idf, "weights": voice.weights, "bias": voice.bias}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
@@ -87,12 +87,12 @@ class Learner(actor_pool.Worker[Job]):
         return {}
 
 
-def load(store: Store, group: str) -> Voice | None:
+def load(store: Store, group: str) -> VoiceClassifier | None:
     """A group's classifier; None where it has one person only."""
     with _arrays(store, group) as arrays:
         if "weights" not in arrays:
             return None
-        return Voice(arrays["people"].tolist(), arrays["idf"], arrays["weights"], arrays["bias"])
+        return VoiceClassifier(arrays["people"].tolist(), arrays["idf"], arrays["weights"], arrays["bias"])
 
 
 def _arrays(store: Store, group: str) -> Any:

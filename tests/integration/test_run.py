@@ -83,7 +83,7 @@ def test_a_run_publishes_bots_and_a_second_run_trains_only_what_changed(make_fle
     assert statuses(out) == {"ada": "unchanged", "ben": "unchanged", "tiny": "skipped"}
     metrics = json.loads((folder_of(path, "ada") / "metrics.json").read_text())
     assert metrics["voice"]["people"] == 2 and metrics["voice"]["top1"] > metrics["voice"]["base_top1"]
-    assert "Voice: taken for @ada, out of 2 people" in (folder_of(path, "ada") / "README.md").read_text()
+    assert "Voice: attributed to @ada, out of 2 people" in (folder_of(path, "ada") / "README.md").read_text()
 
 
 def _check_continued(metrics: dict, before: dict) -> None:

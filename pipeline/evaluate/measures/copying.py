@@ -1,24 +1,30 @@
-"""Whether a bot repeats what it was trained on: word for word, or in long runs of words.
+"""How much of what a bot says is copied from its training tweets: whole tweets, or long runs of words.
 
-    copying(said, training, real)["long_runs"]                 # share of `said` with a run of 8 words or more
-    np.isin(run_hashes("what it would say"), np.load(folder / RUNS_FILE))    # what `serve.no_copies` looks at
+    copying(samples, training, real)["long_runs"]           # the share of samples with a run of 8 words or more
 
-Words are compared without case and punctuation.
+Words are compared without case and punctuation (pipeline.core.word_runs).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from pipeline.core.word_runs import RUN, words
 
 
-def copying(said: Sequence[str], training: Sequence[str], real: Sequence[str]) -> dict[str, Any]:
-    """The `copying` entry of metrics.json, over what a bot said.
+class Copying(TypedDict):
+    """The `copying` entry of metrics.json. Shares are of the samples, `real_` shares of as many held-out tweets."""
 
-    `exact`: the share that is a training tweet, word for word; `long_runs`: the share that has a run of 8
-    words or more in common with one; `longest_run`: the longest such run, in words, and `longest_text` it.
-    `real_exact` and `real_long_runs` are the same of as many `real` held-out tweets: people repeat themselves.
-    """
+    exact: float  # share that is a training tweet, word for word
+    long_runs: float  # share that has a run of 8 words or more in common with a training tweet
+    longest_run: int  # words
+    longest_text: str  # of that run
+    real_exact: float
+    real_long_runs: float
+    samples: int
+
+
+def copying(samples: Sequence[str], training: Sequence[str], real: Sequence[str]) -> Copying:
+    """Measures copying in a bot's samples and, for comparison, in as many held-out tweets (`real`)."""
     tweets = [" ".join(words(text)) for text in training]
     known, corpus = set(tweets), "\n".join(f" {tweet} " for tweet in tweets)
 
@@ -26,10 +32,10 @@ def copying(said: Sequence[str], training: Sequence[str], real: Sequence[str]) -
         exact = sum(" ".join(words(text)) in known for text in texts)
         return exact / max(1, len(texts)), sum(len(run) >= RUN for run in runs) / max(1, len(texts))
 
-    some = real[: len(said)]
-    runs = [longest_run(words(text), corpus) for text in said]
+    some = real[: len(samples)]
+    runs = [longest_run(words(text), corpus) for text in samples]
     longest = max(runs, key=len, default=[])
-    exact, long_runs = shares(said, runs)
+    exact, long_runs = shares(samples, runs)
     real_exact, real_long_runs = shares(some, [longest_run(words(text), corpus) for text in some])
     return {
         "exact": exact,
@@ -38,14 +44,14 @@ def copying(said: Sequence[str], training: Sequence[str], real: Sequence[str]) -
         "longest_text": " ".join(longest),
         "real_exact": real_exact,
         "real_long_runs": real_long_runs,
-        "samples": len(said),
+        "samples": len(samples),
     }
 
 
-def longest_run(said: list[str], corpus: str) -> list[str]:
-    """The longest run of the words `said` that stands in `corpus`: tweets' words with a space around each."""
+def longest_run(text: list[str], corpus: str) -> list[str]:
+    """The longest run of a text's words that occurs in `corpus`: tweets' words, with a space around each word."""
     best: list[str] = []
-    for start in range(len(said)):
-        while (end := start + len(best) + 1) <= len(said) and f" {' '.join(said[start:end])} " in corpus:
-            best = said[start:end]
+    for start in range(len(text)):
+        while (end := start + len(best) + 1) <= len(text) and f" {' '.join(text[start:end])} " in corpus:
+            best = text[start:end]
     return best

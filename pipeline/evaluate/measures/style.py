@@ -1,4 +1,4 @@
-"""A map of people by how they write: who writes alike stands close.
+"""A map of people by how they write: people who write alike are close to each other.
 
 points = layout(handles, np.stack([profile(tweets) for tweets in people]))        # {"nasa": [0.31, -0.7], …}
 """
@@ -10,22 +10,22 @@ import numpy as np
 
 from pipeline.evaluate.measures.voice import hashing, sample
 
-TWEETS = 200  # of a person that shape the profile
+TWEETS = 200  # of a person, that the profile is made from
 _FEATURES = 2**13
 _COMPONENTS = 50
-_CROWD = 30  # people from whom on t-SNE shows neighbours better than the two main axes do
+_CROWD = 30  # people; from this number on t-SNE shows neighbours better than the two principal components
 
 
 def profile(tweets: Sequence[str]) -> np.ndarray:
-    """How often a person uses each hashed character n-gram, float32 [features]."""
+    """How often a person uses each hashed character n-gram: float32 [features]."""
     return np.asarray(hashing(_FEATURES, (2, 4)).transform(sample(tweets, TWEETS)).sum(axis=0), dtype=np.float32)[0]
 
 
 def layout(handles: list[str], profiles: np.ndarray) -> dict[str, list[float]]:
-    """Points in the square from -1 to 1, from profiles [people, features].
+    """Each person's point [x, y] in the square from -1 to 1, from profiles [people, features].
 
-    Tf-idf over people, a truncated SVD without its first axis's length (rows are normalised), then t-SNE, or
-    for few people the two main axes.
+    Tf-idf over people and a truncated SVD with normalised rows, then t-SNE; for fewer than 30 people the two principal
+    components instead.
     """
     from sklearn.decomposition import PCA, TruncatedSVD
     from sklearn.feature_extraction.text import TfidfTransformer

@@ -1,10 +1,10 @@
-"""Whether a bot says different things, at the lengths its person does.
+"""How varied a bot's samples are, and whether they are as long as its person's tweets.
 
-variety(said, real)["distinct_2"]
+variety(samples, real)["distinct_2"]
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -13,30 +13,42 @@ from pipeline.core.word_runs import words
 _QUANTILES = (0.1, 0.5, 0.9)
 
 
-def variety(said: Sequence[str], real: Sequence[str]) -> dict[str, Any]:
-    """The `variety` entry of metrics.json, of what a bot said beside tweets of its person.
+class Variety(TypedDict):
+    """The `variety` entry of metrics.json. Lengths are in characters, as quantiles {"p10", "p50", "p90"}."""
 
-    distinct_1 and distinct_2 fall as texts are added, so as many real tweets as samples are taken; lengths are
-    in characters, `length_distance` is the largest gap between their two distributions (Kolmogorov-Smirnov).
+    distinct_1: float  # different words by all words
+    distinct_2: float  # different pairs of words by all pairs
+    real_distinct_1: float  # the same of as many real tweets
+    real_distinct_2: float
+    duplicates: float  # share of samples that another one equals, in words
+    length: dict[str, float]
+    real_length: dict[str, float]
+    length_distance: float | None  # Kolmogorov-Smirnov statistic: 0 for equal distributions, at most 1
+
+
+def variety(samples: Sequence[str], real: Sequence[str]) -> Variety:
+    """Compares a bot's samples with real tweets of its person.
+
+    distinct-n falls as texts are added, so it is taken over as many real tweets as there are samples.
     """
     from scipy.stats import ks_2samp
 
-    some = real[: len(said)]
-    lengths, real_lengths = ([len(text) for text in texts] for texts in (said, real))
+    some = real[: len(samples)]
+    lengths, real_lengths = ([len(text) for text in texts] for texts in (samples, real))
     return {
-        "distinct_1": distinct(said, 1),
-        "distinct_2": distinct(said, 2),
+        "distinct_1": distinct(samples, 1),
+        "distinct_2": distinct(samples, 2),
         "real_distinct_1": distinct(some, 1),
         "real_distinct_2": distinct(some, 2),
-        "duplicates": 1 - len({tuple(words(text)) for text in said}) / max(1, len(said)),
+        "duplicates": 1 - len({tuple(words(text)) for text in samples}) / max(1, len(samples)),
         "length": _quantiles(lengths),
         "real_length": _quantiles(real_lengths),
-        "length_distance": float(ks_2samp(lengths, real_lengths).statistic) if said and real else None,
+        "length_distance": float(ks_2samp(lengths, real_lengths).statistic) if samples and real else None,
     }
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Different n-grams of words by all n-grams of words (distinct-n; Li et al. 2016, arXiv:1510.03055)."""
+    """distinct-n: the number of different n-grams of words by the number of all (Li et al. 2016, arXiv:1510.03055)."""
     grams = [tuple(found[i : i + n]) for found in map(words, texts) for i in range(len(found) - n + 1)]
     return len(set(grams)) / max(1, len(grams))
 

@@ -1,12 +1,12 @@
-"""Whether a bot sounds like its person: a classifier that knows people's real tweets says whose a text is.
+"""Whether a bot sounds like its person: a classifier, trained on people's real tweets, attributes its samples.
 
-    group = Voice.fit({"nasa": tweets, "billnye": tweets})        # training tweets alone
-    group.attribute(["Look at that nebula"])                       # ["nasa"]
-    voice(group, ["nasa"], said, base_said, real)                  # the entry of metrics.json
+    classifier = VoiceClassifier.fit({"nasa": tweets, "billnye": tweets})       # training tweets only
+    classifier.attribute(["Look at that nebula"])                               # ["nasa"]
+    voice(classifier, ["nasa"], samples, base_samples, real)                    # the entry of metrics.json
 
-Character n-grams within words, hashed, tf-idf, and a linear support vector machine. It tells apart GROUP
-people at most; larger fleets are split, by a hash of the handle, into groups of that size, each with a
-classifier of its own: the cost grows with the number of people, and chance stays what it is.
+The features are hashed character n-grams within words, weighted by tf-idf; the classifier is a linear support vector
+machine. It tells apart at most 100 people. Larger fleets are split, by a hash of the handle, into groups of that size,
+each with its own classifier, so that the cost is linear in the number of people and chance stays the same.
 """
 
 import hashlib
@@ -14,27 +14,27 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 GROUP = 100  # people that one classifier tells apart, at most
-TWEETS = 500  # of a person that it learns from; of ten people 84 % right with 500 tweets each, 87 % with 1,000
+TWEETS = 500  # of a person, to train on; with ten people 84 % are right with 500 tweets each, 87 % with 1,000
 _FEATURES = 2**15
 _LENGTHS = 1, 4  # of the n-grams
-_SHOWN = 10  # people that `attributed` names
+_SHOWN = 10  # people in `attributed`
 
 
 def groups(handles: Sequence[str]) -> list[list[str]]:
-    """People in groups of GROUP at most, the same whatever the order; each sorted."""
+    """Splits people into groups of at most 100, each sorted; the order of `handles` does not matter."""
     order = sorted(handles, key=lambda handle: hashlib.sha256(handle.encode()).digest())
     count = math.ceil(len(order) / GROUP)
     return [sorted(order[i::count]) for i in range(count)]
 
 
 @dataclass(frozen=True)
-class Voice:
-    """A classifier over the people of one group, as plain arrays."""
+class VoiceClassifier:
+    """Attributes texts to the people of one group. It is held as plain arrays, to be stored without pickle."""
 
     people: list[str]  # sorted
     idf: np.ndarray  # [features]
@@ -42,8 +42,8 @@ class Voice:
     bias: np.ndarray  # [people]
 
     @classmethod
-    def fit(cls, tweets: Mapping[str, Sequence[str]]) -> "Voice":
-        """Learns from people's training tweets, TWEETS of each at most; two people at least, none without any."""
+    def fit(cls, tweets: Mapping[str, Sequence[str]]) -> "VoiceClassifier":
+        """Trains on at most 500 training tweets of each person: two people or more, each with at least one tweet."""
         from sklearn.feature_extraction.text import TfidfTransformer
         from sklearn.svm import LinearSVC
 
@@ -63,7 +63,7 @@ class Voice:
         return cls(people, tfidf.idf_, weights, bias)
 
     def attribute(self, texts: Sequence[str]) -> list[str]:
-        """Whose each text is most likely."""
+        """The handle of the person who most likely wrote each text."""
         from sklearn.feature_extraction.text import TfidfTransformer
 
         if not texts:
@@ -74,42 +74,57 @@ class Voice:
         return [self.people[i] for i in np.asarray(scores).argmax(axis=1)]
 
 
-def voice(group: Voice, handles: list[str], said: list[str], base_said: list[str], real: list[str]) -> dict[str, Any]:
-    """The `voice` entry of metrics.json.
+class VoiceMetrics(TypedDict):
+    """The `voice` entry of metrics.json. A text counts as right if it is attributed to one of the bot's people."""
 
-    `said`, `base_said`: what the bot and its base said to the same prompts; `real`: held-out tweets of the
-    person (of any of a blend's people: each counts as right). Shares of texts attributed to them: `top1` of
-    the bot's, `base_top1` of the base's, `real_top1` of the real ones; `chance` is what guessing gives.
-    """
-    ours = set(handles) & set(group.people)
-    attributed = Counter(group.attribute(said))
+    top1: float  # share of the bot's samples that are right
+    base_top1: float  # share of the base model's
+    real_top1: float  # share of the real held-out tweets
+    chance: float  # share that guessing gets right
+    ratio_to_real: float | None
+    ratio_to_chance: float | None
+    people: int  # whom the classifier tells apart
+    samples: int
+    attributed: list[list[Any]]  # [handle, number of the bot's samples], the ten most frequent
+
+
+def voice(
+    classifier: VoiceClassifier,
+    handles: Sequence[str],
+    samples: Sequence[str],
+    base_samples: Sequence[str],
+    real: Sequence[str],
+) -> VoiceMetrics:
+    """Attributes the samples of a bot of these people, its base model's to the same prompts, and real tweets."""
+    ours = set(handles) & set(classifier.people)
+    attributed = Counter(classifier.attribute(samples))
 
     def share(names: Sequence[str]) -> float:
         return sum(name in ours for name in names) / max(1, len(names))
 
-    top1, real_top1 = share(list(attributed.elements())), share(group.attribute(real))
-    chance = len(ours) / len(group.people)
+    top1, real_top1 = share(list(attributed.elements())), share(classifier.attribute(real))
+    chance = len(ours) / len(classifier.people)
     return {
         "top1": top1,
-        "base_top1": share(group.attribute(base_said)),
+        "base_top1": share(classifier.attribute(base_samples)),
         "real_top1": real_top1,
         "chance": chance,
         "ratio_to_real": top1 / real_top1 if real_top1 else None,
         "ratio_to_chance": top1 / chance if chance else None,
-        "people": len(group.people),
-        "samples": len(said),
+        "people": len(classifier.people),
+        "samples": len(samples),
         "attributed": [[name, count] for name, count in attributed.most_common(_SHOWN)],
     }
 
 
 def sample(texts: Sequence[str], count: int) -> list[str]:
-    """At most `count` of the texts, always the same ones."""
+    """At most `count` of the texts, always the same ones, in an order of their own."""
     order = np.random.default_rng(0).permutation(len(texts))[:count]
     return [texts[i] for i in order]
 
 
 def hashing(features: int, lengths: tuple[int, int]) -> Any:
-    """Counts of hashed character n-grams of these lengths, within words, as a sparse [texts, features]."""
+    """A vectorizer that counts hashed character n-grams within words: texts to a sparse [texts, features]."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     return HashingVectorizer(

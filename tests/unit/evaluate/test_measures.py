@@ -14,7 +14,7 @@ from pipeline.evaluate.measures.copying import copying, longest_run
 from pipeline.evaluate.measures.held_out import characters, held_out, interval, per_tweet, token_losses
 from pipeline.evaluate.measures.safety import read_block_list, safety
 from pipeline.evaluate.measures.variety import distinct, variety
-from pipeline.evaluate.measures.voice import GROUP, Voice, groups, voice
+from pipeline.evaluate.measures.voice import GROUP, VoiceClassifier, groups, voice
 from tests.support.toys import WORDS, tweets_of
 
 
@@ -134,30 +134,32 @@ class TestSafety:
 
 class TestVoice:
     @pytest.fixture(scope="class")
-    def ears(self) -> Voice:
-        return Voice.fit({handle: tweets_of(handle)[:100] for handle in WORDS})
+    def group(self) -> VoiceClassifier:
+        return VoiceClassifier.fit({handle: tweets_of(handle)[:100] for handle in WORDS})
 
-    def test_people_with_words_of_their_own_are_told_apart(self, ears):
-        assert ears.attribute(["Brass lever and steam.", "Onion soup with bread.", "The barge on the river."]) == [
+    def test_people_with_words_of_their_own_are_told_apart(self, group):
+        assert group.attribute(["Brass lever and steam.", "Onion soup with bread.", "The barge on the river."]) == [
             "ada",
             "ben",
             "cleo",
         ]
-        assert ears.attribute([]) == []
+        assert group.attribute([]) == []
 
     def test_two_people_are_enough(self):
-        ears = Voice.fit({handle: tweets_of(handle)[:50] for handle in ("ada", "ben")})
-        assert ears.attribute(["Brass lever and steam.", "Onion soup with bread."]) == ["ada", "ben"]
+        group = VoiceClassifier.fit({handle: tweets_of(handle)[:50] for handle in ("ada", "ben")})
+        assert group.attribute(["Brass lever and steam.", "Onion soup with bread."]) == ["ada", "ben"]
 
-    def test_shares_and_ratios(self, ears):
+    def test_shares_and_ratios(self, group):
         ada, ben = tweets_of("ada"), tweets_of("ben")
-        measured = voice(ears, ["ada"], said=[*ada[100:103], ben[100]], base_said=ben[101:103], real=ada[103:110])
+        measured = voice(
+            group, ["ada"], samples=[*ada[100:103], ben[100]], base_samples=ben[101:103], real=ada[103:110]
+        )
         assert (measured["top1"], measured["base_top1"], measured["real_top1"]) == (0.75, 0.0, 1.0)
         assert (measured["chance"], measured["ratio_to_real"], measured["ratio_to_chance"]) == (1 / 3, 0.75, 2.25)
         assert measured["attributed"] == [["ada", 3], ["ben", 1]] and measured["people"] == 3
 
-    def test_a_blend_may_sound_like_any_of_its_people(self, ears):
-        measured = voice(ears, ["ada", "ben"], [tweets_of("ada")[100], tweets_of("ben")[100]], ["River sand."], [])
+    def test_a_blend_may_sound_like_any_of_its_people(self, group):
+        measured = voice(group, ["ada", "ben"], [tweets_of("ada")[100], tweets_of("ben")[100]], ["River sand."], [])
         assert (measured["top1"], measured["base_top1"], measured["chance"]) == (1.0, 0.0, 2 / 3)
         assert measured["ratio_to_real"] is None
 

@@ -142,6 +142,6 @@ def test_what_of_the_model_was_trained_and_what_it_went_on_from_is_said(job):
     told = {"from": "ba9876543210", "new_tweets": 120, "old_tweets": 2000, "loss_before": 3.25}
     text = card_of(job, bot_of("nasa"), METRICS | {"continued": told})
     assert "| lora | rank 4, alpha 16.0 |" in text and "| freeze layers | 1 |" in text and "(LoRA)" in text
-    assert "went on from the one before, `ba9876543210`, with 120 new tweets" in text and "3.250" in text
+    assert "continues from the one before, `ba9876543210`: it was trained on 120 new tweets" in text and "3.250" in text
     other = card_of(job, bot_of("wren"))
-    assert "lora" not in other.lower() and "freeze" not in other and "went on" not in other
+    assert "lora" not in other.lower() and "freeze" not in other and "continues from" not in other
