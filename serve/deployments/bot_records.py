@@ -18,6 +18,7 @@ from ray.experimental import internal_kv
 from pipeline.core.names import handles_of, is_bot_name
 from pipeline.core.picture import profile_file
 from pipeline.core.store import Store, resolve
+from serve.http.public import display_names, public_metrics
 
 _PREFIX = b"huggingtweets:fleet:"
 _SIGNING_KEY = b"huggingtweets:signing-key"
@@ -119,10 +120,10 @@ def _entry(fleet: str, store: Store, bot: str, version: str, settings: dict[str,
         "fleet": fleet,
         "version": version,
         "handles": handles_of(bot),
-        "names": profiles.get("names", {}),
+        "names": display_names(profiles.get("names")),
         "pictures": profiles.get("pictures", []),
         "counts": stats.get("tweets", {}),
-        "metrics": store.read_json(f"{folder}/metrics.json"),
+        "metrics": public_metrics(store.read_json(f"{folder}/metrics.json")),
         "ready": True,
         "endpoint": settings["endpoint"],
         "where": "dedicated" if settings["endpoint"] == "dedicated" else "pool",

@@ -1,0 +1,37 @@
+"""What the gateway shows of a bot's files to everybody: display names made safe to show, metrics without tweets.
+
+display_names({"nasa": "NASA \\u202eevil"})                       # {"nasa": "NASA evil"}
+public_metrics({"copying": {"longest_text": "a tweet"}})        # {"copying": {}}
+"""
+
+import unicodedata
+from typing import Any
+
+MAX_NAME_CHARS = 60
+_JOINERS = "\u200c\u200d"  # of Persian and Indic letters, and of emoji; invisible by themselves but harmless
+
+
+def display_names(names: Any) -> dict[str, str]:
+    """The names of a bot's people as they write them, by handle.
+
+    A name loses its control characters and the marks that change the direction of the text around it, and is cut at
+    60 characters.
+    """
+    if not isinstance(names, dict):
+        return {}
+    shown = {handle: _display_name(name) for handle, name in names.items() if isinstance(name, str)}
+    return {handle: name for handle, name in shown.items() if name}
+
+
+def public_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics without the longest text that the bot has copied: it stands in somebody's tweets."""
+    copying = metrics.get("copying")
+    if not isinstance(copying, dict):
+        return metrics
+    return metrics | {"copying": {name: value for name, value in copying.items() if name != "longest_text"}}
+
+
+def _display_name(name: str) -> str:
+    spaced = (" " if char.isspace() else char for char in name[:1_000])
+    kept = (char for char in spaced if char in _JOINERS or not unicodedata.category(char).startswith("C"))
+    return " ".join("".join(kept).split())[:MAX_NAME_CHARS]
