@@ -1,0 +1,14 @@
+"""What a process imports: gateways start fast and stay small."""
+
+import subprocess
+import sys
+
+from tests.support.toys import ROOT
+
+HEAVY = ["deepspeed", "polars", "ray.data", "ray.train", "torch", "transformers", "wandb"]
+
+
+def test_a_gateway_imports_no_library_that_prepares_or_trains():
+    program = f"import sys, serve.deployments.gateway; print(sorted(set({HEAVY}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
