@@ -1,8 +1,8 @@
-"""Errors meant for the user: one clear line that names what is wrong, where, and what to do."""
+"""Errors meant for the user: one line that names what is wrong, where, and what to do."""
 
 
 class UserError(Exception):
-    """Something the user can mend. `exit_code` is the command's: 2 for the command line or YAML, else 1."""
+    """A problem that the user can solve. The command prints the message and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -14,7 +14,7 @@ class UsageError(UserError):
 
 
 def one_line(error: BaseException) -> str:
-    """The last, most telling line of an error, without the stack traces that remote errors carry."""
+    """Returns the last line of an error, with its type; errors from Ray's workers lose their stack traces."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException) and cause is not error:
         return one_line(cause)

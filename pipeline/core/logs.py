@@ -1,10 +1,10 @@
-"""Log lines that say which fleet, bot and version they are about.
+"""Log lines with the fleet, bot and version that they are about.
 
     log(fleet="politicians", bot="nasa", version="0123456789ab").info("trained in 3.2 s")
 
-They are on the stderr of the process, which Ray keeps (`logs/worker-*.err`). RAY_LOGGING_CONFIG_ENCODING=JSON, Ray's
-own switch, makes each of them a JSON object with these fields and Ray's (job, node, worker, actor); without it they
-end in `fleet=politicians bot=nasa …`.
+They go to the process's stderr; Ray keeps that of its workers in `logs/worker-*.err`. With Ray's environment variable
+RAY_LOGGING_CONFIG_ENCODING=JSON each line is a JSON object that has these fields and Ray's own (job, node, worker,
+actor); otherwise a line ends in `fleet=politicians bot=nasa …`.
 """
 
 import logging
@@ -15,12 +15,12 @@ from typing import Any
 
 
 def log(**about: Any) -> "logging.LoggerAdapter[logging.Logger]":
-    """The project's log, of lines about this: fleet, bot, version, lane …"""
+    """Returns a logger whose lines carry these fields: fleet, bot, version, lane …"""
     return _About(_logger(), about)
 
 
 def as_json() -> bool:
-    """Whether a command's lines are to be JSON; what runs in workers hears of it from its job."""
+    """Whether this command writes its lines as JSON. Workers learn it from the Ray job's configuration."""
     return os.environ.get("RAY_LOGGING_CONFIG_ENCODING") == "JSON"
 
 
@@ -45,5 +45,5 @@ def _logger() -> logging.Logger:
     logger = logging.getLogger("huggingtweets")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # Ray's own handlers would say it again
+    logger.propagate = False  # Ray's own handlers would repeat each line
     return logger

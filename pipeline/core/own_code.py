@@ -2,7 +2,7 @@
 
     code_hash(PROJECT / "serve", PROJECT / "pipeline" / "core")     # "3f2a9c01d5e7"
 
-Two builds can share a version number, so the version alone does not say that the code is the same.
+Two builds can have the same version number, so the number does not tell whether the code is the same.
 """
 
 import hashlib

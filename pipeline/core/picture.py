@@ -1,10 +1,9 @@
-"""predictions.png: what a bot says, 1200x630, clearly marked as a machine's words.
+"""predictions.png: a picture, 1200x630, of what a bot writes, clearly marked as a machine's.
 
 Path("predictions.png").write_bytes(draw(["nasa"], "My dream is", ["My dream is to land on Mars 🚀"]))
 
-Laid out by a template in HTML and CSS (assets/picture/) in the fonts that lie beside it and in no others: the same
-words give the same picture on a laptop, in a container without fonts, and at the gateway. What no font holds is left
-out rather than drawn as an empty box.
+A template in HTML and CSS (assets/picture/) is drawn with the fonts beside it and no others, so the same text gives the
+same picture on every machine. Characters that no font has are left out; they would be drawn as empty boxes.
 """
 
 import functools
@@ -20,17 +19,17 @@ from pipeline.core.templates import render
 
 WIDTH, HEIGHT = 1200, 630
 _FOLDER = ASSETS / "picture"
-# each stands in for what those before it lack
+# each for the characters that those before it lack
 _FONTS = ["Inter", "Newsreader", "Twemoji", "NotoSansCJK"]
 _FONTS += ["NotoSansArabic", "NotoSansHebrew", "NotoSansDevanagari", "NotoSansThai"]
-_SHOWN = 3  # samples
-_SIZES = range(76, 28, -4)  # pixels, for a single sample: the first at which all of it fits
+_SHOWN = 3  # samples in a picture, at most
+_SIZES = range(76, 28, -4)  # font sizes in pixels for a single sample: the first at which it fits
 _SINGLE_WIDTH, _SINGLE_PIXELS = 1056, 366  # width and height that a single sample has
-_PROMPT_CHARS, _SAID_CHARS = 240, 900  # more never fits
+_PROMPT_CHARS, _SAMPLE_CHARS = 240, 900  # longer ones never fit
 _OPENING_CHARS = 60  # of a prompt that is quoted apart
 _OPENING_PIXELS = 60  # its height in the picture
-_FACES = 3  # people of a blend who are shown as circles
-_FACE = 176  # pixels, twice what is shown
+_FACES = 3  # people of a blend that are shown, each by a circle
+_FACE = 176  # pixels, twice the size in the picture
 
 
 def draw(
@@ -41,9 +40,9 @@ def draw(
     Samples begin with the prompt. `name` is the person's as people write it; `picture` their profile picture in any
     format that Pillow reads; an initial stands in where it is missing or broken.
     """
-    said = [_text(sample.removeprefix(prompt)[:_SAID_CHARS]) for sample in samples[:_SHOWN]]
+    texts = [_text(sample.removeprefix(prompt)[:_SAMPLE_CHARS]) for sample in samples[:_SHOWN]]
     asked = _text(prompt[-_PROMPT_CHARS:]).strip()
-    single = said[0].strip() if len(said) == 1 else ""
+    single = texts[0].strip() if len(texts) == 1 else ""
     face = square(picture) if picture else None
     html = render(
         _FOLDER / "picture.html.j2",
@@ -56,8 +55,8 @@ def draw(
         prompt=asked,
         opening=opening(asked) if asked else "",
         direction=_direction(asked),
-        said=[{"text": text, "direction": _direction(text)} for text in said],
-        size=_size(single, _SINGLE_PIXELS - bool(asked) * _OPENING_PIXELS) if len(said) == 1 else None,
+        said=[{"text": text, "direction": _direction(text)} for text in texts],
+        size=_size(single, _SINGLE_PIXELS - bool(asked) * _OPENING_PIXELS) if len(texts) == 1 else None,
         note=_note(handles),
     )
     return _renderer().render_html(
@@ -78,20 +77,20 @@ def opening(prompt: str) -> str:
 
 
 def profile_file(handle: str) -> str:
-    """The file of a model folder that holds a person's picture, as `square` makes it."""
+    """Returns the name of the file in a model folder that has a person's picture."""
     return f"profile-{handle}.png"
 
 
 def ink(name: str) -> str:
-    """A bot's own colour, dark enough for white letters; the page computes the same."""
+    """Returns a CSS colour for a bot, dark enough for white letters. static/*.js computes the same."""
     hue = 0
     for char in name:
         hue = (hue * 31 + ord(char)) % 360
-    return f"oklch(0.47 0.14 {hue * 137 % 360})"  # neighbours far apart
+    return f"oklch(0.47 0.14 {hue * 137 % 360})"  # similar names get colours far apart
 
 
 def _text(raw: str) -> str:
-    """In composed characters, white space as single spaces, without what the fonts lack (controls among it)."""
+    """Returns text that the fonts can draw: composed characters, single spaces, and nothing that the fonts lack."""
     drawable = _drawable()
     chars = (" " if char.isspace() else char for char in unicodedata.normalize("NFC", raw))
     text = "".join(char for char in chars if ord(char) in drawable)
@@ -99,7 +98,7 @@ def _text(raw: str) -> str:
 
 
 def _direction(text: str) -> str:
-    """rtl or ltr, by the first letter that has a direction, as a browser's dir=auto."""
+    """Returns "rtl" or "ltr", by the first letter that has a direction, as dir=auto does in browsers."""
     strong = next((kind for char in text if (kind := unicodedata.bidirectional(char)) in ("L", "R", "AL")), "L")
     return "ltr" if strong == "L" else "rtl"
 
@@ -115,7 +114,7 @@ def _note(handles: list[str]) -> str:
 
 
 def square(picture: bytes) -> bytes | None:
-    """A profile picture as a small square PNG, or None where it is not one."""
+    """Returns a picture, in any format that Pillow reads, as a small square PNG; None if it cannot be read."""
     try:
         with Image.open(io.BytesIO(picture)) as image:
             image.draft("RGB", (_FACE, _FACE))
@@ -152,12 +151,12 @@ def _css() -> str:
 
 @functools.cache
 def _drawable() -> frozenset[int]:
-    """The characters that at least one of the fonts holds; the file is made with the fonts."""
+    """Returns the code points that at least one of the fonts has; the file is made together with the fonts."""
     return frozenset(_ranges((_FOLDER / "characters.txt").read_text()))
 
 
 def _ranges(text: str) -> Iterator[int]:
-    """`20-7E A0` as numbers."""
+    """Yields the numbers in text such as "20-7E A0"."""
     for item in text.split():
         first, _, last = item.partition("-")
         yield from range(int(first, 16), int(last or first, 16) + 1)

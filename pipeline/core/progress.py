@@ -1,10 +1,10 @@
-"""What a long command shows: a live display on a terminal, plain lines elsewhere; always on stderr.
+"""The progress of a long command: a live display on a terminal, plain lines elsewhere; always on stderr.
 
 with Progress() as progress:
     progress.start("train", total=4, text="4 bots in 2 lanes")
     progress.advance("nasa: held-out loss 6.78 → 4.31", bot=nasa)
 
-It knows how far the command is; watch.py tells others. Where logs are JSON (logs.py), so are the plain lines.
+`listeners` are called for each bot that finishes a step. With JSON logs (logs.py) plain lines are JSON too.
 """
 
 import time
@@ -18,11 +18,11 @@ from rich.progress import Progress as Bars
 
 from pipeline.core import logs
 
-_LINE_SECONDS = 5.0  # between plain lines that only say how far a step is
+_LINE_SECONDS = 5.0  # at least between two plain lines of `note`
 
 
 class BotState(Protocol):
-    """What is shown of a bot (pipeline/plan/bots.py has the class)."""
+    """What is shown of a bot; `pipeline.plan.bot.Bot` has it."""
 
     @property
     def name(self) -> str: ...
@@ -41,20 +41,24 @@ class BotState(Protocol):
 
 
 class Progress:
+    """The step of a command that is under way: its units done, and what is shown of it."""
+
     def __init__(self, console: Console | None = None):
         self.console = console or Console(stderr=True, highlight=False)
         self.fleet = ""
         self.step, self.total, self.done = "", 0, 0
-        self.text = ""  # how far the step is, in words
-        self.figures: dict[str, float] = {}  # the same in numbers
-        self.failed: dict[str, str] = {}  # why, by bot
-        self.seconds: dict[str, float] = {}  # of each step that has ended
-        self.listeners: list[Callable[[str, BotState], None]] = []  # hear of each bot that is through a step
+        self.text = ""  # the latest note on the step
+        self.figures: dict[str, float] = {}  # the figures in that note
+        self.failed: dict[str, str] = {}  # the reason, by bot
+        self.seconds: dict[str, float] = {}  # by step, of those that have ended
+        self.listeners: list[
+            Callable[[str, BotState], None]
+        ] = []  # called with the step and a bot that has been through it
         self._live = self.console.is_terminal
         columns = TextColumn("{task.description:<10}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn()
         self._bars = Bars(*columns, TextColumn("{task.fields[note]}"), console=self.console)
         self._task: int | None = None
-        self._started = self._said = 0.0
+        self._started = self._printed = 0.0
 
     def __enter__(self) -> "Progress":
         if self._live:
@@ -66,18 +70,18 @@ class Progress:
         self._bars.stop()
 
     def start(self, step: str, total: int, text: str = "") -> None:
-        """Begins a step of `total` units; ends the one before."""
+        """Starts a step of `total` units, and ends the one before."""
         self.end()
         self.step, self.total, self.done = step, total, 0
         self.text, self.figures = text, {}
-        self._started = self._said = time.monotonic()
+        self._started = self._printed = time.monotonic()
         if self._live:
             self._task = self._bars.add_task(step, total=total or None, note=text)
         else:
             self.say(f"{step}: {text or total}")
 
     def advance(self, text: str = "", count: int = 1, bot: BotState | None = None) -> None:
-        """`count` units are done; `text` says which. `bot` is through the step, or has failed in it."""
+        """Counts `count` units as done and shows `text`. `bot` is the one that finished the step, or failed in it."""
         self.done += count
         if self._live and self._task is not None:
             self._bars.advance(self._task, count)  # type: ignore[arg-type]
@@ -90,16 +94,16 @@ class Progress:
             self.say(f"{self.step} {self.done}/{self.total}: {text}", bot)
 
     def note(self, text: str, **figures: float) -> None:
-        """How far the step is, in passing."""
+        """Shows a note on the step until the next one; off a terminal, one every few seconds."""
         self.text, self.figures = text, figures
         if self._live and self._task is not None:
             self._bars.update(self._task, note=text)  # type: ignore[arg-type]
-        elif time.monotonic() - self._said > _LINE_SECONDS:
+        elif time.monotonic() - self._printed > _LINE_SECONDS:
             self.say(f"{self.step} {self.done}/{self.total}, {text}")
 
     def say(self, text: str, bot: BotState | None = None) -> None:
-        """A line that stays."""
-        self._said = time.monotonic()
+        """Prints a line."""
+        self._printed = time.monotonic()
         if self._live or not logs.as_json():
             self.console.print(text, markup=False, soft_wrap=True)
             return
@@ -108,11 +112,11 @@ class Progress:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the step under way began."""
+        """Seconds since the step started."""
         return time.monotonic() - self._started if self.step else 0.0
 
     def end(self) -> None:
-        """Ends the step under way."""
+        """Ends the step."""
         if self.step:
             self.seconds[self.step] = round(self.seconds.get(self.step, 0) + self.elapsed, 3)
             if self._live and self._task is not None:

@@ -1,9 +1,9 @@
-"""The Ray cluster a command uses: RAY_ADDRESS's, else one that runs on this machine, else one of its own.
+"""The Ray cluster that a command uses: the one in RAY_ADDRESS, else one on this machine, else a local one of its own.
 
     with session():
         ensure()                # connects, or starts a local cluster that ends with the block
 
-`deploy` outlives its command: `start_head` leaves a local head running, `stop_head` ends it by its id.
+`deploy` needs a cluster that outlives the command: `start_head` leaves one running, and `stop_head` ends it.
 """
 
 import json
@@ -37,7 +37,7 @@ from pipeline.core.proxies import NO_GRPC_PROXY, bypass_proxies
 
 _HEAD_KEY = b"huggingtweets:head"
 _START_SECONDS = 60
-# The workers' surroundings: two threads a worker make small models 15 times slower; models come from folders.
+# for Ray's workers: two threads in each make small models 15 times slower; models are loaded from folders
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "POLARS_MAX_THREADS": "1",
@@ -45,7 +45,7 @@ _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "no_grpc_proxy": NO_GRPC_PROXY,
-    # Serve's processes pass a request on within one loop, and by gRPC: half of what a stream cost, a third of the delay
+    # Serve handles requests in one event loop and by gRPC: half of the cost of a stream, a third of the delay
     "RAY_SERVE_PROXY_USE_GRPC": "1",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -54,7 +54,7 @@ _ENVIRONMENT = {
 
 @contextmanager
 def session() -> Iterator[None]:
-    """The length of a command: whatever `ensure` connected or started is left or ended with it."""
+    """For the length of a command: at its end, disconnects from the cluster that `ensure` found or started."""
     already = ray.is_initialized()
     try:
         yield
@@ -64,22 +64,22 @@ def session() -> Iterator[None]:
 
 
 def ensure() -> None:
-    """Connects to the cluster, or starts a local one. Raises UserError where RAY_ADDRESS leads nowhere."""
+    """Connects to a cluster, or starts a local one. Raises UserError if none answers at RAY_ADDRESS."""
     if not join():
-        # its first process hands the environment on: workers that wait idle can be used as they are
+        # workers inherit the environment of Ray's first process; with a runtime_env, each job would start its own
         with _environment():
             _init(address="local", include_dashboard=False)
 
 
 def join() -> bool:
-    """Connects to RAY_ADDRESS's cluster, else to the one `ray start` left on this machine; False without one."""
+    """Connects to the cluster in RAY_ADDRESS, or else to one on this machine. Returns False if there is none."""
     if ray.is_initialized():
         return True
     given = os.environ.get("RAY_ADDRESS")
     if given and given != "auto":
         _join_given(given)
         return True
-    # Ray's own "auto" waits minutes for a cluster that is gone; its address stays behind when a head is killed
+    # a head that was killed leaves its address behind, and Ray's own "auto" would wait minutes for it
     address = find_bootstrap_address(None)
     if not address or not _listens(address):
         return False
@@ -109,19 +109,19 @@ def _listens(address: str) -> bool:
 
 
 def capacity() -> tuple[int, int]:
-    """The cluster's GPUs and its cores; one core at least."""
+    """Returns the numbers of GPUs and of cores in the cluster; at least one core."""
     resources = ray.cluster_resources()
     return int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
 
 
 def leave() -> None:
-    """Disconnects; a local cluster of this process's own ends."""
+    """Disconnects from the cluster; one that this process started ends."""
     ray.shutdown()
 
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Ours, for the processes that are started meanwhile."""
+    """Sets our variables for child processes, then restores them."""
     before = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     os.environ.update(_ENVIRONMENT)
     try:
@@ -142,18 +142,18 @@ def _init(**options: Any) -> None:
     _quiet()
     token = Path.home() / ".ray" / "auth_token"
     if token.is_file():
-        token.chmod(0o600)  # Ray leaves it readable by everybody on the machine
+        token.chmod(0o600)  # Ray creates it readable for every user of the machine
 
 
 def _quiet() -> None:
-    """Ray's libraries tell a command's user a great deal; what matters comes back as errors."""
+    """Keeps Ray's libraries from printing messages; what concerns the user is raised as an error."""
     from ray.data import DataContext
 
     for name in ("ray", "ray.data", "ray.train", "ray.serve", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if logs.as_json():
-        logging.getLogger().setLevel(logging.WARNING)  # Ray raises everybody's to INFO
-    # Ray tells of deaths on stdout, amid a command's results; what matters of them comes back as errors
+        logging.getLogger().setLevel(logging.WARNING)  # Ray sets it to INFO
+    # Ray prints deaths of workers on stdout, among a command's results; those that matter are raised as errors
     worker.print_to_stdstream = lambda data, ignore_prefix: logging.getLogger("ray").warning("\n".join(data["lines"]))
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -161,9 +161,10 @@ def _quiet() -> None:
 
 
 def start_head(*options: str) -> str:
-    """Starts a local head that stays when this command ends, and joins it; says how to stop it.
+    """Starts a local head that outlives this command and connects to it. Returns a line that says how to stop it.
 
-    Its output goes to a file; it asks for Ray's token, which it makes where there is none yet.
+    `options` are those of `ray start`. The head's output goes to a file. It requires Ray's authentication token, which
+    is created if there is none. Raises UserError if it does not start within a minute.
     """
     enable_token_auth_by_default()  # as ray.init does for a cluster of its own
     ensure_token_if_auth_enabled(create_token_if_missing=True)
@@ -180,7 +181,7 @@ def start_head(*options: str) -> str:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd="/",
-            # jobs that are submitted to it find this interpreter and the programs beside it
+            # so that submitted jobs find this interpreter and its programs
             env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
         )
     deadline = time.monotonic() + _START_SECONDS
@@ -194,7 +195,7 @@ def start_head(*options: str) -> str:
 
 
 def stop_head() -> bool:
-    """Ends the head that `start_head` left, if this cluster is that one; leaves the cluster first."""
+    """Disconnects, and ends this cluster if `start_head` started it. Returns whether it did."""
     known = internal_kv._internal_kv_get(_HEAD_KEY)
     if not known:
         return False

@@ -1,8 +1,8 @@
-"""Runs of eight words: how a copied passage is recognised, by `evaluate` and by the server.
+"""Hashes of all sequences of eight words in a text, by which copied passages are found.
 
-    np.isin(run_hashes("what it would say"), np.load(folder / RUNS_FILE))    # what `serve.no_copies` looks at
+    np.isin(run_hashes("the answer of a bot"), np.load(folder / RUNS_FILE))     # what `serve.no_copies` checks
 
-Words are compared without case and punctuation.
+`evaluate` and the server use them. Upper and lower case are the same, and punctuation does not count.
 """
 
 import hashlib
@@ -12,20 +12,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
-RUN = 8  # words: a run of as many, shared with a training tweet, is no accident
+RUN = 8  # words: so many in a row that are also in a training tweet are hardly a coincidence
 RUNS_FILE = "word_runs.npy"  # in a bot's folder
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, case folded, without punctuation (CJK text without spaces is one word)."""
+    """Returns the words of a text, case folded and without punctuation; Chinese without spaces is one word."""
     return _WORD.findall(text.casefold())
 
 
 def run_hashes(text: str) -> np.ndarray:
-    """A hash for each run of 8 words, or one for the whole of a shorter text: uint64 [runs].
+    """Returns a hash for each sequence of 8 words, or one for the whole of a shorter text: uint64 [runs].
 
-    The first 8 bytes, little-endian, of BLAKE2b (digest size 8) over the words joined with spaces, in UTF-8.
+    A hash is BLAKE2b with 8 bytes, little-endian, of the words joined with spaces, in UTF-8.
     """
     found = words(text)
     runs = (" ".join(found[i : i + RUN]) for i in range(max(1, len(found) - RUN + 1)) if found)
@@ -34,9 +34,9 @@ def run_hashes(text: str) -> np.ndarray:
 
 
 def runs_file(texts: Iterable[str]) -> bytes:
-    """What `RUNS_FILE` holds: the hashes of all runs of the texts, sorted, each once, as a .npy of uint64.
+    """Returns the content of `RUNS_FILE`: the sorted hashes of all the texts, without repeats, as a .npy of uint64.
 
-    Some 30 bytes a tweet; `numpy.load(…, allow_pickle=False)` reads it.
+    About 30 bytes a tweet.
     """
     buffer = io.BytesIO()
     np.save(buffer, np.unique(np.concatenate([run_hashes(text) for text in texts] or [np.zeros(0, dtype="<u8")])))

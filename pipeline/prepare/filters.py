@@ -1,10 +1,10 @@
-"""The opt-in filters: what is left out beyond retweets and short tweets. Pure; each has a row of its own in the counts.
+"""The opt-in filters: which tweets are left out besides retweets and short tweets. Each has its own row in the counts.
 
     filters = resolved(Filters(replies=False, blocked_words=["giveaway"]))
-    tweets = TweetFilters(filters)(tweets)       # of single tweets: some that were "kept" get another verdict
-    texts = copies(texts, filters)               # within one person's tweets: duplicates and near-copies
+    tweets = TweetFilters(filters)(tweets)       # single tweets: some get another verdict than "kept"
+    texts = copies(texts, filters)               # all tweets of one person: duplicates and near-duplicates
 
-A tweet is counted once, under the first of retweets, short, and the filters in the order of `ROWS` that it meets.
+A tweet is counted once, in the first row of `ROWS` that applies to it.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ import polars as pl
 from pipeline.core.errors import UsageError
 from pipeline.core.settings import Filters
 
-# the rows of a person's counts, in their order, each with its title in the card's table
+# the rows of a person's counts, in order, with their titles in the model card
 ROWS = {
     "downloaded": "Tweets downloaded",
     "retweets": "Retweets",
@@ -32,17 +32,17 @@ ROWS = {
     "near_duplicates": "Near-copies",
     "kept": "Tweets kept",
 }
-_ALIASES = {"in": "id", "iw": "he"}  # codes that X still uses, as ISO 639-1 has them today
-_UNDETERMINED = ["und", "zxx", "qam", "qct", "qht", "qme", "qst", "art"]  # X's for text that has no language
-# What X is written in; to tell a tweet from languages hardly anybody writes there would cost more errors than it saves.
+_ALIASES = {"in": "id", "iw": "he"}  # old codes that X uses, and today's in ISO 639-1
+_UNDETERMINED = ["und", "zxx", "qam", "qct", "qht", "qme", "qst", "art"]  # X's codes for text in no language
+# The languages of most tweets. Detecting rare ones too would give more errors than right answers.
 _COMMON = "en ja es pt ar fr tr id ko th de it nl ru hi pl fa tl sv ur el vi uk zh he fi da cs hu ro ca"
 _MENTION = "(^|[^A-Za-z0-9_])@[A-Za-z0-9_]{1,15}"
 _PERMUTATIONS = 64
-_SHINGLE = 3  # words; of a tweet's neighbouring words, what near-copies share
+_SHINGLE = 3  # words; near-duplicates share many sequences of so many
 
 
 def active(filters: Filters) -> list[str]:
-    """The rows that counts have with these filters, in their order."""
+    """Returns the rows that counts have with these filters, in order."""
     asked = {
         "dates": filters.since is not None or filters.until is not None,
         "likes": filters.min_likes is not None,
@@ -57,11 +57,16 @@ def active(filters: Filters) -> list[str]:
 
 
 def resolved(filters: Filters) -> Filters:
-    """The filters with the block list read from its file. Raises UsageError where it, or a language, is unknown."""
+    """Returns the filters with the blocked words read from their file.
+
+    Raises UsageError for a file that cannot be read, or for an unknown language.
+    """
     if filters.languages:
         unknown = [code for code in filters.languages if code not in _known_languages()]
         if unknown:
-            raise UsageError(f"filters.languages: {unknown[0]!r} is no ISO 639-1 code that can be told, such as `en`")
+            raise UsageError(
+                f"filters.languages: {unknown[0]!r} is not an ISO 639-1 code that can be detected, such as `en`"
+            )
     if not isinstance(filters.blocked_words, str):
         return filters
     try:
@@ -72,13 +77,13 @@ def resolved(filters: Filters) -> Filters:
 
 
 class TweetFilters:
-    """The filters that look at one tweet at a time, over a table of them; a process makes it once."""
+    """The filters that look at one tweet at a time; they are applied to a whole table."""
 
     def __init__(self, filters: Filters):
         self.filters = filters
 
     def __call__(self, tweets: pl.DataFrame) -> pl.DataFrame:
-        """The table with new verdicts and, where mentions are replaced, new texts.
+        """Returns the table with new verdicts and, if mentions are replaced, new texts.
 
         Columns: verdict, text (cleaned), created_at (UTC), lang, likes, reply, quote; the last five may be null.
         """
@@ -95,7 +100,7 @@ class TweetFilters:
 
     @cached_property
     def _rules(self) -> dict[str, pl.Expr]:
-        """For each filter that is on: which tweets it leaves out. What a file does not say is never met."""
+        """Returns which tweets each active filter leaves out; `dates` and `likes` leave out those without either."""
         filters, rules = self.filters, {}
         created, outside = pl.col("created_at"), pl.lit(False)
         if filters.since:
@@ -116,7 +121,7 @@ class TweetFilters:
         return rules
 
     def _by_language(self, tweets: pl.DataFrame) -> pl.DataFrame:
-        """The record's own language counts; where it has none, the detector's, if it is sure."""
+        """Leaves out other languages: the record's own, or else the detected one where that is certain."""
         own = pl.col("lang").str.to_lowercase().str.replace("[-_].*", "").replace(_ALIASES)
         own = pl.when(own.is_in([*_UNDETERMINED, ""])).then(None).otherwise(own)
         tweets = tweets.with_columns(_lang=own)
@@ -129,7 +134,10 @@ class TweetFilters:
 
 
 def language_of(text: str, others: frozenset[str] = frozenset()) -> str | None:
-    """The ISO 639-1 code of the language that a text is in, if that is sure; `others`: beside the common ones."""
+    """Returns the ISO 639-1 code of a text's language, or None if it is uncertain.
+
+    `others` are codes of languages to consider besides the common ones.
+    """
     words = " ".join(word for word in text.split() if word[0] not in "@#")
     language = _detector(others).detect_language_of(words)
     return language.iso_code_639_1.name.lower() if language else None
@@ -145,7 +153,10 @@ def _detector(others: frozenset[str]) -> Any:
 
 
 def copies(texts: list[str], filters: Filters) -> list[str]:
-    """A verdict on each of one person's kept texts: "kept", "duplicates" or "near_duplicates"; the first one stays."""
+    """Returns a verdict on each of one person's kept texts: "kept", "duplicates" or "near_duplicates".
+
+    The first of several duplicates is kept.
+    """
     verdicts = ["kept"] * len(texts)
     if not filters.duplicates:
         seen: set[str] = set()
@@ -161,7 +172,10 @@ def copies(texts: list[str], filters: Filters) -> list[str]:
 
 
 def _near(texts: list[str], similarity: float) -> list[int]:
-    """The texts whose words, three by three, are those of an earlier one by an estimated Jaccard `similarity`."""
+    """Returns the indices of the texts whose three-word sequences are similar to those of an earlier text.
+
+    The Jaccard similarity is estimated by MinHash.
+    """
     from datasketch import MinHash, MinHashLSH
 
     sketches = MinHash.bulk([_shingles(text) for text in texts], num_perm=_PERMUTATIONS)
@@ -180,7 +194,7 @@ def _shingles(text: str) -> list[bytes]:
 
 
 def _put(series: pl.Series, where: pl.Series, values: pl.Series) -> pl.Series:
-    """The series with `values`, in their order, at the places where `where` is true."""
+    """Returns the series with `values` in the places where `where` is true."""
     return series.scatter(where.arg_true(), values)
 
 

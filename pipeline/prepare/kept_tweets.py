@@ -1,7 +1,7 @@
-"""A person's kept tweets, read back from the store: token ids for training, texts for evaluation.
+"""Reads a person's kept tweets from the store: token ids for training, texts for evaluation.
 
 training, held_out = load_tweets(store, "nasa")
-
+read_tweets(store, "nasa").training     # texts
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from pipeline.core.store import Store
 
 
 def load_tweets(store: Store, handle: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """A person's tweets as token ids, int32 each: those to train on, and those held out."""
+    """Returns a person's tweets as arrays of token ids (int32): those to train on, and those held out."""
     with store.filesystem.open_input_file(store.path(f"work/tweets/{handle}.parquet")) as file:
-        # a third of read_table's time: with many people it is the small files that count
+        # takes a third of read_table's time, which matters with many small files
         table = pq.ParquetFile(file).read(columns=["tokens", "held_out"], use_threads=False)
     pairs = list(zip(table["tokens"].to_numpy(), table["held_out"].to_pylist(), strict=True))
     return [tokens for tokens, out in pairs if not out], [tokens for tokens, out in pairs if out]

@@ -1,8 +1,8 @@
-"""What prepare keeps of one person, what it leaves out, and why: some tweets of each, before anything is trained.
+"""A preview of one person: how many tweets are kept and left out, and some tweets of each kind.
 
-seen = preview(files, "nasa", Filters(replies=False))
-seen["counts"], seen["texts"]["replies"]
-print("\\n".join(lines(seen)))
+found = preview(files, "nasa", Filters(replies=False))
+found["counts"], found["texts"]["replies"]
+print("\\n".join(lines(found)))
 """
 
 import json
@@ -20,9 +20,9 @@ from pipeline.tweets import TweetFile
 
 
 def preview(files: list[TweetFile], handle: str, filters: Filters, count: int = 10) -> dict[str, Any]:
-    """What `prepare` would say of one person: their name, their counts, and `count` texts for each row of these.
+    """Returns a person's counts as `prepare` would count them, and up to `count` texts for each row of the counts.
 
-    Raises UserError where the files hold no tweet of theirs.
+    Raises UserError if the files have no tweet of that person.
     """
     filters = resolved(filters)
     chunks = chunks_of([file for file in files if file.problem is None], filters, only=handle).repartition(1)
@@ -38,12 +38,12 @@ def _sample(chunk: pa.Table, filters: Filters, count: int) -> pa.Table:
     return pa.table({"sample": pa.array(sample, pa.string())})
 
 
-def lines(seen: dict[str, Any]) -> Iterator[str]:
-    """The preview for a terminal."""
-    yield f"@{seen['handle']}" + (f" ({seen['name']})" if seen["name"] else "")
-    for row, count in seen["counts"].items():
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """Yields a preview as lines for a terminal."""
+    yield f"@{found['handle']}" + (f" ({found['name']})" if found["name"] else "")
+    for row, count in found["counts"].items():
         yield f"{count:>9,}  {ROWS[row].lower()}"
-    for row, texts in sorted(seen["texts"].items(), key=lambda item: item[0] != "kept"):
+    for row, texts in sorted(found["texts"].items(), key=lambda item: item[0] != "kept"):
         if texts:
-            yield f"\n{ROWS[row]}: {len(texts)} of {seen['counts'][row]:,}"
+            yield f"\n{ROWS[row]}: {len(texts)} of {found['counts'][row]:,}"
             yield from (f"  {' '.join(text.split())}" for text in texts)

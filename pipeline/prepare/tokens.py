@@ -1,10 +1,10 @@
-"""Text to token ids, fast: a tweet is cut into words, and each distinct word is encoded once.
+"""Encodes tweets as token ids, fast: each distinct word is encoded once.
 
     encoder = Encoder(tokenizer_json)
     encoder.encode(pl.Series(["so good and new"]))       # an Arrow list<int32>
 
-A byte-level BPE as GPT-2's never merges across the words that its pre-tokenizer cuts, so the ids are those of
-`Tokenizer.encode`, at a fifth of the time. Any other kind of tokenizer is asked for each tweet.
+GPT-2's byte-level BPE never merges across the words that its pre-tokenizer cuts, so the ids are the same as those of
+`Tokenizer.encode`, in a fifth of the time. With other kinds of tokenizers each tweet is encoded.
 """
 
 import json
@@ -14,16 +14,16 @@ import polars as pl
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-# GPT-2's pattern without its cases for runs of white space: the texts here have single spaces only
+# GPT-2's pattern, without its cases for several spaces: the texts here have single spaces only
 _WORD = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+"
-_BATCH = 20_000  # texts, whose words are in memory at once
-_CACHE = 200_000  # words, some 40 MB
+_BATCH = 20_000  # texts whose words are in memory at once
+_CACHE = 200_000  # words, about 40 MB
 
 
 class Encoder:
-    """`encode`s cleaned texts (as clean.py leaves them: words with single spaces between).
+    """Encodes cleaned texts, whose words are separated by single spaces (rules.py).
 
-    A tweet that spells out a special token does not become one.
+    Text that spells a special token, such as <|endoftext|>, is encoded as ordinary text.
     """
 
     def __init__(self, tokenizer_json: str):
@@ -35,7 +35,7 @@ class Encoder:
         self._known: dict[str, bytes] = {}  # word: its ids as int32
 
     def encode(self, texts: pl.Series) -> pa.ListArray:
-        """The token ids of each text: list<int32>."""
+        """Returns the token ids of each text: list<int32>."""
         parts = [self._encode(texts[start : start + _BATCH]) for start in range(0, len(texts), _BATCH)]
         return pa.concat_arrays(parts) if parts else pa.array([], pa.list_(pa.int32()))
 
@@ -50,13 +50,13 @@ class Encoder:
         which = distinct.indices.to_numpy()
         counts = lengths[which]  # tokens of each word of each text
         offsets = np.concatenate(([0], np.cumsum(counts)))
-        # a token's place among the ids: where its word's ids start, and how far into the word it is
+        # the index of each token in `ids`: the start of its word there, plus its position in the word
         places = np.repeat(ends[which] - counts - offsets[:-1], counts) + np.arange(offsets[-1])
         borders = np.concatenate(([0], np.cumsum(words.list.len().to_numpy(), dtype=np.int64)))
         return pa.ListArray.from_arrays(pa.array(offsets[borders], pa.int32()), pa.array(ids[places], pa.int32()))
 
     def _ids_of(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of these words one after another, and how many each has."""
+        """Returns the ids of these words, concatenated, and the number of ids of each word."""
         if len(self._known) > _CACHE:
             self._known.clear()
         new = [word for word in words if word not in self._known]
@@ -68,7 +68,7 @@ class Encoder:
 
 
 def _is_plain_byte_level(tokenizer: dict) -> bool:
-    """Whether it is GPT-2's kind: byte-level words, BPE within them, nothing else that looks at the text."""
+    """Whether a tokenizer works like GPT-2's: byte-level words, BPE within each, and no other processing."""
     cut = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
     model, added = tokenizer["model"], tokenizer.get("added_tokens") or []
     return (
