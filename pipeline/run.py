@@ -76,7 +76,7 @@ def _run(job: Job, steps: Collection[Step], progress: Progress, only: list[str] 
 
 def prepare(job: Job, progress: Progress) -> Prepared:
     """The step `prepare`: reads, cleans and counts the fleet's tweets, if their files or the filters changed."""
-    files = tweets.find(job.fleet.tweets, job.fleet.owners, without=forgotten(job.store))
+    files = tweets.files_of(job.fleet, without=forgotten(job.store))
     progress.start("prepare", 1, f"{len(files)} files")
     prepared = dataset.prepare(files, job.store, job.base.tokenizer_json, job.train.holdout, job.fleet.filters)
     kept = sum(person.counts["kept"] for person in prepared.people.values())

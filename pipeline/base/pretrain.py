@@ -36,7 +36,7 @@ _TOKENIZER_TEXTS = 500_000  # tweets are enough to learn a vocabulary from
 def pretrain(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     """Trains the base that `fleet.pretrain` describes on `fleet.tweets`; returns its metrics."""
     settings = fleet.pretrain
-    files = tweets.find(fleet.tweets)
+    files = tweets.files_of(fleet)
     progress.start("read", 1, f"{len(files)} files")
     texts = kept_texts([file for file in files if file.problem is None], fleet.filters).materialize()
     if texts.count() == 0:

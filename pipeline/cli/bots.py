@@ -78,7 +78,7 @@ def _preview(settings: Fleet, person: str, as_json: bool) -> None:
     if handle is None:
         raise UsageError(f"--preview: {not_a_handle(person)}")
     with session():
-        result = preview_of(tweets.find(settings.tweets, settings.owners), handle, settings.filters)
+        result = preview_of(tweets.files_of(settings), handle, settings.filters)
     if as_json:
         print_json(result)
     else:

@@ -129,6 +129,13 @@ class Fleet(Section):
         return list(dict.fromkeys(names))
 
     @property
+    def consented(self) -> frozenset[str]:
+        """The accounts of `people` whose owners agreed (`consent: own`)."""
+        return frozenset(
+            account for entry in self.people.values() if entry.consent == "own" for account in entry.accounts
+        )
+
+    @property
     def owners(self) -> dict[str, str]:
         """Whose each account of `people` is: {"ada_bsky_social": "ada"}."""
         return {account: person for person, entry in self.people.items() for account in entry.accounts}

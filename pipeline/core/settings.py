@@ -32,13 +32,28 @@ class TweetSource(Section):
     handle: str | None = Field(None, description="Who wrote the tweets, if the file does not say so.")
     columns: dict[TweetField, str | None] = Field(
         {},
-        description="Names of the file's columns that are not found by themselves, by our field: `{text: body}`. "
+        description="Names of the file's columns that are not found by themselves, by our field: `{text: body}`; their "
+        "numbers, from 0, where a table has no header: `{handle: 4, text: 5}` or `{4: handle, 5: text}`. "
         "`null` ignores a column that would be found by its usual name.",
     )
     users: str | None = Field(
         None, description="A table of accounts in the same storage, for tweets that have only the author's id."
     )
     repair: bool = Field(False, description="Repair text that was once decoded with the wrong encoding (mojibake).")
+    consent: Literal["own"] | None = Field(
+        None,
+        description="`own`: the posts are yours, or their authors agreed to you; a published wish not to be used for "
+        "AI training does not count.",
+    )
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        """Columns by their numbers, in either order, as texts by our field."""
+        if not isinstance(value, dict):
+            return value
+        pairs = [(theirs, ours) if isinstance(ours, int) else (ours, theirs) for ours, theirs in value.items()]
+        return {ours: str(theirs) if type(theirs) is int else theirs for ours, theirs in pairs}
 
     @field_validator("handle")
     @classmethod

@@ -211,7 +211,7 @@ def _sources(fleet: Fleet, handle: str) -> list[str]:
         column = (batch.records["handle"] for batch in tweets.read_batches(file))
         return any(pc.any(pc.is_in(handles, accounts)).as_py() for handles in column)
 
-    files = [file for file in tweets.find(fleet.tweets) if file.problem is None]
+    files = [file for file in tweets.files_of(fleet) if file.problem is None]
     with ThreadPoolExecutor(_READERS) as pool:
         return [file.label for file, found in zip(files, pool.map(has_records, files), strict=True) if found]
 

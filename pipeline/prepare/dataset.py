@@ -104,7 +104,10 @@ def prepare(
 
 def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float, filters: Filters) -> str:
     described = [[file.path, file.handle, file.size, file.mtime, file.problem] for file in files]
-    told = [[file.columns, file.users, file.repair, sorted(file.without), file.people] for file in files]
+    told = [
+        [file.columns, file.users, file.repair, sorted(file.without), file.people, file.consent, sorted(file.consented)]
+        for file in files
+    ]
     asked = [described, told, tokenizer, holdout, filters.model_dump(mode="json"), RULES]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 

@@ -5,17 +5,29 @@
     for item in read(TweetFile("tweets.js", handle="nasa")):
         ...                                                 # the same, one Record, Reject or Profile at a time
 
-`files.find` turns the fleet file's entries into files; the format is found by content.
+`files_of` gives the files of a fleet; the format is found by content.
 """
 
 from collections.abc import Iterator
 
 from pipeline.tweets.batch import Batch, batches, passed_over, place
-from pipeline.tweets.files import TweetFile, find
+from pipeline.tweets.files import TweetFile, files_of, find
 from pipeline.tweets.formats import items
 from pipeline.tweets.record import SCHEMA, Notice, Profile, Record, Reject
 
-__all__ = ["SCHEMA", "Batch", "Notice", "Profile", "Record", "Reject", "TweetFile", "find", "read", "read_batches"]
+__all__ = [
+    "SCHEMA",
+    "Batch",
+    "Notice",
+    "Profile",
+    "Record",
+    "Reject",
+    "TweetFile",
+    "files_of",
+    "find",
+    "read",
+    "read_batches",
+]
 
 
 def read_batches(file: TweetFile) -> Iterator[Batch]:

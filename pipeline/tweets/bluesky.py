@@ -15,6 +15,7 @@ from typing import Any
 
 import libipld
 
+from pipeline.tweets.bluesky_consent import refusal, refused_use
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.record import Reject
 from pipeline.tweets.users import Users
@@ -35,9 +36,15 @@ def flat(item: dict[str, Any]) -> dict[str, Any] | None:
         return post | {"author": reason.get("by"), "is_retweet": True, "id": f"repost of {post['id']}"}
     for name in ("record", "value"):
         record = item.get(name)
-        if isinstance(record, dict) and record.get("$type") in (_POST, _REPOST):
+        if isinstance(record, dict) and _kind(record, item) in (_POST, _REPOST):
             return _flat(record, item)
     return _flat(item, item) if item.get("$type") in (_POST, _REPOST) else None
+
+
+def _kind(record: dict[str, Any], view: dict[str, Any]) -> Any:
+    """A record's type; tools that leave it out still give a post's address."""
+    is_post = "text" in record and f"/{_POST}/" in str(view.get("uri"))
+    return record.get("$type", _POST if is_post else None)
 
 
 def _flat(record: dict[str, Any], view: dict[str, Any]) -> dict[str, Any]:
@@ -46,12 +53,12 @@ def _flat(record: dict[str, Any], view: dict[str, Any]) -> dict[str, Any]:
     langs = record.get("langs")
     return {
         "id": uri or view.get("cid"),
-        "text": record.get("text") if record["$type"] == _POST else "",
+        "text": "" if _kind(record, view) == _REPOST else record.get("text"),
         "created_at": record.get("createdAt"),
         "lang": langs[0] if isinstance(langs, list) and langs else None,
         "likes": view.get("likeCount"),
         "author": view.get("author") or view.get("did") or view.get("repo") or _repository(uri),
-        "is_retweet": record["$type"] == _REPOST,
+        "is_retweet": _kind(record, view) == _REPOST,
         "is_reply": record.get("reply") is not None,
         "is_quote": isinstance(embed, dict) and str(embed.get("$type")).startswith("app.bsky.embed.record"),
     }
@@ -76,7 +83,12 @@ def records(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterato
     if (author := named or users.handle(did)) is None:
         yield 0, Reject(0, f"a repository of {did}, but whose? name it: {{path: …, handle: ada.bsky.social}}")
         return
-    for number, (key, cid) in enumerate(_entries(blocks, commit.get("data"), 0), 1):
+    entries = list(_entries(blocks, commit.get("data"), 0))
+    wishes = [blocks.get(cid) for key, cid in entries if key.startswith("community.lexicon.preference.ai/")]
+    if (use := refused_use(wishes)) and not file.may_train_on(author):
+        yield 0, Reject(0, refusal(use))
+        return
+    for number, (key, cid) in enumerate(entries, 1):
         record = blocks.get(cid)
         if isinstance(record, dict) and record.get("$type") in (_POST, _REPOST):
             yield number, _flat(record, {"uri": f"at://{did}/{key}"}) | {"author": author}

@@ -14,6 +14,14 @@ PREFERENCES = "preferences"  # where a downloaded page holds the account's recor
 _USES = {"training": "training", "syntheticContent": "making text like them"}
 
 
+def refusal(use: str) -> str:
+    """Why an account's posts are not read, and what to do where there is consent."""
+    return (
+        f"the account asks that its posts are not used for {use} (community.lexicon.preference.ai); "
+        "`consent: own` reads them, if they are yours or their owner agreed"
+    )
+
+
 def refused_use(records: Iterable[Any]) -> str | None:
     """Returns the first use that one of the account's records forbids, in words, or None where none does."""
     for record in records:

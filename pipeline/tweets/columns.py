@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 USUAL = {
     "text": (
         *("note_tweet.text", "extended_tweet.full_text", "full_text", "text", "tweet", "raw_content", "content"),
-        *("tweet_text", "post_text"),
+        *("tweet_text", "post_text", "body"),
     ),
     "id": ("id_str", "tweet_id", "id", "status_id", "post_id"),
     "handle": (

@@ -15,6 +15,7 @@ from typing import Any
 from pyarrow import fs
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.fleet import Fleet
 from pipeline.core.names import handle_of
 from pipeline.core.settings import TweetSource
 from pipeline.core.store import resolve
@@ -47,6 +48,8 @@ class TweetFile:
     repair: bool = False
     without: frozenset[str] = frozenset()  # accounts whose records are passed over
     people: dict[str, str] = field(default_factory=dict)  # whose an account is, by its handle; others are their own
+    consent: bool = False  # of everybody in the file: what they publish about AI training does not count
+    consented: frozenset[str] = frozenset()  # accounts whose owners agreed
     archive: str = ""  # the zip file that `path` is a part of, and `filesystem` shows as folders
 
     @property
@@ -54,13 +57,26 @@ class TweetFile:
         """What the file is called in reports."""
         return f"{self.archive}/{self.path}" if self.archive else self.path
 
+    def may_train_on(self, account: str | None) -> bool:
+        """Whether the fleet file says that the account's owner agreed."""
+        return self.consent or (account is not None and handle_of(account) in self.consented)
+
+
+def files_of(fleet: Fleet, without: frozenset[str] = frozenset()) -> list[TweetFile]:
+    """The fleet's files, see `find`."""
+    return find(fleet.tweets, fleet.owners, without, fleet.consented)
+
 
 def find(
-    sources: list[TweetSource], people: dict[str, str] | None = None, without: frozenset[str] = frozenset()
+    sources: list[TweetSource],
+    people: dict[str, str] | None = None,
+    without: frozenset[str] = frozenset(),
+    consented: frozenset[str] = frozenset(),
 ) -> list[TweetFile]:
     """The files behind the sources, each once, in a fixed order; a source without files is one with a problem.
 
-    `people` says whose an account is (`Fleet.owners`); nothing is read of the people in `without`.
+    `people` says whose an account is (`Fleet.owners`); nothing is read of the people in `without`; `consented` are
+    accounts whose owners agreed to be trained on (`Fleet.consented`).
     """
     people = people or {}
     without |= {account for account, person in people.items() if person in without}
@@ -68,7 +84,7 @@ def find(
     for source in sources:
         for file in _files(source):
             key = (file.filesystem.type_name, file.path)
-            found.setdefault(key, replace(file, people=people, without=without))
+            found.setdefault(key, replace(file, people=people, without=without, consented=consented))
     return sorted(found.values(), key=lambda file: file.path)
 
 
@@ -187,6 +203,7 @@ def _file(filesystem: fs.FileSystem, info: fs.FileInfo, source: TweetSource) -> 
         columns={str(ours): theirs for ours, theirs in source.columns.items()},
         users=resolve(source.users)[1] if source.users else None,
         repair=source.repair,
+        consent=source.consent == "own",
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pipeline.core.names import handle_of
 from pipeline.tweets import bluesky, mastodon, wrappers
 from pipeline.tweets.authors import LOOSE, Author, Unknown, author_in, author_of, author_of_id, link_author
+from pipeline.tweets.bluesky_consent import PREFERENCES, refusal, refused_use
 from pipeline.tweets.columns import Columns, plain_name, value_at
 from pipeline.tweets.files import MAX_PICTURE, PICTURES, TweetFile, beside, read_small
 from pipeline.tweets.flags import Test, answer, flag
@@ -22,6 +23,7 @@ from pipeline.tweets.record import Profile, Reject, Row
 from pipeline.tweets.users import Users
 
 NESTED = {"extended_tweet", "note_tweet", "user", "author", "account", "tweet", "retweeted_status", "retweeted"}
+NESTED |= {"edit_history_tweet_ids", "edit_info", "edit_control"}
 NESTED |= {"favorited", "is_quote_status", "referenced_tweets", "public_metrics", "reblog"}
 _ACCOUNT = {"name", "displayname", "description", "profileimageurl", "profileimageurlhttps", "followerscount"}
 _NETWORKS = {"$type", "record", "value", "post", "actor", "attributedTo", "visibility", "preferredUsername"}
@@ -108,11 +110,19 @@ class Tweets:
         else:
             for user in wrapped.users:
                 self._account(user)
+            use = refused_use(item.get(PREFERENCES) or ())
             for one, whose in wrapped.items:
                 if isinstance(one, dict):
-                    yield from self._rows(one, line, author_of(whose, self._users.handle) or author, depth + 1)
+                    rows = self._rows(one, line, author_of(whose, self._users.handle) or author, depth + 1)
+                    yield from self._agreed(rows, line, use) if use else rows
                 else:
                     yield Reject(line, "not a JSON object")
+
+    def _agreed(self, rows: Iterator[Row | Reject], line: int, use: str) -> Iterator[Row | Reject]:
+        """The rows of a page whose account does not want to be used for `use`, where it agreed all the same."""
+        for row in rows:
+            agreed = isinstance(row, Reject) or self._file.may_train_on(row[0])
+            yield row if agreed else Reject(line, refusal(use))
 
     def _no_text(self, item: dict[str, Any], line: int, shape: _Shape) -> Row | Reject:
         asked = self._file.columns.get("text")
@@ -137,8 +147,10 @@ class Tweets:
                 self._shapes[keys] = shape
         return shape
 
-    def _row(self, item: dict[str, Any], line: int, shape: _Shape, whose: Author) -> Row:
+    def _row(self, item: dict[str, Any], line: int, shape: _Shape, whose: Author) -> Row | Reject:
         columns = shape.columns
+        if shape.nested and _is_superseded(item, _first(item, columns.id)):
+            return Reject(line, "an earlier version of an edited tweet; the newest one counts")
         text = _first(item, columns.text)
         if shape.html and isinstance(text, str) and is_html(text):
             text = plain_text(text)
@@ -197,6 +209,23 @@ class Tweets:
             return None
         path = beside(self._file.path, f"{PICTURES}/{handle}.jpg")
         return read_small(self._file.filesystem, path, MAX_PICTURE) or None
+
+
+def _is_superseded(item: dict[str, Any], id: Any) -> bool:
+    """Whether a tweet was edited later: the ids of its versions, oldest first, end with another one.
+
+    The API v2 has them as `edit_history_tweet_ids`, X's exports in `edit_info`, X's web page in `edit_control`.
+    """
+    versions = item.get("edit_history_tweet_ids") or _versions(item.get("edit_info") or item.get("edit_control"))
+    return isinstance(versions, list) and id is not None and str(id) in map(str, versions[:-1])
+
+
+def _versions(value: Any) -> Any:
+    """The list of versions somewhere in `edit_info` or `edit_control`."""
+    if not isinstance(value, dict):
+        return None
+    found = value.get("editTweetIds") or value.get("edit_tweet_ids")
+    return found or next(filter(None, map(_versions, value.values())), None)
 
 
 def _single(columns: Columns, keys: tuple[str, ...]) -> tuple[str | None, ...] | None:

@@ -6,7 +6,10 @@ import time
 import pytest
 
 from pipeline.core.errors import UsageError
+from pipeline.core.fleet import Fleet
 from pipeline.core.progress import Progress
+from pipeline.core.settings import TweetSource
+from pipeline.tweets import Profile, Record, Reject, files_of, find, read
 from pipeline.tweets.bluesky_consent import refused_use
 from pipeline.tweets.download import client
 from pipeline.tweets.download.accounts import parse_account, parse_accounts
@@ -158,3 +161,41 @@ def test_a_file_of_something_else_is_left_alone(networks, tmp_path):
     path.write_text('["mine"]\n')
     assert "move it away" in download("fogwarden.bsky.social", tmp_path).reason
     assert path.read_text() == '["mine"]\n'
+
+
+def read_back(path, **source):
+    """What the readers make of a downloaded file: (records, reasons of rejects)."""
+    [file] = find([TweetSource(path=str(path), **source)])
+    items = list(read(file))
+    records = [item for item in items if isinstance(item, Record)]
+    return records, [item.reason for item in items if isinstance(item, Reject)]
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_what_is_downloaded_is_read_as_its_authors(networks, tmp_path, account):
+    download(account, tmp_path)
+    path = tmp_path / f"{ACCOUNTS[account]}.jsonl"
+    records, rejects = read_back(path)
+    assert not rejects and {record.handle for record in records} == {ACCOUNTS[account]}
+    assert len(records) >= 250 and any(record.retweet for record in records)
+    own = [record.text for record in records if not record.retweet]
+    assert own and all(text.startswith("The harbour bell rang ") for text in own)
+    assert not any("<" in text for text in own)
+    profiles = [item for item in read(find([TweetSource(path=str(path))])[0]) if isinstance(item, Profile)]
+    assert ("Fog Warden", b"a picture") in {(one.name, one.picture) for one in profiles}
+
+
+def test_a_published_no_is_respected_by_the_readers_unless_there_is_consent(networks, tmp_path):
+    networks.preferences = [{"preferences": {"training": {"allow": False}}}]
+    download("fogwarden.bsky.social", tmp_path, consent=True)
+    path = tmp_path / "fogwarden_bsky_social.jsonl"
+    records, rejects = read_back(path)
+    assert not records and all("not used for training" in reason for reason in rejects) and len(rejects) == 251
+    records, rejects = read_back(path, consent="own")
+    assert len(records) == 251 and not rejects
+    fleet = {"fleet": "f", "tweets": [{"path": str(path)}]}
+    people = {"fog": {"accounts": ["fogwarden.bsky.social"], "consent": "own"}}
+    [agreed] = files_of(Fleet(**fleet, people=people))
+    [other] = files_of(Fleet(**fleet, people={"fog": {"accounts": ["gull.bsky.social"], "consent": "own"}}))
+    assert sum(isinstance(item, Record) for item in read(agreed)) == 251
+    assert not any(isinstance(item, Record) for item in read(other))
