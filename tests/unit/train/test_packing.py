@@ -54,8 +54,9 @@ def test_in_a_blend_the_shorter_persons_tweets_come_again_as_a_whole(epoch):
     assert {counted[int(token)] for token in np.concatenate(many)} == {1}
 
 
-def test_a_person_who_is_a_little_shorter_is_filled_up_by_some_tweets():
-    few, many = tweets_of(1, 3), tweets_of(2, 5)
+@pytest.mark.parametrize("length", [1, 4])
+def test_a_person_who_is_a_little_shorter_is_filled_up_by_some_tweets(length):
+    few, many = tweets_of(1, 3, length), tweets_of(2, 5, length)
     blocks = packing.packed([few, many], SEPARATOR, block_size=1, epochs=1, seed=0)
     counted = Counter(blocks.flatten().tolist())
     assert sorted(counted[int(tweet[0])] for tweet in few) == [1, 2, 2]

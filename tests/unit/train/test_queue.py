@@ -156,8 +156,8 @@ def test_overrides_go_by_name_or_by_size_and_the_later_one_wins():
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
-        ({"epochs": 2}, "say for whom"),
-        ({"bots": ["nasa"]}, "it sets nothing"),
+        ({"epochs": 2}, "name its bots"),
+        ({"bots": ["nasa"]}, "it changes no setting"),
         ({"bots": ["no such!"], "epochs": 2}, "is not a handle"),
         ({"bots": ["nasa"], "lanes": 2}, "Extra inputs"),
     ],
