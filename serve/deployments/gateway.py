@@ -47,7 +47,7 @@ _REPLICAS = {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 10
 
 
 @serve.deployment(
-    max_ongoing_requests=1000,
+    max_ongoing_requests=10_000,  # far above the guard's own limits, so that none waits where no guard sees it
     autoscaling_config=_REPLICAS,
     # it waits for bots, and a node full of bots still has room for it; but it stands where work is done, not on a
     # head without cores: what is lost with the head does not take the endpoints along

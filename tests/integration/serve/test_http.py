@@ -38,6 +38,16 @@ def test_what_is_served_is_listed_and_asking_wakes_nobody(served):
     assert replicas("ada") == 0
 
 
+def test_a_site_whose_name_resolves_to_this_machine_gets_nothing(served):
+    client = served[0]
+    for path in ("/bots", "/", "/v1/models"):
+        answer = client.get(path, headers={"Host": "evil.example"})
+        assert (answer.status_code, answer.json()["error"]["type"]) == (403, "forbidden_host")
+    answer = client.post("/bots/ada", json={"inputs": "Engine"}, headers={"Origin": "https://evil.example"})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (403, "forbidden_origin")
+    assert client.get("/bots", headers={"Host": "localhost"}).status_code == 200
+
+
 def test_the_list_comes_in_pages_and_can_be_searched(served):
     client = served[0]
     first = client.get("/bots", params={"limit": 1}).json()

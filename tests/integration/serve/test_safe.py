@@ -2,8 +2,10 @@
 
 import json
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -57,6 +59,27 @@ def test_only_health_is_open_and_posts_are_not(stranger, served):
     for path, body in (("/bots/ada", {"inputs": "Engine"}), ("/v1/completions", {"model": "ada", "prompt": "Engine"})):
         assert stranger.post(path, json=body).status_code == 401
         assert served[0].post(path, json=body | ({"parameters": SHORT} if "inputs" in body else {})).status_code == 200
+
+
+@pytest.mark.parametrize("authorization", ["", f"Authorization: Bearer {KEY}\r\n"], ids=["stranger", "with a key"])
+def test_bodies_that_never_come_stop_nobody(served, authorization):
+    client = served[0]
+    address = urlsplit(str(client.base_url))
+    head = f"POST /bots/ada HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 1000\r\n{authorization}\r\n{{"
+    slow = [socket.create_connection((address.hostname, address.port)) for _ in range(700)]
+    for connection in slow:
+        connection.sendall(head.encode())
+    try:
+        for _ in range(3):
+            start = time.monotonic()
+            assert client.get("/health").status_code == 200
+            assert client.post("/bots/ada", json={"inputs": "Engine", "parameters": SHORT}).status_code == 200
+            assert time.monotonic() - start < 4
+        slow[0].settimeout(20)
+        assert int(slow[0].recv(100).split()[1]) == (408 if authorization else 401)
+    finally:
+        for connection in slow:
+            connection.close()
 
 
 def test_a_browser_is_shown_a_place_to_enter_its_key_and_keeps_it(stranger, served):
@@ -161,7 +184,7 @@ def is_worker(process: psutil.Process) -> bool:
     return any("ServeReplica:pool-safe" in part for part in process.info["cmdline"] or ())
 
 
-ALLOWED = {200, 400, 404, 405, 413, 422, 303, 403}
+ALLOWED = {200, 400, 404, 405, 408, 413, 415, 422, 303, 403, 431}
 
 
 def test_nothing_that_fits_the_schema_or_nearly_does_breaks_it(served):
