@@ -83,12 +83,12 @@ def deploy(lab: Lab, name: str, settings: dict[str, Any], bots: tuple[str, ...])
     fleet = {"fleet": name, "tweets": ["none.csv"], "storage": "s3://fleets/lab", "serve": keys}
     (lab.state / f"{name}.yaml").write_text(json.dumps(fleet))
     code = f"""
-from pipeline import fleet, session
-from pipeline.store import Store
+from pipeline.core import fleet, ray_session
+from pipeline.core.store import Store
 from serve.deploy import deploy
 loaded = fleet.load("{name}.yaml")
-with session.session():
-    assert session.join()
+with ray_session.session():
+    assert ray_session.join()
     print(deploy(loaded, Store.of(loaded), dict.fromkeys({bots!r}, {VERSION!r})))
 """
     done = lab.run(1, [f"{lab.venv}/bin/python", "-c", code], timeout=300)
