@@ -53,7 +53,7 @@ def draw(
         handles=" & ".join(f"@{handle}" for handle in handles),
         badge="AI CYBORG" if len(handles) > 1 else "AI BOT",
         prompt=asked,
-        opening=opening(asked) if asked else "",
+        opening=opening(asked),
         direction=_direction(asked),
         said=[{"text": text, "direction": _direction(text)} for text in texts],
         size=_size(single, _SINGLE_PIXELS - bool(asked) * _OPENING_PIXELS) if len(texts) == 1 else None,
@@ -70,8 +70,13 @@ def draw(
 
 
 def opening(prompt: str) -> str:
-    """A visitor's prompt, quoted apart from what the bot wrote: `Someone began: “My dream is”`, 60 characters of it."""
+    """A visitor's prompt, quoted apart from what the bot wrote: `Someone began: “My dream is”`.
+
+    At most 60 characters of it are quoted; without a prompt the result is empty.
+    """
     text = " ".join(prompt.split())
+    if not text:
+        return ""
     shown = text if len(text) <= _OPENING_CHARS else f"{text[: _OPENING_CHARS - 1]}…"
     return f"Someone began: “{shown}”"
 

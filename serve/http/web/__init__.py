@@ -78,7 +78,7 @@ async def bot_page(request: Request, bot: str, prompt: str = "", said: str = "",
         query = urlencode({"prompt": prompt, "said": said, "signature": signature})
         answer = {"prompt": prompt, "opening": picture.opening(prompt), "answer": said, "signature": signature}
         image = f"/bots/{bot}/card.png?{query}" if can_be_drawn(prompt, said) else f"/bots/{bot}/card.png"
-        description = f"{picture.opening(prompt)} The bot continued: “{said.strip()}”"
+        description = f"{picture.opening(prompt)} The bot wrote: “{said.strip()}”".strip()
         return _page(request, title=title, description=description, image=image, answer=answer)
     description = f"A language model trained on {_title(about)}’s tweets. Start a sentence and it continues."
     return _page(request, title=title, description=description, image=f"/bots/{bot}/card.png")

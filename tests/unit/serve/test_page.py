@@ -216,7 +216,7 @@ def test_a_visitors_words_are_never_shown_as_the_bots(client, bots):
     assert (refused.status_code, refused.json()["error"]["type"]) == (403, "answer_too_short")
     page = html.unescape(client.get("/b/nasa", params=query).text)
     [description] = re.findall(r'og:description" content="([^"]+)"', page)
-    assert description == f"Someone began: “{DEFAMATION[:59]}…” The bot continued: “yes”"
+    assert description == f"Someone began: “{DEFAMATION[:59]}…” The bot wrote: “yes”"
     assert re.findall(r'og:image" content="([^"]+)"', page) == ["http://bots.test/bots/nasa/card.png"]
 
 
