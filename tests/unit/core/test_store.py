@@ -135,6 +135,12 @@ def test_a_folder_written_anew_holds_nothing_of_the_old_one(local):
     assert local.list("work/trained/wren/v1") == sorted(FILES)
 
 
+def test_a_folder_can_be_written_outside_a_fleets_store(tmp_path):
+    write_folder_at(str(tmp_path / "bases" / "mini"), FILES)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "bases" / "mini").iterdir()} == FILES
+    assert {path.name for path in tmp_path.rglob("*")} == {"bases", "mini", *FILES}
+
+
 def test_only_folders_with_a_versions_name_are_versions(store):
     assert (store.versions("wren"), store.current_version("wren")) == ([], None)
     for name in ("0123456789ab", "cafe00000000", "work", "0123456789AB", "0123456789abc"):
@@ -196,7 +202,16 @@ def test_the_ninth_failure_of_a_request_is_raised_as_it_is(tmp_path, waits):
     assert handler.asked == 9
 
 
-@pytest.mark.parametrize("message", ["AWS Error ACCESS_DENIED during GetObject", "NO_SUCH_BUCKET"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "AWS Error ACCESS_DENIED during GetObject",
+        "NO_SUCH_BUCKET",
+        "INVALID_ACCESS_KEY_ID",
+        "SIGNATURE_DOES_NOT_MATCH",
+        "HTTP 403: Access Denied",
+    ],
+)
 def test_a_request_that_will_never_succeed_is_made_once(tmp_path, waits, message):
     store, handler = flaky_store(tmp_path, 1, message)
     with pytest.raises(OSError, match=message):
@@ -247,9 +262,10 @@ def test_a_store_travels_to_another_process(local):
     assert pickle.loads(pickle.dumps(local)).read("report.json") == b"{}"
 
 
-def test_a_writable_store_is_left_as_it_was_found(store):
+def test_a_writable_store_is_left_as_it_was_found(store, tmp_path):
+    store.write("work/people.json", b"{}")
     store.check_writable()
-    assert store.list("work") == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["people.json"]  # drafts included
 
 
 def test_storage_that_cannot_be_written_is_named(tmp_path):
