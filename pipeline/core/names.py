@@ -32,9 +32,9 @@ def handle_of(text: str) -> str | None:
     if not name.isascii():
         return None
     name = name.lower()
-    if len(name) <= 63 and _ELSEWHERE.fullmatch(name):
-        name = re.sub(r"[^a-z0-9_]", "_", name)
-    return name if HANDLE.fullmatch(name) else None
+    if HANDLE.fullmatch(name):
+        return name
+    return re.sub(r"[^a-z0-9_]", "_", name) if len(name) <= 63 and _ELSEWHERE.fullmatch(name) else None
 
 
 def not_a_handle(text: str) -> str:

@@ -62,6 +62,8 @@ def resolved(filters: Filters) -> Filters:
     Raises UsageError for a file that cannot be read, or for an unknown language.
     """
     if filters.languages:
+        names = _language_names()
+        filters = filters.model_copy(update={"languages": [names.get(one.lower(), one) for one in filters.languages]})
         unknown = [code for code in filters.languages if code not in _known_languages()]
         if unknown:
             raise UsageError(
@@ -122,7 +124,8 @@ class TweetFilters:
 
     def _by_language(self, tweets: pl.DataFrame) -> pl.DataFrame:
         """Leaves out other languages: the record's own, or else the detected one where that is certain."""
-        own = pl.col("lang").str.to_lowercase().str.replace("[-_].*", "").replace(_ALIASES)
+        own = pl.col("lang").str.to_lowercase().str.strip_chars().str.replace("[-_].*", "")
+        own = own.replace(_ALIASES | _language_names())
         own = pl.when(own.is_in([*_UNDETERMINED, ""])).then(None).otherwise(own)
         tweets = tweets.with_columns(_lang=own)
         open_ = (tweets["verdict"] == "kept") & tweets["_lang"].is_null()
@@ -196,6 +199,11 @@ def _shingles(text: str) -> list[bytes]:
 def _put(series: pl.Series, where: pl.Series, values: pl.Series) -> pl.Series:
     """Returns the series with `values` in the places where `where` is true."""
     return series.scatter(where.arg_true(), values)
+
+
+def _language_names() -> dict[str, str]:
+    """Codes of ISO 639-1 by the languages' English names, in lower case."""
+    return {language.name.lower(): code for code, language in _known_languages().items()}
 
 
 def _known_languages() -> dict[str, Any]:

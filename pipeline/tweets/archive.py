@@ -71,15 +71,16 @@ def tar_parts(stream: io.BufferedReader, file: TweetFile, folder: str) -> Iterat
     try:
         with tarfile.open(fileobj=stream, mode="r|") as packed:
             for member in packed:
-                if not member.isfile() or hidden(member.name.removeprefix("./")) or _MEDIA.search(member.name):
+                name = member.name.removeprefix("./")
+                if member.isfile() and not _stays(name):
+                    yield Reject(0, f"a path that leaves the archive: {name[:80]!r}")
                     continue
-                if not _stays(member.name):
-                    yield Reject(0, f"a path that leaves the archive: {member.name[:80]!r}")
+                if not member.isfile() or hidden(name) or _MEDIA.search(name):
                     continue
                 left -= member.size
                 if left < 0:
                     raise ValueError(f"it unpacks to far more than its {file.size:,} bytes: a bomb?")
-                place = Path(folder, member.name)
+                place = Path(folder, name)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with place.open("wb") as out:
                     shutil.copyfileobj(packed.extractfile(member), out)  # type: ignore[arg-type]

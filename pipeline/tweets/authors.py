@@ -38,7 +38,7 @@ Author = str | Unknown | None
 Ids = Callable[[str | None], str | None]  # from an account's id to its handle
 
 _NAMES = ("username", "screenname", "handle", "preferredusername")  # plain names of what holds an account's name
-LOOSE = {"user", "author", "account", "fromuser"}  # columns in which a number is an id and no name
+_LOOSE = {"user", "author", "account", "fromuser"}  # columns in which a number is an id and no name
 _LINKS = ("url", "uri", "link", "profileurl")
 _X = re.compile(
     r"(?:https?://)?(?:www\.|mobile\.|m\.)?(?:(?:twitter|x)\.com|[\w.-]*nitter[\w.-]*)/(?:#!/)?@?(\w{1,15})(?=[/?#]|$)",
@@ -73,9 +73,14 @@ def author_of(value: Any, ids: Ids = lambda id: None) -> Author:
 
 def author_in(column: str, value: Any, ids: Ids) -> Author:
     """The author in a column that may hold names as well as ids, such as `user`."""
-    if isinstance(value, str) and value.strip().isdecimal() and plain_name(column) in LOOSE:
+    if isinstance(value, str) and value.strip().isdecimal() and plain_name(column) in _LOOSE:
         return author_of_id(value, ids)
     return author_of(value, ids)
+
+
+def is_loose(column: str) -> bool:
+    """Whether a column may hold names as well as ids."""
+    return plain_name(column) in _LOOSE
 
 
 def author_of_id(value: Any, ids: Ids) -> Author:

@@ -155,7 +155,7 @@ def _decoded(text: str) -> str:
 
 
 def _handles(values: Sequence[Any], owner: Owner, wrong: dict[int, str]) -> pa.Array:
-    keys = [value if value is None or isinstance(value, str | int | Unknown) else str(value) for value in values]
+    keys = [value if type(value) is str else _author(value) for value in values]
     known = {key: owner.author(key) for key in set(keys)}
     unknown = {key: author.reason for key, author in known.items() if isinstance(author, Unknown)}
     if unknown:
@@ -163,6 +163,10 @@ def _handles(values: Sequence[Any], owner: Owner, wrong: dict[int, str]) -> pa.A
             if key in unknown:
                 wrong.setdefault(i, unknown[key])
     return pa.array([None if key in unknown else known[key] for key in keys], pa.string())
+
+
+def _author(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | Unknown) else str(value)
 
 
 def _ids(values: Sequence[Any], wrong: dict[int, str]) -> pa.Array:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.core.names import handle_of
 from pipeline.tweets import text_file
-from pipeline.tweets.authors import Author, Unknown, author_in, author_of_id, link_author
+from pipeline.tweets.authors import Author, Unknown, author_in, author_of_id, is_loose, link_author
 from pipeline.tweets.columns import KNOWN, USUAL, Columns, missing, plain_name
 from pipeline.tweets.csv_rows import Rows, Table
 from pipeline.tweets.export import OLD_COLUMNS
@@ -48,19 +48,18 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
 
 
 def _tweets(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Iterator[Row | Reject]:
-    width = len(names)
-    fields = _fields(names, file, users)
-    header = names
+    width, header = len(names), names
+    pick, author, text, retweet, reply, quote = _fields(names, file, users)
     for line, row in lines:
         if isinstance(row, Reject):
             yield row
             continue
-        if row[0] == header[0] or row[-1] == header[-1] or row[0] in header:
+        if row[0] in header:  # it may be a header: files that were put together have more than one
             if row == header:
-                continue  # files that were put together, header and all
+                continue
             if _is_header(row, header):
-                header, width = row, len(row)
-                fields = _fields(header, file, users)
+                width, header = len(row), row
+                pick, author, text, retweet, reply, quote = _fields(header, file, users)
                 continue
         if len(row) != width:
             if any(row[width:]):
@@ -68,8 +67,19 @@ def _tweets(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Ite
                 continue
             row = row[:width] + [None] * (width - len(row))
         row.append(None)
-        author, id, text, retweet, created_at, lang, likes, reply, quote = (field(row) for field in fields)
-        yield author, id, text, retweet, line, created_at, lang or None, likes, reply, quote
+        whose, id, words, created_at, lang, likes = pick(row)
+        yield (
+            author(row) if author else whose,
+            id,
+            text(row) if text else words,
+            retweet(row) if retweet else None,
+            line,
+            created_at,
+            lang or None,
+            likes,
+            reply(row) if reply else None,
+            quote(row) if quote else None,
+        )
 
 
 def _is_header(row: _Cells, header: list[str]) -> bool:
@@ -83,40 +93,45 @@ def _is_header(row: _Cells, header: list[str]) -> bool:
     )
 
 
-def _fields(names: list[str], file: TweetFile, users: Users) -> list[_Answer]:
-    """What gives a row's author, id, text, retweet, created_at, lang, likes, reply and quote."""
+def _fields(names: list[str], file: TweetFile, users: Users) -> tuple[Any, ...]:
+    """Functions of a row.
+
+    The first gives its author, id, text, created_at, lang and likes from single columns. Those behind it give the
+    author, the text and the flags where one column alone does not, and are None elsewhere.
+    """
     columns = Columns.of(names, file.columns)
-    width = len(names)
-
-    def first(found: tuple[str, ...]) -> _Answer:
-        return itemgetter(names.index(found[0]) if found else width)  # behind the last cell there is an empty one
-
-    retweet, reply, quote = (_flags(names, columns, kind) for kind in ("retweet", "reply", "quote"))
-    created_at, lang, likes = (first(getattr(columns, field)) for field in ("created_at", "lang", "likes"))
-    author = _author(names, columns, file, users)
-    return [author, first(columns.id), _text(names, columns), retweet, created_at, lang, likes, reply, quote]
+    fields = (columns.handle, columns.id, columns.text, columns.created_at, columns.lang, columns.likes)
+    # behind the last cell of a row there is an empty one
+    pick = itemgetter(*(names.index(found[0]) if found else len(names) for found in fields))
+    flags = [_flags(names, columns, kind) for kind in ("retweet", "reply", "quote")]
+    return pick, _author(names, columns, file, users), _text(names, columns), *flags
 
 
-def _text(names: list[str], columns: Columns) -> _Answer:
+def _text(names: list[str], columns: Columns) -> _Answer | None:
     """The first text that is not blank, without HTML's elements where it may have some."""
     at = [names.index(name) for name in columns.text]
     html = any(plain_name(name) == "content" for name in columns.text)
-    if len(at) == 1 and not html:
-        return itemgetter(at[0])
+    if len(at) < 2 and not html:
+        return None
 
     def text(row: _Cells) -> str | None:
-        found = next((row[place] for place in at if row[place]), row[at[0]] if at else None)
+        found = next((row[place] for place in at if row[place]), row[at[0]])
         return plain_text(found) if html and found and is_html(found) else found
 
     return text
 
 
-def _author(names: list[str], columns: Columns, file: TweetFile, users: Users) -> _Answer:
-    """Whose a row is, as authors.py has it; where no column can tell, whose the file is."""
+def _author(names: list[str], columns: Columns, file: TweetFile, users: Users) -> _Answer | None:
+    """What gives a row's author, as authors.py has it; None where one column of names does.
+
+    Where no column can tell whose a row is, it is whose the file is.
+    """
     if not (columns.handle or columns.author_id or columns.link):
         old = file.handle == "tweets" and not file.named and set(map(plain_name, names)) >= OLD_COLUMNS
         owner = export_handle(file.filesystem, file.path, file.archive) if old else file.handle
         return lambda row: owner
+    if len(columns.handle) == 1 and not columns.author_id and not columns.link and not is_loose(columns.handle[0]):
+        return None
     named = [(name, names.index(name)) for name in columns.handle]
     by_id = [names.index(name) for name in columns.author_id]
     links = [(name, names.index(name)) for name in columns.link]
@@ -152,13 +167,13 @@ def _author(names: list[str], columns: Columns, file: TweetFile, users: Users) -
     return author
 
 
-def _flags(names: list[str], columns: Columns, kind: str) -> Callable[[_Cells], bool | None]:
+def _flags(names: list[str], columns: Columns, kind: str) -> Callable[[_Cells], bool | None] | None:
     """What tells from a row whether it is a retweet, a reply or a quote: yes, no, or None where nothing says it."""
     tests = [(names.index(name), flag(kind, name)) for name in getattr(columns, kind)]
     if len(tests) == 1:
         [(at, test)] = tests
         return lambda row: test(row[at])
-    return lambda row: answer(test(row[at]) for at, test in tests)
+    return (lambda row: answer(test(row[at]) for at, test in tests)) if tests else None
 
 
 def _accounts(lines: Rows, names: list[str], columns: Columns) -> Iterator[Profile | Reject]:

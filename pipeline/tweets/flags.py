@@ -63,6 +63,8 @@ def _word(value: Any) -> bool | None:
 
 def _counted_word(value: Any) -> bool | None:
     """A flag proper, for which 1 and 0 are words too."""
+    if value is True or value is False:
+        return value
     if isinstance(value, int | float) and value in (0, 1):
         return bool(value)
     text = value.strip() if isinstance(value, str) else ""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pipeline.core.names import handle_of
 from pipeline.tweets import bluesky, mastodon, wrappers
-from pipeline.tweets.authors import LOOSE, Author, Unknown, author_in, author_of, author_of_id, link_author
+from pipeline.tweets.authors import Author, Unknown, author_in, author_of, author_of_id, is_loose, link_author
 from pipeline.tweets.bluesky_consent import PREFERENCES, refusal, refused_use
 from pipeline.tweets.columns import Columns, plain_name, value_at
 from pipeline.tweets.files import MAX_PICTURE, PICTURES, TweetFile, beside, read_small
@@ -54,6 +54,7 @@ class Tweets:
         self._users = users
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._profiles: list[Profile] = []
+        self._named: dict[str, str] = {}  # handles of the accounts whose profiles are told, by their names
 
     def plain(self, item: dict[str, Any], line: int) -> Row | None:
         """The row of an object of plain values, the quick way; None where `rows` has to look closer."""
@@ -171,7 +172,7 @@ class Tweets:
         unknown: Author = None
         ids = self._users.handle
         for name in columns.handle:
-            value = value_at(item, name)
+            value = item[name] if name in item else value_at(item, name)
             author = self._account(value) if isinstance(value, dict) else author_in(name, value, ids)
             if isinstance(author, str):
                 return author
@@ -190,6 +191,9 @@ class Tweets:
     def _account(self, user: dict[str, Any]) -> Author:
         """The account in a user object, of which the file tells the profile once."""
         name = user.get("screen_name") or user.get("username")
+        known = self._named.get(name) if type(name) is str and "acct" not in user else None
+        if known is not None:
+            return known
         handle = handle_of(name) if type(name) is str and "acct" not in user else None
         author = handle or author_of(user)
         if not isinstance(author, str):
@@ -201,6 +205,8 @@ class Tweets:
         profile = Profile(author, _text(shown), self._picture(author), _text(url), _id(user, "id_str", "id", "did"))
         self._users.add(profile)
         self._profiles.append(profile)
+        if handle is not None:
+            self._named[name] = handle
         return author
 
     def _picture(self, handle: str) -> bytes | None:
@@ -233,7 +239,7 @@ def _single(columns: Columns, keys: tuple[str, ...]) -> tuple[str | None, ...] |
     names = [name for found in fields for name in found]
     if not columns.text or any(len(found) > 1 for found in fields) or not set(names) <= set(keys):
         return None
-    if columns.handle and plain_name(columns.handle[0]) in LOOSE:
+    if columns.handle and is_loose(columns.handle[0]):
         return None
     return tuple(found[0] if found else None for found in fields)
 
@@ -242,7 +248,8 @@ def _first(item: dict[str, Any], names: tuple[str, ...]) -> Any:
     """The first of these values that is there and not blank; else "" where one was blank."""
     blank = None
     for name in names:
-        if (value := value_at(item, name)) is not None:
+        value = item[name] if name in item else value_at(item, name)
+        if value is not None:
             if value != "":
                 return value
             blank = value
@@ -250,7 +257,10 @@ def _first(item: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def _said(item: dict[str, Any], tests: _Tests) -> bool | None:
-    return answer(test(value_at(item, name)) for name, test in tests)
+    if len(tests) == 1:
+        [(name, test)] = tests
+        return test(item[name] if name in item else value_at(item, name))
+    return answer(test(item[name] if name in item else value_at(item, name)) for name, test in tests)
 
 
 def _by_format(item: dict[str, Any], *said: bool | None) -> tuple[bool | None, bool | None, bool | None]:

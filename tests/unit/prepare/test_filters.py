@@ -108,6 +108,11 @@ def test_the_records_language_counts_and_where_it_says_nothing_the_text():
     assert verdicts(Filters(languages=["id"]), {"lang": "in"}) == ["kept"]
 
 
+def test_a_language_may_be_called_by_its_english_name():
+    assert verdicts(Filters(languages=["en"]), {"lang": "English"}, {"lang": "German"}) == ["kept", "languages"]
+    assert resolved(Filters(languages=["English", "de"])).languages == ["en", "de"]
+
+
 def test_an_unknown_language_is_named():
     with pytest.raises(UsageError, match=r"filters\.languages: 'xx'"):
         resolved(Filters(languages=["en", "xx"]))

@@ -1,0 +1,217 @@
+"""Bluesky, Mastodon and Truth Social: posts in every form in which people take them along."""
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import libipld
+import pytest
+
+from pipeline.core.settings import TweetSource
+from pipeline.tweets import Record, Reject, find, read
+from pipeline.tweets.html_text import is_html, plain_text
+from tests.support.tweet_samples import lines, put, zipped
+
+TEA = "tea for the ferry captain"
+DID = "did:plc:abc"
+ADA = {"did": DID, "handle": "ada.bsky.social", "displayName": "Ada"}
+LARK = {"did": "did:plc:lark", "handle": "lark.example"}
+POST = {"$type": "app.bsky.feed.post", "text": TEA, "createdAt": "2024-10-05T10:00:00.000Z", "langs": ["en"]}
+ACTOR = "https://ferry.example/users/ada"
+PUBLIC = "https://www.w3.org/ns/activitystreams#Public"
+
+
+def found(path: Path, **source: Any) -> list[Any]:
+    return [item for file in find([TweetSource(path=str(path), **source)]) for item in read(file)]
+
+
+def records(items: list[Any]) -> list[Record]:
+    return [item for item in items if isinstance(item, Record)]
+
+
+def reasons(items: list[Any]) -> list[str]:
+    return [item.reason for item in items if isinstance(item, Reject)]
+
+
+def view(author: dict[str, str], key: str = "3k", **record: Any) -> dict[str, Any]:
+    return {
+        "uri": f"at://{author['did']}/app.bsky.feed.post/{key}",
+        "author": author,
+        "record": POST | record,
+        "likeCount": 2,
+    }
+
+
+def test_a_feed_of_bluesky_has_posts_replies_quotes_and_reposts(tmp_path):
+    reason = {"$type": "app.bsky.feed.defs#reasonRepost", "by": ADA}
+    feed = [
+        {"post": view(ADA)},
+        {"post": view(ADA, "3l", reply={"parent": {}})},
+        {"post": view(ADA, "3m", embed={"$type": "app.bsky.embed.record"})},
+        {"post": view(LARK, "3n"), "reason": reason},
+    ]
+    found_records = records(found(put(tmp_path / "page.jsonl", lines([{"feed": feed, "cursor": "x"}]))))
+    assert {record.handle for record in found_records} == {"ada_bsky_social"}
+    flags = [(record.retweet, record.reply, record.quote) for record in found_records]
+    assert flags == [(False, False, False), (False, True, False), (False, False, True), (True, False, False)]
+    first = found_records[0]
+    assert (first.text, first.lang, first.likes, first.id) == (TEA, "en", 2, f"at://{DID}/app.bsky.feed.post/3k")
+    assert first.created_at.isoformat() == "2024-10-05T10:00:00+00:00"
+
+
+def test_records_alone_are_known_by_the_table_of_users(tmp_path):
+    listed = {"records": [{"uri": f"at://{DID}/app.bsky.feed.post/3k", "cid": "b", "value": POST}]}
+    path = put(tmp_path / "records.json", json.dumps(listed))
+    assert reasons(found(path)) == [f"the author is known only by the id {DID}; a table of users would name it"]
+    put(tmp_path / "users.json", json.dumps({"users": [ADA]}))
+    assert [record.handle for record in records(found(path))] == ["ada_bsky_social"]
+
+
+def car(*posts: dict[str, Any]) -> bytes:
+    """A repository of Bluesky: a header, and blocks that are found by the hashes of their bytes."""
+    blocks: list[bytes] = []
+
+    def block(value: Any) -> bytes:
+        data = libipld.encode_dag_cbor(value)
+        cid = bytes([1, 0x71, 0x12, 32]) + hashlib.sha256(data).digest()
+        blocks.append(varint(len(cid) + len(data)) + cid + data)
+        return cid
+
+    def link(cid: bytes) -> bytes:
+        return b"\xd8\x2a" + b"\x58" + bytes([len(cid) + 1]) + b"\0" + cid
+
+    def node(entries: list[tuple[str, bytes]]) -> bytes:
+        items = [
+            b"\xa4"
+            + b"\x61k"
+            + bytes([0x58, len(key)])
+            + key.encode()
+            + b"\x61p\x00"
+            + b"\x61t\xf6"
+            + b"\x61v"
+            + link(cid)
+            for key, cid in entries
+        ]
+        data = b"\xa2" + b"\x61e" + bytes([0x80 + len(items)]) + b"".join(items) + b"\x61l\xf6"
+        cid = bytes([1, 0x71, 0x12, 32]) + hashlib.sha256(data).digest()
+        blocks.append(varint(len(cid) + len(data)) + cid + data)
+        return cid
+
+    tree = node([(f"app.bsky.feed.post/{number}", block(post)) for number, post in enumerate(posts)])
+    commit = (
+        b"\xa3" + b"\x63did" + bytes([0x60 + len(DID)]) + DID.encode() + b"\x64data" + link(tree) + b"\x67version\x03"
+    )
+    root = bytes([1, 0x71, 0x12, 32]) + hashlib.sha256(commit).digest()
+    blocks.append(varint(len(root) + len(commit)) + root + commit)
+    header = b"\xa2" + b"\x65roots\x81" + link(root) + b"\x67version\x01"
+    return varint(len(header)) + header + b"".join(blocks)
+
+
+def varint(number: int) -> bytes:
+    out = b""
+    while number > 127:
+        out, number = out + bytes([number & 127 | 128]), number >> 7
+    return out + bytes([number])
+
+
+def test_a_repository_is_read_and_its_files_name_or_the_fleet_file_says_whose_it_is(tmp_path):
+    like = {"$type": "app.bsky.feed.like", "subject": {"uri": "at://x/y/z"}}
+    repository = car(POST, like, {"$type": "app.bsky.feed.repost", "subject": {"uri": "at://x/y/z"}})
+    [post, repost] = records(found(put(tmp_path / "ada.bsky.social.car", repository)))
+    assert (post.handle, post.text, post.id) == ("ada_bsky_social", TEA, f"at://{DID}/app.bsky.feed.post/0")
+    assert (post.retweet, repost.retweet) == (False, True)
+    unnamed = put(tmp_path / "repo.car", repository)
+    assert reasons(found(unnamed)) == [
+        f"a repository of {DID}, but whose? name it: {{path: …, handle: ada.bsky.social}}"
+    ]
+    assert {record.handle for record in records(found(unnamed, handle="ada.bsky.social"))} == {"ada_bsky_social"}
+    assert reasons(found(put(tmp_path / "ada.bsky.social.car", repository[:80])))[0].startswith("cannot be read")
+
+
+def note(number: int, **fields: Any) -> dict[str, Any]:
+    object = {
+        "id": f"{ACTOR}/statuses/{number}",
+        "type": "Note",
+        "content": f"<p>{TEA}</p>",
+        "published": "2022-11-05T10:00:00Z",
+    }
+    whole = {"to": [PUBLIC], "cc": []} | fields
+    return {"type": "Create", "actor": ACTOR, "object": object | whole, "to": whole["to"], "cc": whole["cc"]}
+
+
+OUTBOX = [
+    note(1, contentMap={"en": "x"}),
+    note(2, to=[f"{ACTOR}/followers"], cc=[PUBLIC]),  # unlisted
+    note(3, to=[f"{ACTOR}/followers"]),
+    note(4, to=["https://ferry.example/users/ben"]),
+    note(5, inReplyTo="https://x.example/1", summary="soup"),
+    {
+        "type": "Announce",
+        "actor": ACTOR,
+        "object": "https://x.example/2",
+        "to": [PUBLIC],
+        "published": "2022-11-05T10:00:00Z",
+    },
+]
+ARCHIVE = {
+    "actor.json": json.dumps({"type": "Person", "preferredUsername": "ada", "id": ACTOR, "name": "Ada"}),
+    "outbox.json": json.dumps({"type": "OrderedCollection", "orderedItems": OUTBOX}),
+    "likes.json": json.dumps({"type": "OrderedCollection", "orderedItems": ["https://x.example/3"]}),
+    "media_attachments/1.png": "x",
+}
+
+
+def tarred(files: dict[str, str]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content.encode()))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("pack, ending", [(zipped, "zip"), (tarred, "tar.gz")])
+def test_an_archive_of_mastodon_gives_public_posts_alone(tmp_path, pack, ending):
+    items = found(put(tmp_path / f"archive-2024.{ending}", pack(dict(ARCHIVE))))
+    posts = records(items)
+    assert {post.handle for post in posts} == {"ada_ferry_example"}
+    assert [(post.text, post.retweet, post.reply) for post in posts] == [
+        (TEA, False, False),
+        (TEA, False, False),
+        (f"soup\n\n{TEA}", False, True),
+        ("", True, None),
+    ]
+    assert posts[0].lang == "en"
+    assert len(reasons(items)) == 2
+    assert all("not public" in reason for reason in reasons(items))
+
+
+@pytest.mark.parametrize("visibility, read", [("public", 1), ("unlisted", 1), ("private", 0), ("direct", 0)])
+def test_statuses_of_the_api_are_read_as_far_as_they_are_public(tmp_path, visibility, read):
+    account = {"id": "1", "username": "ada", "acct": "ada", "url": "https://ferry.example/@ada", "display_name": "Ada"}
+    status = {"id": "5", "content": f"<p>{TEA}</p>", "visibility": visibility, "account": account, "reblog": None}
+    items = found(put(tmp_path / "page.jsonl", lines([{"statuses": [status], "next": None}])))
+    assert [record.handle for record in records(items)] == ["ada_ferry_example"] * read
+    assert len(reasons(items)) == 1 - read
+
+
+def test_html_in_a_content_is_plain_text_and_a_retweet_still_one(tmp_path):
+    posts = [
+        {"content": "<p>tea &amp; cake<br>at four</p>"},
+        {"content": "RT @robin<p>bread</p>"},
+        {"content": "1 < 2"},
+    ]
+    texts = [record.text for record in records(found(put(tmp_path / "ada.jsonl", lines(posts))))]
+    assert texts == ["tea & cake\nat four", "RT @robin\n\nbread", "1 < 2"]
+    rows = "".join(f'"{post["content"]}"\n' for post in posts)
+    assert [record.text for record in records(found(put(tmp_path / "ada.csv", f"content\n{rows}")))] == texts
+
+
+def test_an_address_in_pieces_is_whole_again():
+    link = '<a href="https://x.example/abc"><span class="invisible">https://</span><span>x.example/abc</span></a>'
+    assert plain_text(f"<p>see {link}</p><p>now</p>") == "see https://x.example/abc\n\nnow"
+    assert not is_html("a <b and c> d")
