@@ -55,16 +55,6 @@ class TweetSource(Section):
         pairs = [(theirs, ours) if isinstance(ours, int) else (ours, theirs) for ours, theirs in value.items()]
         return {ours: str(theirs) if type(theirs) is int else theirs for ours, theirs in pairs}
 
-    @field_validator("columns", mode="before")
-    @classmethod
-    def _numbers(cls, value: Any) -> Any:
-        """A table without a header has numbers for names: `{text: 5}`, or the other way round, `{5: text}`."""
-        if not isinstance(value, dict):
-            return value
-        numbered = all(str(key).isdecimal() for key in value) and all(isinstance(one, str) for one in value.values())
-        pairs = [(one, str(key)) if numbered else (key, one) for key, one in value.items()]
-        return {key: str(one) if isinstance(one, int) else one for key, one in pairs}
-
     @field_validator("handle")
     @classmethod
     def _handle(cls, value: str | None) -> str | None:

@@ -63,8 +63,9 @@ def resolved(filters: Filters) -> Filters:
     """
     if filters.languages:
         names = _language_names()
-        filters = filters.model_copy(update={"languages": [names.get(one.lower(), one) for one in filters.languages]})
-        unknown = [code for code in filters.languages if code not in _known_languages()]
+        codes = [names.get(one.lower(), one) for one in filters.languages]
+        filters = filters.model_copy(update={"languages": codes})
+        unknown = [code for code in codes if code not in _known_languages()]
         if unknown:
             raise UsageError(
                 f"filters.languages: {unknown[0]!r} is not an ISO 639-1 code that can be detected, such as `en`"

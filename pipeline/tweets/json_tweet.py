@@ -16,6 +16,7 @@ from pipeline.tweets import bluesky, mastodon, wrappers
 from pipeline.tweets.authors import Author, Unknown, author_in, author_of, author_of_id, is_loose, link_author
 from pipeline.tweets.bluesky_consent import PREFERENCES, refusal, refused_use
 from pipeline.tweets.columns import Columns, plain_name, value_at
+from pipeline.tweets.edits import EARLIER, Edits
 from pipeline.tweets.files import MAX_PICTURE, PICTURES, TweetFile, beside, read_small
 from pipeline.tweets.flags import Test, answer, flag
 from pipeline.tweets.html_text import is_html, plain_text
@@ -54,6 +55,7 @@ class Tweets:
         self._users = users
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._profiles: list[Profile] = []
+        self._edits = Edits(file, users.read)
         self._named: dict[str, str] = {}  # handles of the accounts whose profiles are told, by their names
 
     def plain(self, item: dict[str, Any], line: int) -> Row | None:
@@ -150,8 +152,8 @@ class Tweets:
 
     def _row(self, item: dict[str, Any], line: int, shape: _Shape, whose: Author) -> Row | Reject:
         columns = shape.columns
-        if shape.nested and _is_superseded(item, _first(item, columns.id)):
-            return Reject(line, "an earlier version of an edited tweet; the newest one counts")
+        if shape.nested and self._edits.is_superseded(item, _first(item, columns.id)):
+            return Reject(line, EARLIER)
         text = _first(item, columns.text)
         if shape.html and isinstance(text, str) and is_html(text):
             text = plain_text(text)
@@ -191,10 +193,10 @@ class Tweets:
     def _account(self, user: dict[str, Any]) -> Author:
         """The account in a user object, of which the file tells the profile once."""
         name = user.get("screen_name") or user.get("username")
-        known = self._named.get(name) if type(name) is str and "acct" not in user else None
-        if known is not None:
-            return known
-        handle = handle_of(name) if type(name) is str and "acct" not in user else None
+        name = name if type(name) is str and "acct" not in user else ""
+        if name in self._named:
+            return self._named[name]
+        handle = handle_of(name)
         author = handle or author_of(user)
         if not isinstance(author, str):
             return author_of(user, self._users.handle)
@@ -215,23 +217,6 @@ class Tweets:
             return None
         path = beside(self._file.path, f"{PICTURES}/{handle}.jpg")
         return read_small(self._file.filesystem, path, MAX_PICTURE) or None
-
-
-def _is_superseded(item: dict[str, Any], id: Any) -> bool:
-    """Whether a tweet was edited later: the ids of its versions, oldest first, end with another one.
-
-    The API v2 has them as `edit_history_tweet_ids`, X's exports in `edit_info`, X's web page in `edit_control`.
-    """
-    versions = item.get("edit_history_tweet_ids") or _versions(item.get("edit_info") or item.get("edit_control"))
-    return isinstance(versions, list) and id is not None and str(id) in map(str, versions[:-1])
-
-
-def _versions(value: Any) -> Any:
-    """The list of versions somewhere in `edit_info` or `edit_control`."""
-    if not isinstance(value, dict):
-        return None
-    found = value.get("editTweetIds") or value.get("edit_tweet_ids")
-    return found or next(filter(None, map(_versions, value.values())), None)
 
 
 def _single(columns: Columns, keys: tuple[str, ...]) -> tuple[str | None, ...] | None:

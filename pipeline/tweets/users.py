@@ -34,6 +34,7 @@ class Users:
         self._handles: dict[str, str] = {}  # by id
         self._profiles: dict[str, Profile] = {}  # by handle
         self._looked = not look
+        self.read = read if look else None  # for those who take a second look at the file
 
     def known(self, handle: str) -> Profile | None:
         """What the file has said of an account."""

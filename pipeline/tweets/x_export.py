@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from pipeline.tweets.edits import EARLIER, Edits
 from pipeline.tweets.export import START, Notes, left_out, owner_of, profile
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_stream import values
@@ -36,18 +37,21 @@ def rows(
     elif file.handle is None:
         yield Reject(0, "an X export, but whose? name it: {path: …, handle: …}")
     else:
-        yield from _new(stream, file, file.handle)
+        yield from _new(stream, file, file.handle, users)
 
 
-def _new(stream: io.BufferedReader, file: TweetFile, handle: str) -> Iterator[Row | Reject | Profile | Notice]:
+def _new(
+    stream: io.BufferedReader, file: TweetFile, handle: str, users: Users
+) -> Iterator[Row | Reject | Profile | Notice]:
     if (account := profile(file)) is not None:
         yield account
     yield from left_out(file)
-    notes = Notes(file)
+    notes, edits = Notes(file), Edits(file, users.read)
     for line, item in values(stream, START):
         tweet = item.get("tweet", item) if isinstance(item, dict) else item
         if isinstance(tweet, dict):
-            yield _row(tweet, handle, line, notes)
+            superseded = edits.is_superseded(tweet, tweet.get("id_str", tweet.get("id")))
+            yield Reject(line, EARLIER) if superseded else _row(tweet, handle, line, notes)
         else:
             yield tweet if isinstance(tweet, Reject) else Reject(line, "not a tweet")
 

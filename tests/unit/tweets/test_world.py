@@ -174,6 +174,26 @@ def test_an_exports_tweets_as_plain_json_mark_no_retweets(tmp_path):
     assert [item.retweet for item in found(put(tmp_path / "wren.json", json.dumps([{"tweet": tweet}])))] == [None]
 
 
+@pytest.mark.parametrize("export", [False, True])
+def test_of_an_edited_tweet_the_newest_version_stays(tmp_path, export):
+    def tweet(id: str, text: str, *versions: str) -> dict[str, Any]:
+        edits = (
+            {"edit_info": {"initial": {"editTweetIds": versions}}} if export else {"edit_history_tweet_ids": versions}
+        )
+        return {"id": id, "id_str": id, "full_text": text, **edits}
+
+    tweets = [
+        tweet("2", TEA, "1", "2"),
+        tweet("1", "tae", "1", "2"),
+        tweet("3", CAKE, "3"),
+        tweet("5", "pie", "5", "6"),
+    ]
+    content = ytd("tweets", [{"tweet": one} for one in tweets]) if export else json.dumps(tweets)
+    items = found(put(tmp_path / "wren.json", content))
+    assert texts(items) == [TEA, CAKE, "pie"]  # the newest version of the last one is not here
+    assert [reason for _, reason in rejects(items)] == ["an earlier version of an edited tweet; the newest one counts"]
+
+
 def test_an_error_of_the_api_says_what_it_is(tmp_path):
     items = found(put(tmp_path / "wren.jsonl", lines([{"errors": [{"detail": "no such user"}]}, {"text": TEA}])))
     assert rejects(items) == [(1, "an error of the API: no such user")]
