@@ -23,7 +23,7 @@ from ray.serve.handle import DeploymentHandle
 from pipeline.core.errors import UsageError
 from pipeline.core.fleet import Fleet
 from pipeline.core.store import Store
-from serve.deploy import settings_of, wishes
+from serve.deploy import bot_settings, gateway_settings
 from serve.deployments import gateway as gateways
 from serve.deployments import pool, registry
 
@@ -31,7 +31,7 @@ gateway = gateways.application()
 
 
 def fleet(file: Fleet) -> Application:
-    """A fleet's pool, and what tells the registry to follow its storage. Raises UsageError where it can have none."""
+    """A fleet's pool, and the deployment that has its storage followed. Raises UsageError for other kinds of fleets."""
     if file.serve.endpoint == "dedicated":
         raise UsageError("serve.endpoint: a config declares a fleet's pool, so this is `pooled` or `auto`")
     if "://" not in file.storage:
@@ -42,11 +42,11 @@ def fleet(file: Fleet) -> Application:
 
 @serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0})
 class Follow:
-    """Tells the registry about the fleet: on a new cluster nobody else does."""
+    """Registers the fleet when it starts: on a new cluster nothing else does."""
 
     async def __init__(self, pool: DeploymentHandle, fleet: Fleet, store: Store):  # type: ignore[misc]
-        settings = settings_of(fleet)
-        wanted = await asyncio.to_thread(wishes, fleet, store)
+        settings = bot_settings(fleet)
+        gateway = await asyncio.to_thread(gateway_settings, fleet, store)
         # it may not be there yet: then this waits for it
         table = serve.get_deployment_handle(registry.NAME, app_name=gateways.APP, _check_exists=False)
         bots = {
@@ -54,4 +54,4 @@ class Follow:
             for bot, one in (await table.bots.remote(fleet.fleet)).items()
         }
         follow = {"settings": settings, "chosen": fleet.chosen}
-        await table.put.remote(fleet.fleet, fleet.storage, bots, wanted, follow)
+        await table.put.remote(fleet.fleet, fleet.storage, bots, gateway, follow)

@@ -3,7 +3,7 @@
     record("bots_trained_total", 1, fleet="politicians")
 
 Ray exports them from every node, with `ray_` before the name and labels of its own (node, worker) beside ours. No
-label is a bot's name: a fleet has thousands. The endpoints' metrics are the gateway's (serve/metrics.py).
+label is a bot's name: a fleet has thousands. For the endpoints' metrics see serve/deployments/gateway_metrics.py.
 """
 
 from functools import cache

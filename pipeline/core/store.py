@@ -103,18 +103,23 @@ class Store:
         return self._retry(read)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Returns the object in a JSON file; {} if the file is missing or not valid JSON."""
+        """Returns the object in a JSON file; {} if the file is missing or holds anything else."""
         try:
-            return json.loads(self.read(name))
+            value = json.loads(self.read(name))
         except (FileNotFoundError, ValueError):
             return {}
+        return value if isinstance(value, dict) else {}
 
     def current_version(self, bot: str) -> str | None:
-        """Returns the published version of a bot, or None if none is published."""
+        """Returns the published version of a bot, or None if none is published.
+
+        What is not the name of a version is nobody's: a path in it would lead to another bot.
+        """
         try:
-            return self.read(f"bots/{bot}/current").decode().strip()
+            name = self.read(f"bots/{bot}/current").decode(errors="replace").strip()
         except FileNotFoundError:
             return None
+        return name if is_version(name) else None
 
     def versions(self, bot: str) -> list[str]:
         """Returns the names of all versions in a bot's folder, sorted, the published one among them."""

@@ -1,11 +1,11 @@
-"""Bots' folders on a node's own disk: fetched from an object store once, checked, let go when others need the room.
+"""Bots' folders on a node's own disk: fetched from an object store once, checked, removed when others need the room.
 
     cache = Cache(store, budget=10_000_000_000)
     with cache.folder("nasa", "0123456789ab") as folder: Engine(folder)
 
 All replicas of a node share it. What comes from the store is held against the folder's SHA256SUMS before anything is
-loaded, and so is what lies on the disk, by each process once: a file that is not what was published is fetched again,
-and refused when it comes wrong again. A store on a disk is read where it is.
+loaded, and so is what lies on the disk, once by each process: a file that is not what was published is fetched again,
+and refused if it comes wrong again. A store on a disk is read where it is, and checked in the same way.
 """
 
 import fcntl
@@ -44,7 +44,9 @@ class Cache:
         """
         source = f"bots/{bot}/{version}"
         if self.store.local:
-            yield Path(self.store.path(source))
+            entry = Path(self.store.path(source))
+            self._check(entry)
+            yield entry
             return
         place = hashlib.sha256(self.store.path(source).encode()).hexdigest()[:12]  # two stores may hold the same bot
         with _locked(self._root() / f"{bot}.{version}.{place}") as entry:
@@ -52,6 +54,20 @@ class Cache:
                 self._fill(entry, source)
             os.utime(entry)  # used last
             yield entry
+
+    def _check(self, entry: Path) -> None:
+        """Raises ValueError where a file of a published folder is not what its checksums say."""
+        path = entry / checksums.FILE
+        if self._checked.get(entry) == _stamp(entry) or not path.exists():  # it may be older than checksums are
+            return
+        for name, digest in checksums.parse(path.read_bytes()).items():
+            if name in _NOT_SERVED:
+                continue
+            if not (entry / name).exists():
+                raise ValueError(f"{entry / name} is missing")
+            if (found := _digest(entry / name)) != digest:
+                raise ValueError(_not_published(str(entry / name), found, digest))
+        self._checked[entry] = _stamp(entry)
 
     def _root(self) -> Path:
         """The cache's folder, which nobody else may have prepared: models are loaded from it."""
@@ -110,9 +126,7 @@ class Cache:
             _, bot, version = source.split("/")
             about = logs.log(fleet=self.store.fleet, bot=bot, version=version)
             about.warning("%s is not what was published", name)
-        raise ValueError(
-            f"{self.store.path(source)}/{name} is not what was published (sha256 {found[:12]}…, not {digest[:12]}…)"  # type: ignore[index]
-        )
+        raise ValueError(_not_published(f"{self.store.path(source)}/{name}", found, digest or ""))
 
     def _make_room(self, new: Path, size: int) -> None:
         """Lets go the longest unused until `size` more bytes fit."""
@@ -123,6 +137,10 @@ class Cache:
                 return
             if _let_go(path):
                 total -= held
+
+
+def _not_published(path: str, found: str, digest: str) -> str:
+    return f"{path} is not what was published (sha256 {found[:12]}…, not {digest[:12]}…)"
 
 
 @contextmanager

@@ -4,7 +4,7 @@
     handle.options(stream=True).answer.remote("nasa", "0123456789ab", Question("My dream is"))
 
 The deployment has no HTTP of its own: the gateway calls it through its handle. A new version comes as
-user_config: running replicas load it beside the old one and change over, and no request notices.
+user_config: running replicas load it beside the old one and change over, and no request fails.
 """
 
 import asyncio
@@ -22,7 +22,9 @@ from pipeline.core.own_code import PROJECT, code_hash
 from pipeline.core.settings import Serve
 from pipeline.core.store import Store
 from serve.deployments.cache import Cache
+from serve.deployments.ray_internals import OWN_VERSION
 from serve.engine.question import Choice, Question, ReplicaPart
+from serve.engine.request import DamagedModel, Piece, Request
 
 if TYPE_CHECKING:
     from serve.engine.thread import EngineThread
@@ -33,6 +35,8 @@ _AGAIN_SECONDS = 5.0  # how long a bot that did not load is not tried again
 
 @serve.deployment
 class BotEndpoint:
+    """Answers for one bot."""
+
     def __init__(self, bot: str, cache: Cache, options: dict[str, Any]):
         import torch
 
@@ -43,7 +47,7 @@ class BotEndpoint:
         self.ready = 0.0  # since when
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Takes over a version of the bot; requests under way end on the one that they began with."""
+        """Loads a version of the bot; requests that have begun are finished by the version before."""
         self.version, before = config["version"], self.thread
         await self._load()
         if before:
@@ -55,10 +59,11 @@ class BotEndpoint:
             self.thread = await asyncio.to_thread(load, self.cache, self.bot, self.version, self.engine)
             self.problem, self.ready = "", self.ready or time.monotonic()
         except Exception as error:
-            # a replica that fails to start is started again for ever; one that says why answers at once
+            # Serve starts a replica that fails again and again; this one answers with the reason
             self.thread, self.problem = None, one_line(error)
 
     def check_health(self) -> None:
+        """Raises RuntimeError where this replica should be started again."""
         if self.thread and not self.thread.is_alive():
             raise RuntimeError(f"the engine of {self.bot} has ended")
 
@@ -69,10 +74,17 @@ class BotEndpoint:
         if not self.thread:
             yield not_loaded(self.bot, self.problem)
             return
-        async for part in stream_answer(self.thread, question):
-            if "choices" in part:
-                part["replica_seconds"] = time.monotonic() - self.ready
-            yield part
+        thread = self.thread
+        try:
+            async for part in stream_answer(thread, question):
+                if "choices" in part:
+                    part["replica_seconds"] = time.monotonic() - self.ready
+                yield part
+        except DamagedModel as error:
+            if self.thread is thread:  # not loaded anew meanwhile
+                thread.close()
+                self.thread, self.problem, self.tried = None, one_line(error), time.monotonic()
+            yield not_loaded(self.bot, one_line(error))
 
 
 def load(cache: Cache, bot: str, version: str, options: dict[str, Any]) -> "EngineThread":
@@ -92,16 +104,17 @@ def load(cache: Cache, bot: str, version: str, options: dict[str, Any]) -> "Engi
 
 
 def engine_options(settings: Serve) -> dict[str, Any]:
-    """What a replica's engine is told. Ray shows the GPUs of a node to those, too, that have no share of any."""
+    """The arguments of a replica's engine. Without a share of a GPU it uses none, though Ray shows it the node's."""
     return settings.engine | {"device": "cuda" if settings.gpus_per_replica else "cpu"}
 
 
 def cache_of(store: Store, settings: Serve) -> Cache:
+    """The cache of a fleet's bots on a node."""
     return Cache(store, int(settings.cache_gb * 1e9))
 
 
 def not_loaded(bot: str, problem: str) -> ReplicaPart:
-    """The answer of a bot whose files cannot be loaded."""
+    """The answer of a bot whose model is missing or damaged."""
     return _error(503, "bot_unavailable", f"the model of {bot} does not load: {problem}", 30)
 
 
@@ -112,10 +125,8 @@ def _error(code: int, type: str, message: str, retry_after: int | None = None) -
 async def stream_answer(thread: "EngineThread", question: Question) -> AsyncIterator[ReplicaPart]:
     """The parts of an answer: pieces as they are generated, where they are asked for, then the choices or an error.
 
-    The generation stops when the iterator is closed.
+    The generation stops when the iterator is closed. Raises DamagedModel.
     """
-    from serve.engine.request import Piece, Request
-
     loop, arrived = asyncio.get_running_loop(), asyncio.Queue[Any]()
 
     def put(item: Any) -> None:  # by the engine's thread
@@ -153,7 +164,7 @@ async def stream_answer(thread: "EngineThread", question: Question) -> AsyncIter
 
 
 def app_name(bot: str) -> str:
-    """The name of a bot's Serve application; a bot may be called like the gateway."""
+    """The name of a bot's Serve application; the prefix tells a bot named gateway from the gateway."""
     return f"bot-{bot}"
 
 
@@ -161,31 +172,32 @@ def application(bot: str, store: Store, version: str, settings: Serve) -> Applic
     """The application that serves a bot, scaled by its requests between min and max."""
     cache, options = cache_of(store, settings), engine_options(settings)
     return BotEndpoint.options(  # type: ignore[attr-defined]
-        **constant(bot, store.root, cache.budget, options),
+        **pinned_options(bot, store.root, cache.budget, options),
         user_config={"version": version},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
-        max_queued_requests=room(settings.max_replicas, settings.max_queued_requests),
+        max_queued_requests=request_limit(settings.max_replicas, settings.max_queued_requests),
         graceful_shutdown_timeout_s=settings.deadline_seconds,
         autoscaling_config=scaling(settings, settings.min_replicas),
     ).bind(bot, cache, options)
 
 
-def room(max_replicas: int, max_queued: int) -> int:
-    """How many requests of a bot are let in: those that its replicas work on, and those that wait.
+def request_limit(max_replicas: int, max_queued: int) -> int:
+    """How many requests of a bot are accepted at a time: those that its replicas work on, and those that wait.
 
-    The gateway counts. Serve's own limit is as high: it takes a request on its way to an idle replica for a queued one.
+    The gateway counts them. Serve's own limit is as high, because a request on its way to an idle replica counts as
+    queued.
     """
     return max_replicas * 2 * ENGINE_BATCH + max_queued
 
 
-def constant(*arguments: object) -> dict[str, Any]:
-    """Options under which Serve keeps running replicas as they are, until these arguments or our code change.
+def pinned_options(*arguments: object) -> dict[str, Any]:
+    """Options with which Serve keeps the running replicas of a deployment until these arguments or our code change.
 
-    Serve names a deployment's version at random unless told, and replaces all replicas whenever it is run again.
+    Without a version of our own, Serve replaces all replicas each time an application is run.
     """
     quiet = {"log_level": "WARNING", "enable_access_log": False}  # the gateway writes a log of its own
-    return {"version": f"{serving_code()}:{arguments!r}", "_internal": True, "logging_config": quiet}
+    return {"version": f"{serving_code()}:{arguments!r}", "logging_config": quiet} | OWN_VERSION
 
 
 @functools.cache

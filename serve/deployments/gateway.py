@@ -1,11 +1,10 @@
-"""The gateway: the Serve deployment that owns all HTTP and passes prompts on to the bots.
+"""The gateway: the Serve deployment that owns all HTTP and passes questions on to the bots.
 
     curl localhost:8000/bots
     curl localhost:8000/bots/nasa -d '{"inputs": "My dream is"}'
 
 It follows the registry's table of what is served, so that a list, a 404 or a bad request wakes no bot; the
-routes are in serve/http/routes/. It calls a bot through the handle of its application, and again where a replica is
-lost.
+routes are in serve/http/routes/. It calls a bot through the handle of its application, and again if a replica is lost.
 """
 
 import asyncio
@@ -27,11 +26,13 @@ from starlette.types import ASGIApp
 
 from pipeline.core import logs
 from pipeline.core.names import typed_bot_name
-from serve.deployments import bot_records, endpoint, ray_internals
-from serve.deployments.endpoint import app_name, constant
+from serve.deployments import endpoint, published, ray_internals
+from serve.deployments.endpoint import app_name, pinned_options
+from serve.deployments.gateway_metrics import GatewayMetrics
 from serve.deployments.handles import Handles
-from serve.deployments.metrics import Metrics
+from serve.deployments.news import GatewayReport, News
 from serve.deployments.pool import pool_name, session
+from serve.deployments.published import BotEntry
 from serve.deployments.registry import Registry
 from serve.deployments.traffic import Traffic
 from serve.engine.question import Part, Question, ReplicaPart
@@ -43,6 +44,7 @@ APP = "gateway"
 RETRY_SECONDS = 2
 _TRIES = 8  # for a request whose replica is lost: some ten seconds, until Serve has noticed
 _LOST = (RayActorError, RequestCancelledError, AioRpcError)
+_HIDDEN = {"where", "complete", "deadline_seconds", "max_queued_requests", "max_replicas"}  # of an entry, in GET /bots
 _REPLICAS = {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 100}
 
 
@@ -55,12 +57,14 @@ _REPLICAS = {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 10
 )
 @serve.ingress()
 class Gateway:
+    """The bots that the HTTP routes need (serve.http.bots.Bots), over a copy of the registry's table."""
+
     async def __init__(self, registry: DeploymentHandle):  # type: ignore[misc]
         self.registry = registry
-        self.table: dict[str, dict[str, Any]] = {}
+        self.table: dict[str, BotEntry] = {}
         self.sorted: list[str] = []
         self.epoch, self.revision = "", 0
-        self.handles, self.traffic, self.metrics = Handles(), Traffic(), Metrics()
+        self.handles, self.traffic, self.metrics = Handles(), Traffic(), GatewayMetrics()
         self.guard = Guard()
         self._id = uuid.uuid4().hex
         await self._follow_once()
@@ -71,6 +75,7 @@ class Gateway:
         return self.guard
 
     def check_health(self) -> None:
+        """Raises RuntimeError where this replica should be started again."""
         if self._following.done():
             raise RuntimeError("the gateway has stopped following the registry")
 
@@ -78,16 +83,16 @@ class Gateway:
         while True:
             try:
                 await self._follow_once()
-            except Exception:  # the registry is gone for a moment: go on with what is known
+            except Exception:  # the registry is gone for a moment: continue with the table as it is
                 logs.log().warning("the registry does not answer", exc_info=True)
                 await asyncio.sleep(1)
 
     async def _follow_once(self) -> None:
-        told = {"busy": self.traffic.report(), "metrics": self.metrics.report()}
-        self._learn(await self.registry.changes.remote(self._id, self.epoch, self.revision, told))
+        report: GatewayReport = {"busy": self.traffic.report(), "metrics": self.metrics.report()}
+        self._learn(await self.registry.changes.remote(self._id, self.epoch, self.revision, report))
 
-    def _learn(self, news: dict[str, Any]) -> None:
-        """Takes in what the registry says; what it said before something that is known already is old."""
+    def _learn(self, news: News) -> None:
+        """Brings the table up to date; news from before what is known already are ignored."""
         if news["epoch"] == self.epoch and news["revision"] < self.revision:
             return
         self.epoch, self.revision = news["epoch"], news["revision"]
@@ -98,11 +103,12 @@ class Gateway:
             self.table = {bot: entry for bot, entry in table.items() if entry}
             self.sorted = sorted(self.table)
 
-    async def says(self, bots: list[str]) -> tuple[int, dict[str, str]]:
-        """The revision of the table this gateway knows, and the version of each of these bots in it."""
+    async def versions(self, bots: list[str]) -> tuple[int, dict[str, str]]:
+        """The revision of this gateway's table, and the version of each of these bots in it."""
         return self.revision, {bot: self.table[bot]["version"] for bot in bots if bot in self.table}
 
     def names(self) -> list[str]:
+        """The names of all bots, sorted."""
         return self.sorted
 
     async def metrics_text(self) -> str:
@@ -110,21 +116,21 @@ class Gateway:
         return await self.registry.metrics.remote()
 
     def about(self, name: str) -> dict[str, Any]:
-        entry = self.table[name]
-        shown = ("fleet", "handles", "version", "ready", "endpoint", "since", "names", "pictures", "counts", "metrics")
-        return {"name": name} | {key: entry[key] for key in shown} | {"links": {"self": f"/bots/{name}"}}
+        """What `GET /bots/{bot}` shows of a bot."""
+        shown = {key: value for key, value in self.table[name].items() if key not in _HIDDEN}
+        return {"name": name} | shown | {"links": {"self": f"/bots/{name}"}}
 
     def signing_key(self, bot: str) -> bytes:
-        """The key of the signatures under what a bot says: its fleet's."""
+        """The key of the signatures under a bot's answers: its fleet's."""
         return self.signing_keys[self.table[bot]["fleet"]]
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
-        """The picture of one of the bot's people, as PNG, if there is one."""
+        """The profile picture of one of the bot's people as PNG, or None."""
         entry = self.table[bot]
         if handle not in entry["pictures"]:
             return None
         fleet = entry["fleet"]
-        return await asyncio.to_thread(bot_records.picture, fleet, self.storages[fleet], bot, entry["version"], handle)
+        return await asyncio.to_thread(published.picture, fleet, self.storages[fleet], bot, entry["version"], handle)
 
     async def known(self, name: str) -> str:
         """The bot of this name, typed in any case and, for a blend, in any order. Raises ApiError 404.
@@ -146,8 +152,8 @@ class Gateway:
         Raises ApiError 404, 422, 503 or 504.
         """
         entry, label = self.table[bot], self.metrics.bot(bot)
-        room = endpoint.room(entry["max_replicas"], entry["max_queued_requests"])
-        if self.traffic.ongoing(bot) >= math.ceil(room / self.guard.gateways):
+        limit = endpoint.request_limit(entry["max_replicas"], entry["max_queued_requests"])
+        if self.traffic.ongoing(bot) >= math.ceil(limit / self.guard.gateways):
             self.metrics.requests.labels(label, 503).inc()
             raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS)
         clock = asyncio.get_running_loop().time
@@ -175,7 +181,7 @@ class Gateway:
             self.metrics.seconds.labels(entry["where"]).observe(clock() - began)
 
     def _count(self, label: str, answer: ReplicaPart, seconds: float) -> None:
-        """Takes an answer in that came `seconds` after it was asked for."""
+        """Counts an answer that came `seconds` after it was asked for."""
         self.metrics.tokens.labels(label).inc(sum(choice["tokens"] for choice in answer["choices"]))
         self.metrics.batch.observe(answer["batch"])
         if "pool" in answer:
@@ -185,9 +191,9 @@ class Gateway:
             self.metrics.starts.observe(waited)
 
     async def _answer(self, bot: str, end: float, question: Question) -> AsyncGenerator[ReplicaPart, None]:
-        """The parts of an answer, until `end`; a replica that is lost is not noticed.
+        """The parts of an answer, until the time `end`. If a replica is lost another one is asked.
 
-        The seed makes another one say the same, and pieces that were passed on already are left out.
+        The seed makes it generate the same, and pieces that were passed on already are left out.
         """
         question = dataclasses.replace(question, parameters=question.parameters.seeded())
         sent: Counter[int] = Counter()  # pieces passed on, by choice
@@ -219,7 +225,7 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def _calling(self, bot: str, attempt: int, question: Question) -> AsyncIterator[Any]:
-        """A call of the bot, ended with the block: whoever leaves early stops the generation."""
+        """A call of the bot, cancelled at the end of the block, which stops the generation."""
         entry = self.table.get(bot)
         if entry is None:
             raise ApiError(404, "not_found", f"{bot} is not served any more")
@@ -241,7 +247,7 @@ class Gateway:
 
 
 def _new(index: int, passing: Counter[int], sent: Counter[int]) -> bool:
-    """Whether a piece of a choice is one that was not passed on yet; counts it."""
+    """Whether a piece of a choice was not passed on yet; counts it."""
     passing[index] += 1
     if passing[index] <= sent[index]:
         return False
@@ -250,5 +256,6 @@ def _new(index: int, passing: Counter[int], sent: Counter[int]) -> bool:
 
 
 def application() -> Application:
-    registry = Registry.options(**constant()).bind()  # type: ignore[attr-defined]
-    return Gateway.options(**constant()).bind(registry)  # type: ignore[attr-defined]
+    """The application of the gateway and the registry."""
+    registry = Registry.options(**pinned_options()).bind()  # type: ignore[attr-defined]
+    return Gateway.options(**pinned_options()).bind(registry)  # type: ignore[attr-defined]

@@ -18,6 +18,8 @@ LIMIT = 256
 
 
 class Handles:
+    """Keeps up to `limit` handles open."""
+
     def __init__(self, limit: int = LIMIT):
         self.limit = limit
         self._open: OrderedDict[str, Any] = OrderedDict()

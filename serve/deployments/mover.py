@@ -1,6 +1,6 @@
 """Where a bot of an `auto` fleet is answered from: the pool, until it is busy for a while; then its own replicas.
 
-    mover = Mover(); mover.heard(gateway, {"nasa": 3.2}); mover.moves(settings, dedicated={"gov"})
+    mover = Mover(); mover.report("gateway 1", {"nasa": 3.2}); mover.moves({"nasa": Serve()}, dedicated={"gov"})
 
 It decides and does nothing itself (registry.py does), so it is tested with a clock of the test's own.
 """
@@ -11,37 +11,41 @@ from dataclasses import dataclass, field
 
 from pipeline.core.settings import Serve
 
-_FORGET_SECONDS = 10.0  # a gateway that says nothing for so long is gone
+_FORGET_SECONDS = 10.0  # without a report, until a gateway counts as gone
 
 
 @dataclass
 class Moves:
+    """The names of bots that move."""
+
     out: list[str] = field(default_factory=list)  # from the pool to replicas of their own
     back: list[str] = field(default_factory=list)
 
 
 class Mover:
+    """Decides by the gateways' reports; `clock` gives seconds."""
+
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self.clock = clock
-        self._heard: dict[str, tuple[float, dict[str, float]]] = {}  # by gateway: when, requests under way by bot
+        self._reports: dict[str, tuple[float, dict[str, float]]] = {}  # by gateway: the time, ongoing requests by bot
         self._busy_since: dict[str, float] = {}
         self._quiet_since: dict[str, float] = {}
 
-    def heard(self, gateway: str, busy: dict[str, float]) -> None:
-        """Takes in what a gateway tells: each bot's mean number of requests under way."""
-        self._heard[gateway] = (self.clock(), busy)
+    def report(self, gateway: str, busy: dict[str, float]) -> None:
+        """Takes a gateway's report: each bot's mean number of ongoing requests."""
+        self._reports[gateway] = (self.clock(), busy)
 
     def load(self, bot: str) -> float:
-        """The bot's requests under way, over all gateways."""
+        """The bot's ongoing requests, over all gateways."""
         now = self.clock()
-        return sum(busy.get(bot, 0.0) for at, busy in self._heard.values() if now - at < _FORGET_SECONDS)
+        return sum(busy.get(bot, 0.0) for at, busy in self._reports.values() if now - at < _FORGET_SECONDS)
 
-    def told(self) -> set[str]:
-        """The bots that may have to be looked at: busy now or a moment ago."""
-        return {bot for _, busy in self._heard.values() for bot in busy} | set(self._busy_since)
+    def reported(self) -> set[str]:
+        """The bots that may have to move: busy now or a moment ago."""
+        return {bot for _, busy in self._reports.values() for bot in busy} | set(self._busy_since)
 
     def moves(self, bots: dict[str, Serve], dedicated: set[str]) -> Moves:
-        """Which of these bots are to move now, by their settings; `dedicated` have replicas of their own."""
+        """Which of these bots move now, by their settings; those of `dedicated` have replicas of their own."""
         now, moves = self.clock(), Moves()
         for bot in bots:
             settings, load = bots[bot], self.load(bot)

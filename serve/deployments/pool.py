@@ -3,8 +3,8 @@
     serve.run(application("politicians", store, settings), name="pool-politicians", route_prefix=None)
     handle.options(stream=True, session_id="nasa").answer.remote("nasa", "0123456789ab", Question("My dream is"))
 
-Nobody waits for a process or an import: a worker that does not hold a bot maps its weights into memory, in
-milliseconds. Serve's consistent-hash router sends a session id's requests to the worker where it sent the
+A worker that does not hold a bot maps its weights into memory, in milliseconds: no request waits for a process or an
+import. Serve's consistent-hash router sends a session id's requests to the worker where it sent the
 ones before, and to the next on the ring when that is full; the gateway uses the bot's name as session id, with
 a number behind it when the bot is hot.
 """
@@ -24,24 +24,27 @@ from serve.deployments.cache import Cache
 from serve.deployments.endpoint import (
     ENGINE_BATCH,
     cache_of,
-    constant,
     engine_options,
     load,
     not_loaded,
-    room,
+    pinned_options,
+    request_limit,
     scaling,
     stream_answer,
 )
 from serve.deployments.residents import Residents
 from serve.engine.question import Question, ReplicaPart
+from serve.engine.request import DamagedModel
 
-SPREAD = 16  # requests of one bot that one worker gets before another one shares them
+SPREAD = 16  # ongoing requests of a bot per session id
 _ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 _SWEEP_SECONDS = 30
 
 
 @serve.deployment
 class PoolWorker:
+    """Answers for all bots of a fleet. It holds `budget` bytes of them, and none that is unused for `idle_seconds`."""
+
     def __init__(self, cache: Cache, budget: int, idle_seconds: float, options: dict[str, Any]):
         import torch
 
@@ -52,6 +55,7 @@ class PoolWorker:
         self._sweeping: asyncio.Task[None] | None = None
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Starts what needs the running event loop; the config is empty."""
         self._sweeping = self._sweeping or asyncio.create_task(self._sweep())
 
     async def _sweep(self) -> None:
@@ -72,16 +76,20 @@ class PoolWorker:
                 if "choices" in part:
                     part["pool"] = self.residents.counts()
                 yield part
+        except DamagedModel as error:
+            self.residents.discard(bot, version, error)
+            yield not_loaded(bot, one_line(error))
         finally:
             await holding.__aexit__(None, None, None)
 
 
 def pool_name(fleet: str) -> str:
+    """The name of a fleet's pool as a Serve application."""
     return f"pool-{fleet}"
 
 
 def session(bot: str, ongoing: int) -> str:
-    """The session id of a bot's next request while so many are under way: a hot bot has several."""
+    """The session id of a bot's next request while `ongoing` others run: a busy bot has several."""
     return f"{bot}/{ongoing // SPREAD}" if ongoing >= SPREAD else bot
 
 
@@ -89,11 +97,11 @@ def application(store: Store, settings: Serve) -> Application:
     """The application that serves a fleet's pooled bots: always warm, scaled by their requests."""
     cache, budget, options = cache_of(store, settings), int(settings.pool_memory_gb * 1e9), engine_options(settings)
     return PoolWorker.options(  # type: ignore[attr-defined]
-        **constant(store.root, cache.budget, budget, settings.idle_seconds, options),
+        **pinned_options(store.root, cache.budget, budget, settings.idle_seconds, options),
         user_config={},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
-        max_queued_requests=room(settings.max_replicas, settings.max_queued_requests),
+        max_queued_requests=request_limit(settings.max_replicas, settings.max_queued_requests),
         graceful_shutdown_timeout_s=settings.deadline_seconds,
         autoscaling_config=scaling(settings, max(1, settings.min_replicas)),
         request_router_config=RequestRouterConfig(

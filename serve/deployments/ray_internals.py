@@ -8,8 +8,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from ray.experimental import internal_kv
 from ray.serve import context
 from ray.serve._private.utils import generate_request_id
+
+# Serve gives a deployment a random version each time it is run, and replaces all replicas. An own version, which
+# `serve.deployment(version=…)` takes no more, keeps them; Serve warns about one unless it is told to be internal.
+OWN_VERSION = {"_internal": True}
 
 
 def call_separately(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -25,3 +30,30 @@ def call_separately(call: Callable[..., Any], *arguments: Any) -> Any:
         return call(*arguments)
 
     return contextvars.copy_context().run(in_own_context)
+
+
+def http_port() -> int:
+    """The port of the Serve that runs on this cluster; serve.status() does not have it."""
+    return context._get_global_client().http_config.port  # type: ignore[union-attr]
+
+
+def declared_applications() -> set[str]:
+    """The applications that a Serve config brought up; serve.status() does not tell them apart."""
+    details = context._get_global_client().get_serve_details()  # type: ignore[union-attr]
+    return {name for name, one in details["applications"].items() if one["source"] == "declarative"}
+
+
+def kv_put(key: str, value: bytes, overwrite: bool = True) -> None:
+    """Writes to the key-value store of Ray's control service, which lives as long as the cluster."""
+    internal_kv._internal_kv_put(key.encode(), value, overwrite=overwrite)
+
+
+def kv_items(prefix: str) -> dict[str, bytes]:
+    """What the key-value store has under keys that begin with `prefix`."""
+    keys = internal_kv._internal_kv_list(prefix.encode())
+    return {key.decode(): internal_kv._internal_kv_get(key) for key in keys}
+
+
+def kv_delete(key: str) -> None:
+    """Removes a key, if it is there."""
+    internal_kv._internal_kv_del(key.encode())

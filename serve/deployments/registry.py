@@ -1,18 +1,17 @@
 """What is served, of all fleets: one small actor that `deploy` writes to and every gateway follows.
 
     handle = serve.get_deployment_handle("Registry", app_name="gateway")
-    handle.put.remote("politicians", {"nasa": {"version": …, "settings": …}}).result()
+    handle.put.remote("politicians", storage, {"nasa": {"version": "0123456789ab", "settings": {}}}, gateway, None)
 
-A fleet's record (which bots, in which versions, with which settings) is kept in Ray's key-value store, so
-that it outlives this process; what else is told about a bot (counts, metrics) is read from the fleet's
-storage. Gateways ask for what has changed since they last asked; they go on with what they know while this
-process is gone.
+What is served is kept in Ray's key-value store (records.py), so that it outlives this process; what a gateway shows of
+a bot is read from the fleet's storage (published.py), which is watched for new versions. Gateways ask for what has
+changed since they last asked, and continue with what they know while this process is gone.
 """
 
 import asyncio
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -22,45 +21,52 @@ from ray.serve.api import RunTarget
 from pipeline.core import logs
 from pipeline.core.settings import Serve
 from pipeline.core.store import Store
-from serve.deployments import bot_records, endpoint
-from serve.deployments.bot_records import Entry, Record
-from serve.deployments.metrics import Report, Sums
+from serve.deployments import endpoint, published, records
+from serve.deployments.gateway_metrics import MetricSums
 from serve.deployments.mover import Mover
+from serve.deployments.news import GatewayReport, News
+from serve.deployments.published import BotEntry, Watcher, open_storage
+from serve.deployments.records import BotRecord, FleetRecord, GatewaySettings, NewBots, ServedBot
 
 NAME = "Registry"
 _POLL_SECONDS = 1.0  # how long a gateway's question waits for something to change
 _GONE_SECONDS = 10.0  # without a question, until a gateway counts as gone
 _WATCH_SECONDS = 2.0  # between looks at what is newly published on a disk; an object store is asked more rarely
 _REMOTE_SECONDS = 30.0
-_FOLLOW_SECONDS = 3.0  # until every gateway has surely heard of a move
+_FOLLOW_SECONDS = 3.0  # until every gateway knows where a bot is answered from
+_BATCH = 100  # applications that change to a new version together
 
 
 @serve.deployment(
     name=NAME, num_replicas=1, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0}, health_check_period_s=2
 )
 class Registry:
+    """The table of all bots that are served."""
+
     async def __init__(self) -> None:  # type: ignore[misc]
         self.epoch = uuid.uuid4().hex
         self.revision = 0
-        self.fleets: dict[str, Record] = {}
-        self.entries: dict[str, Entry] = {}
+        self.fleets: dict[str, FleetRecord] = {}
+        self.entries: dict[str, BotEntry] = {}
         self.changed_at: dict[str, int] = {}  # bot: the revision of its latest change; bots that are gone too
         self.changed = asyncio.Event()
         self.gateways: dict[str, float] = {}  # by id: when it last asked
-        self.mover, self.sums = Mover(), Sums()
+        self.mover, self.sums = Mover(), MetricSums()
         self.dedicated: set[str] = set()  # of the bots of auto fleets, those with replicas of their own
-        self.moving: dict[str, asyncio.Task[None]] = {}
-        self.signing_key = await asyncio.to_thread(bot_records.signing_key)
+        self.moving: dict[str, asyncio.Task[None]] = {}  # by bot of an auto fleet
+        self.rolling: dict[str, asyncio.Task[None]] = {}  # by fleet: its replicas change to new versions
+        self.signing_key = await asyncio.to_thread(records.signing_key)
         self.lock = asyncio.Lock()  # one change at a time
-        for fleet, record in await asyncio.to_thread(bot_records.kept):
+        for fleet, record in (await asyncio.to_thread(records.load_all)).items():
             await self._take(fleet, record)
         running = (await asyncio.to_thread(serve.status)).applications if self.entries else {}
         for bot in [bot for bot, entry in self.entries.items() if entry["endpoint"] == "auto"]:
             if endpoint.app_name(bot) in running:  # moved out in an earlier life of this process
-                self._place(bot, "dedicated")
+                self._set_location(bot, "dedicated")
         self.tasks = [asyncio.create_task(self._move_bots()), asyncio.create_task(self._watch())]
 
     def check_health(self) -> None:
+        """Raises RuntimeError where this process should be started again."""
         if any(task.done() for task in self.tasks):
             raise RuntimeError("the registry has stopped watching")
 
@@ -68,47 +74,45 @@ class Registry:
         self,
         fleet: str,
         storage: str,
-        bots: dict[str, Record],
-        gateway: Record,
-        follow: Record | None,
-        some: bool = False,
+        bots: dict[str, BotRecord],
+        gateway: GatewaySettings,
+        follow: NewBots | None,
+        partial: bool = False,
     ) -> int:
-        """Adds these bots to a fleet, or changes them: {name: {"version", "settings"}}; returns the table's revision.
+        """Adds bots to a fleet or changes them; returns the revision of the table that has them.
 
-        `gateway` is what the fleet wants of the gateway: {"keys": {digest: requests a minute or None}, "origins",
-        "signing_key": in hex, or None for the cluster's}.
-        `follow` says that what is published in the fleet's storage is served without being put here: {"settings",
-        "chosen": the names of its bots, or None for all}; where these are only `some` of its bots, a fleet that is not
-        followed stays so. Raises ValueError where another fleet has such a bot.
+        With `follow`, bots that are published later are served too, unless these are only a part of the fleet
+        (`partial`) and it was not followed before. Raises ValueError where another fleet has a bot of that name.
         """
         async with self.lock:
             for bot in bots:
-                other = self.entries.get(bot, {}).get("fleet", fleet)
+                other = self.entries[bot]["fleet"] if bot in self.entries else fleet
                 if other != fleet:
                     raise ValueError(f"bot {bot} is already served for fleet {other}; undeploy it there first")
-            record = self.fleets.get(fleet, {"bots": {}, "follow": None})
-            follow = follow if record["follow"] or not some else None
-            record = {"storage": storage, "bots": record["bots"] | bots, "gateway": gateway, "follow": follow}
-            await asyncio.to_thread(bot_records.keep, fleet, record)
-            await self._take(fleet, record)
+            before = self.fleets.get(fleet)
+            if partial and not (before and before["follow"]):
+                follow = None
+            bots = (before["bots"] if before else {}) | bots
+            await self._change(fleet, {"storage": storage, "bots": bots, "gateway": gateway, "follow": follow})
             return self.revision
 
     async def remove(self, fleet: str, only: list[str] | None = None) -> list[str]:
-        """Takes these bots of a fleet, or all of them, from the table; returns which were there."""
+        """Removes these bots of a fleet, or all of them; returns the names of those that were served."""
         async with self.lock:
-            record = self.fleets.get(fleet, {"bots": {}})
+            record = self.fleets.get(fleet)
+            if not record:
+                return []
             gone = sorted(bot for bot in record["bots"] if only is None or bot in only)
             if gone:
                 left = {bot: one for bot, one in record["bots"].items() if bot not in gone}
-                record = record | {"bots": left, "follow": None}  # what was taken away does not come back by itself
-                await asyncio.to_thread(bot_records.keep, fleet, record)
-                await self._take(fleet, record)
+                # without `follow`: what was removed does not come back by itself
+                await self._change(fleet, {**record, "bots": left, "follow": None})
             return gone
 
-    async def bots(self, fleet: str | None = None) -> dict[str, Record]:
-        """{name: {"fleet", "version", "settings"}} of one fleet or of all."""
+    async def bots(self, fleet: str | None = None) -> dict[str, ServedBot]:
+        """The bots of one fleet or of all, by name."""
         return {
-            bot: one | {"fleet": name}
+            bot: {**one, "fleet": name, "newer": self.entries[bot]["newer"]}
             for name, record in self.fleets.items()
             if fleet in (None, name)
             for bot, one in record["bots"].items()
@@ -124,161 +128,228 @@ class Registry:
             }
         )
 
-    async def changes(self, gateway: str, epoch: str, since: int, told: dict[str, Any]) -> dict[str, Any]:
-        """The news since a revision; waits a while for some. In turn the gateway tells how busy its bots are and what
-        it counted: {"busy", "metrics"}."""
-        self._hear(gateway, told["busy"], told["metrics"])
+    async def changes(self, gateway: str, epoch: str, since: int, report: GatewayReport) -> News:
+        """The news since a revision; waits up to a second for some. `gateway` is the id of the gateway that reports."""
+        self._take_report(gateway, report)
         if (epoch, since) == (self.epoch, self.revision):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), _POLL_SECONDS)
         return await self.news(epoch, since)
 
-    async def news(self, epoch: str, since: int) -> dict[str, Any]:
-        """What is new since a revision: {"bots": {name: entry, or None where it is gone}, …}, and what holds for all.
-
-        `epoch` is the life of this process that the revision is of; for another one, all is new (`whole`).
-        """
+    async def news(self, epoch: str, since: int) -> News:
+        """The news since a revision of the registry process `epoch`."""
         whole = epoch != self.epoch
         changed = (bot for bot, at in self.changed_at.items() if at > since) if since < self.revision else ()
-        wishes = [record["gateway"] for record in self.fleets.values()]
+        gateways = [record["gateway"] for record in self.fleets.values()]
         return {
             "epoch": self.epoch,
             "revision": self.revision,
             "whole": whole,
             "bots": {bot: self.entries.get(bot) for bot in (self.entries if whole else changed)},
-            "keys": {key: rate for wish in wishes for key, rate in wish["keys"].items()},
-            "origins": sorted({origin for wish in wishes for origin in wish["origins"]}),
+            "keys": {key: rate for one in gateways for key, rate in one["keys"].items()},
+            "origins": sorted({origin for one in gateways for origin in one["origins"]}),
             "gateways": len(self.gateways),
             "storages": {fleet: record["storage"] for fleet, record in self.fleets.items()},
             "signing_keys": {fleet: self._signing_key(record["gateway"]) for fleet, record in self.fleets.items()},
         }
 
-    def _hear(self, gateway: str, busy: dict[str, float], metrics: Report) -> None:
+    def _take_report(self, gateway: str, report: GatewayReport) -> None:
         now = time.monotonic()
         self.gateways = {one: at for one, at in self.gateways.items() if now - at < _GONE_SECONDS} | {gateway: now}
-        self.mover.heard(gateway, busy)
-        self.sums.take(gateway, metrics)
+        self.mover.report(gateway, report["busy"])
+        self.sums.take(gateway, report["metrics"])
         self.sums.keep(set(self.gateways))
 
-    def _signing_key(self, wish: Record) -> bytes:
-        key = wish.get("signing_key")
+    def _signing_key(self, settings: GatewaySettings) -> bytes:
+        key = settings["signing_key"]
         return bytes.fromhex(key) if key else self.signing_key
 
-    async def _take(self, fleet: str, record: Record) -> None:
-        """Makes a fleet's record the one in use: reads what is new, forgets what is gone, tells the gateways."""
-        before = self.fleets.get(fleet, {"bots": {}})["bots"]
+    async def _change(self, fleet: str, record: FleetRecord) -> None:
+        """Saves a fleet's record and makes it the one in use. The caller holds the lock."""
+        await asyncio.to_thread(records.save, fleet, record)
+        await self._take(fleet, record)
+
+    async def _take(self, fleet: str, record: FleetRecord) -> None:
+        """Makes a fleet's record the one in use: reads what is new, forgets what is gone, notifies the gateways."""
+        before = self.fleets[fleet]["bots"] if fleet in self.fleets else {}
         gone = [bot for bot in before if bot not in record["bots"]]
         new = {bot: one for bot, one in record["bots"].items() if before.get(bot) != one}
-        entries = await asyncio.to_thread(bot_records.entries, fleet, record["storage"], new)
+        store = open_storage(fleet, record["storage"])
+        entries = await asyncio.to_thread(published.read_entries, store, new)
         for bot in self.dedicated & set(entries):
-            entries[bot]["where"] = "dedicated" if entries[bot]["endpoint"] == "auto" else entries[bot]["where"]
+            if entries[bot]["endpoint"] == "auto":
+                entries[bot]["where"] = "dedicated"
         self.revision += 1
         self.entries = {bot: one for bot, one in self.entries.items() if bot not in gone} | entries
         self.changed_at |= dict.fromkeys([*gone, *new], self.revision)
-        self.dedicated -= {bot for bot in [*gone, *new] if self.entries.get(bot, {}).get("endpoint") != "auto"}
+        self.dedicated -= set(gone) | {bot for bot in new if entries[bot]["endpoint"] != "auto"}
         self.fleets[fleet] = record
         if not record["bots"] and not record["follow"]:
             del self.fleets[fleet]
-        self._tell()
-        for bot in self.dedicated & set(new) - set(self.moving):  # its own replicas take over the new version, too
-            self.moving[bot] = asyncio.create_task(self._moved(bot, self._run(bot)))
+        self._notify()
+        for bot in self.dedicated & set(new) - set(self.moving):  # its own replicas change to the new version, too
+            self.moving[bot] = asyncio.create_task(self._run_move(bot, self._start_replicas(bot)))
 
-    def _tell(self) -> None:
+    def _update(self, bots: Iterable[str], **fields: Any) -> None:
+        """Changes these fields of the entries of bots, and notifies the gateways."""
+        self.revision += 1
+        for bot in bots:
+            self.entries[bot] = BotEntry(**(self.entries[bot] | fields))  # type: ignore[typeddict-item]
+            self.changed_at[bot] = self.revision
+        self._notify()
+
+    def _notify(self) -> None:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    def _place(self, bot: str, where: str) -> None:
-        """Tells the gateways where a bot of an auto fleet is answered from now."""
+    def _set_location(self, bot: str, where: str) -> None:
+        """Sets where a bot of an auto fleet is answered from."""
         self.dedicated = self.dedicated | {bot} if where == "dedicated" else self.dedicated - {bot}
-        self.revision += 1
-        self.entries[bot] = self.entries[bot] | {"where": where}
-        self.changed_at[bot] = self.revision
-        self._tell()
+        self._update([bot], where=where)
 
     def _settings(self, bot: str) -> Serve:
         return Serve(**self.fleets[self.entries[bot]["fleet"]]["bots"][bot]["settings"])
 
     async def _move_bots(self) -> None:
-        """Moves bots of auto fleets out of the pool and back, as they are busy."""
+        """Moves bots of auto fleets to replicas of their own while they are busy, and back."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             try:
                 bots = {
                     bot: self._settings(bot)
-                    for bot in self.mover.told() | self.dedicated
-                    if bot not in self.moving and self.entries.get(bot, {}).get("endpoint") == "auto"
+                    for bot in self.mover.reported() | self.dedicated
+                    if bot not in self.moving and bot in self.entries and self.entries[bot]["endpoint"] == "auto"
                 }
                 moves = self.mover.moves(bots, self.dedicated)
             except Exception:
-                logs.log().exception("cannot tell which bots to move")
+                logs.log().exception("the bots to move cannot be chosen")
                 continue
             for bot in moves.out:
-                self.moving[bot] = asyncio.create_task(self._moved(bot, self._move_out(bot)))
+                self.moving[bot] = asyncio.create_task(self._run_move(bot, self._move_out(bot)))
             for bot in moves.back:
-                self.moving[bot] = asyncio.create_task(self._moved(bot, self._move_back(bot)))
+                self.moving[bot] = asyncio.create_task(self._run_move(bot, self._move_back(bot)))
 
-    async def _moved(self, bot: str, move: Coroutine[Any, Any, None]) -> None:
+    async def _run_move(self, bot: str, move: Coroutine[Any, Any, None]) -> None:
         try:
             await move
         except Exception:  # it is answered from where it was
-            entry = self.entries.get(bot, {})
-            logs.log(fleet=entry.get("fleet"), bot=bot, version=entry.get("version")).exception("was not moved")
+            about = {name: self.entries[bot][name] for name in ("fleet", "version")} if bot in self.entries else {}
+            logs.log(**about, bot=bot).exception("was not moved")
         finally:
             del self.moving[bot]
 
     async def _move_out(self, bot: str) -> None:
-        """Starts replicas of the bot's own; the pool answers until they do."""
-        await self._run(bot)
+        """Starts replicas of the bot's own; the pool answers until they are ready."""
+        await self._start_replicas(bot)
         if bot in self.entries:
-            self._place(bot, "dedicated")
-        else:  # taken away meanwhile
+            self._set_location(bot, "dedicated")
+        else:  # removed meanwhile
             await asyncio.to_thread(serve.delete, endpoint.app_name(bot), _blocking=False)
 
     async def _move_back(self, bot: str) -> None:
-        """Lets the pool answer, then ends the bot's own replicas, which finish what they are at."""
-        self._place(bot, "pool")
+        """Lets the pool answer, then removes the bot's own replicas, which finish their requests first."""
+        self._set_location(bot, "pool")
         await asyncio.sleep(_FOLLOW_SECONDS)
         await asyncio.to_thread(serve.delete, endpoint.app_name(bot), _blocking=True)
 
-    async def _run(self, bot: str) -> None:
-        """Runs the bot's own application, in its version, until it is ready."""
+    async def _start_replicas(self, bot: str) -> None:
+        """Runs the own application of a bot of an auto fleet, in its version, until it is ready."""
         entry, settings = self.entries[bot], self._settings(bot)
-        store = bot_records.storage(entry["fleet"], self.fleets[entry["fleet"]]["storage"])
+        store = open_storage(entry["fleet"], self.fleets[entry["fleet"]]["storage"])
         settings = settings.model_copy(update={"min_replicas": max(1, settings.min_replicas)})
         target = RunTarget(endpoint.application(bot, store, entry["version"], settings), endpoint.app_name(bot), None)
         await asyncio.to_thread(serve.run_many, [target])
 
     async def _watch(self) -> None:
-        """Serves what is newly published in the storage of fleets that are followed."""
-        seen: dict[str, dict[str, Any]] = {}  # by fleet: when each bot's folder changed
-        asked: dict[str, float] = {}
+        """Serves new versions of bots, and new bots of fleets that are followed, as they are published."""
+        watchers: dict[str, Watcher] = {}  # by storage and fleet
+        asked: dict[str, float] = {}  # by fleet: time of the last look
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             for fleet, record in list(self.fleets.items()):
-                store = bot_records.storage(fleet, record["storage"])
-                pause = 0.0 if store.local else _REMOTE_SECONDS
-                if not record["follow"] or time.monotonic() - asked.get(fleet, 0.0) < pause:
+                watcher = watchers.setdefault(
+                    f"{record['storage']} {fleet}", Watcher(open_storage(fleet, record["storage"]))
+                )
+                pause = 0.0 if watcher.store.local else _REMOTE_SECONDS
+                if time.monotonic() - asked.get(fleet, -_REMOTE_SECONDS) < pause:
                     continue
                 asked[fleet] = time.monotonic()
                 try:
-                    await self._look(fleet, record, store, seen.setdefault(fleet, {}))
+                    await self._look(fleet, record, watcher)
                 except Exception:  # the store is gone for a moment
-                    logs.log(fleet=fleet).warning("cannot look for new bots", exc_info=True)
+                    logs.log(fleet=fleet).warning("new versions cannot be looked for", exc_info=True)
 
-    async def _look(self, fleet: str, record: Record, store: Store, seen: dict[str, Any]) -> None:
-        chosen = record["follow"]["chosen"]
-        found = await asyncio.to_thread(bot_records.published, store, seen, chosen)
-        new = {
-            bot: {"version": version, "settings": record["follow"]["settings"]}
-            for bot, version in found.items()
-            if record["bots"].get(bot, {}).get("version") != version
-            and self.entries.get(bot, {}).get("fleet", fleet) == fleet
-        }
-        if not new:
-            return
+    async def _look(self, fleet: str, record: FleetRecord, watcher: Watcher) -> None:
+        """Takes over what is newly published in a fleet's storage."""
+        follow = record["follow"]
+        chosen = follow["chosen"] if follow else []
+        names = None if chosen is None else {*record["bots"], *chosen}
+        found = await asyncio.to_thread(watcher.changes, names)
+        new: dict[str, BotRecord] = {}
+        for bot, version in found.items():
+            if bot in record["bots"]:
+                if record["bots"][bot]["version"] != version:
+                    new[bot] = {**record["bots"][bot], "version": version}
+            elif follow and bot not in self.entries:  # not another fleet's
+                new[bot] = {"version": version, "settings": follow["settings"]}
+        own = {bot: one for bot, one in new.items() if one["settings"]["endpoint"] == "dedicated"}
+        if own and fleet in self.rolling:
+            watcher.forget(own)
+        elif own:
+            self.rolling[fleet] = asyncio.create_task(self._roll(fleet, own, watcher))
+        await self._add(fleet, {bot: one for bot, one in new.items() if bot not in own})
+        await self._read_again(fleet, watcher.store)
+
+    async def _add(self, fleet: str, bots: dict[str, BotRecord]) -> None:
         async with self.lock:
             latest = self.fleets.get(fleet)
-            if latest and latest["follow"]:
-                latest = latest | {"bots": latest["bots"] | new}
-                await asyncio.to_thread(bot_records.keep, fleet, latest)
-                await self._take(fleet, latest)
+            if latest and bots:
+                bots = {bot: one for bot, one in bots.items() if bot in latest["bots"] or latest["follow"]}
+                await self._change(fleet, {**latest, "bots": latest["bots"] | bots})
+
+    async def _read_again(self, fleet: str, store: Store) -> None:
+        """Reads the entries again of which some file could not be read."""
+        latest = self.fleets.get(fleet)
+        if not latest:
+            return
+        bots = {bot: one for bot, one in latest["bots"].items() if not self.entries[bot]["complete"]}
+        for bot, entry in (await asyncio.to_thread(published.read_entries, store, bots)).items():
+            if entry["complete"] and bot in self.entries and self.entries[bot]["version"] == entry["version"]:
+                shown = {name: entry[name] for name in ("names", "pictures", "counts", "metrics", "complete")}
+                self._update([bot], **shown)
+
+    async def _roll(self, fleet: str, bots: dict[str, BotRecord], watcher: Watcher) -> None:
+        """Changes dedicated bots to new versions. Running replicas load one beside the old; no request fails."""
+        try:
+            for start in range(0, len(bots), _BATCH):
+                batch = dict(list(bots.items())[start : start + _BATCH])
+                await self._roll_batch(fleet, batch, watcher.store)
+        except Exception:
+            logs.log(fleet=fleet).exception("new versions could not be served")
+            watcher.forget(bots)
+        finally:
+            del self.rolling[fleet]
+
+    async def _roll_batch(self, fleet: str, bots: dict[str, BotRecord], store: Store) -> None:
+        bots = {bot: one for bot, one in bots.items() if self._is_dedicated(fleet, bot)}
+        for bot, one in bots.items():
+            self._update([bot], newer=one["version"])
+        targets = [
+            RunTarget(
+                endpoint.application(bot, store, one["version"], Serve(**one["settings"])), endpoint.app_name(bot), None
+            )
+            for bot, one in bots.items()
+        ]
+        await asyncio.to_thread(serve.run_many, targets)
+        async with self.lock:
+            gone = [bot for bot in bots if not self._is_dedicated(fleet, bot)]  # removed or changed meanwhile
+            latest = self.fleets.get(fleet)
+            if latest:
+                left = {bot: one for bot, one in bots.items() if bot not in gone}
+                await self._change(fleet, {**latest, "bots": latest["bots"] | left})
+        for bot in gone:
+            await asyncio.to_thread(serve.delete, endpoint.app_name(bot), _blocking=False)
+
+    def _is_dedicated(self, fleet: str, bot: str) -> bool:
+        bots = self.fleets[fleet]["bots"] if fleet in self.fleets else {}
+        return bot in bots and bots[bot]["settings"]["endpoint"] == "dedicated"

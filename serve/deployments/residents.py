@@ -1,10 +1,10 @@
-"""The bots that a pool's worker holds in memory: loaded when asked for, let go when others need the room.
+"""The bots that a pool's worker holds in memory: loaded when asked for, removed when others need the memory.
 
     residents = Residents(load, budget=2_000_000_000)
     async with residents.of("nasa", "0123456789ab") as thread: thread.submit(request)
 
-Least recently used go first, never one that is being asked. A load runs in a thread of its own, so it holds
-up nobody else's requests, and all who wait for the same bot wait for one load. No Ray here.
+The least recently used go first, never one that is answering. A load runs in a thread of its own, so it delays no
+other bot's requests, and all requests for the same bot wait for one load. No Ray here.
 """
 
 import asyncio
@@ -25,13 +25,16 @@ class Resident(Protocol):
 
     engine: Any  # with `bytes`
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends it, once it has answered what it was asked."""
 
 
 Key = tuple[str, str]  # bot, version
 
 
 class Residents:
+    """Bots by name and version. `load` makes one; together they may have `budget` bytes."""
+
     def __init__(self, load: Callable[[str, str], Resident], budget: int, idle_seconds: float = 600):
         self.load, self.budget, self.idle_seconds = load, budget, idle_seconds
         self._held: OrderedDict[Key, tuple[Resident, float]] = OrderedDict()  # the longest unused first
@@ -43,6 +46,7 @@ class Residents:
 
     @property
     def bytes(self) -> int:
+        """The memory that all bots take now."""
         return sum(resident.engine.bytes for resident, _ in self._held.values())
 
     def __contains__(self, key: Key) -> bool:
@@ -72,7 +76,7 @@ class Residents:
             raise error
         if key not in self._loading:
             self._loading[key] = asyncio.create_task(self._load(key))
-        await asyncio.shield(self._loading[key])  # whoever hangs up leaves the load to the others
+        await asyncio.shield(self._loading[key])  # a caller that leaves does not cancel it for the others
 
     async def _load(self, key: Key) -> Resident:
         try:
@@ -80,7 +84,7 @@ class Residents:
                 began = time.perf_counter()
                 resident = await asyncio.to_thread(self.load, *key)
         except Exception as error:
-            self._broken = {one: told for one, told in self._broken.items() if _recent(told[1])}
+            self._broken = {one: failure for one, failure in self._broken.items() if _recent(failure[1])}
             self._broken[key] = (error, time.monotonic())
             raise
         finally:
@@ -99,7 +103,7 @@ class Residents:
         return resident
 
     def _make_room(self) -> None:
-        """Lets bots go, the longest unused first, until the rest fits; the one used last stays in any case."""
+        """Removes bots, the least recently used first, until the rest fits; the one used last stays in any case."""
         size = self.bytes
         latest = next(reversed(self._held), None)
         for key in [key for key in self._held if key not in self._users and key != latest]:
@@ -108,8 +112,15 @@ class Residents:
             size -= self._held[key][0].engine.bytes
             self._let_go(key)
 
+    def discard(self, bot: str, version: str, error: Exception) -> None:
+        """Removes a damaged bot. For a few seconds `of` raises this error; then the bot is loaded anew."""
+        key = (bot, version)
+        self._broken[key] = (error, time.monotonic())
+        if key in self._held:
+            self._let_go(key)
+
     def sweep(self) -> None:
-        """Lets go those that nobody asked for a while."""
+        """Removes those that were not used for a while."""
         for key, (_, at) in list(self._held.items()):
             if key not in self._users and time.monotonic() - at > self.idle_seconds:
                 self._let_go(key)
@@ -120,7 +131,7 @@ class Residents:
         self._counts["evictions"] += 1
 
     def counts(self) -> PoolCounts:
-        """What happened since this was last asked."""
+        """The counts since the last call."""
         counts, self._counts = self._counts, _no_counts()
         return counts
 

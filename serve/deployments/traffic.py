@@ -1,5 +1,6 @@
-"""How busy each bot is, as a gateway sees it: requests under way now, and on average since it last told.
+"""How busy each bot is, as a gateway sees it: ongoing requests now, and on average since the last report.
 
+traffic = Traffic()
 traffic.begin("nasa"); traffic.ongoing("nasa"); traffic.end("nasa"); traffic.report()      # {"nasa": 0.7}
 """
 
@@ -16,19 +17,24 @@ class _Load:
 
 
 class Traffic:
+    """Counts one gateway's requests by bot; `clock` gives seconds."""
+
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self.clock = clock
         self._loads: dict[str, _Load] = {}
         self._reported = clock()
 
     def ongoing(self, bot: str) -> int:
+        """The bot's requests that have begun and not ended."""
         load = self._loads.get(bot)
         return load.ongoing if load else 0
 
     def begin(self, bot: str) -> None:
+        """A request for the bot begins."""
         self._change(bot, 1)
 
     def end(self, bot: str) -> None:
+        """A request for the bot ends."""
         self._change(bot, -1)
 
     def _change(self, bot: str, by: int) -> None:
@@ -38,7 +44,7 @@ class Traffic:
         load.ongoing, load.since = load.ongoing + by, now
 
     def report(self) -> dict[str, float]:
-        """Each busy bot's mean number of requests under way since the last report."""
+        """Each busy bot's mean number of ongoing requests since the last report."""
         now = self.clock()
         passed = max(now - self._reported, 1e-9)
         for bot in self._loads:

@@ -22,7 +22,7 @@ from pipeline.core.cuda_graph import CudaGraphs
 from serve.engine.copies import Copies
 from serve.engine.kv import ROWS, KVCache, Span
 from serve.engine.network import LOOK_BACK, decode, load_network
-from serve.engine.request import Choice, Request
+from serve.engine.request import Choice, DamagedModel, Request
 from serve.engine.sampling import penalise, sample
 from serve.engine.sequence import Sequence
 from serve.engine.text import Text, Vocabulary
@@ -33,10 +33,6 @@ _LONGEST = 2048  # positions that a sequence has at most
 _REDRAWS = 20  # of a token that would complete a copy
 _PROMPTS = 512  # prompt tokens read between two steps, so that long prompts do not hold up the others
 _STRETCH = 256  # positions: on a GPU steps look back over this, twice this, four times …
-
-
-class DamagedModel(RuntimeError):
-    """The model's weights compute something that is no number; the engine cannot answer with them."""
 
 
 class Engine:

@@ -47,6 +47,10 @@ class Choice:
     logprobs: list[Logprob] = field(default_factory=list)  # of each token, where the request asks for them
 
 
+class DamagedModel(RuntimeError):
+    """The weights of a model compute something that is not a number."""
+
+
 @dataclass
 class Request:
     """A question to one engine, with its callbacks and its answer.

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from serve.deployments import gateway
-from serve.deployments.endpoint import constant
+from serve.deployments.endpoint import pinned_options
 from serve.http import keys
 from tests.support.access_log import lines_of
 from tests.support.serve_fleet import publish
@@ -45,8 +45,8 @@ def two_gateways(served):
 
     def scale(count: int) -> None:
         scaling = gateway._REPLICAS | {"min_replicas": count, "max_replicas": count}
-        registry = gateway.Registry.options(**constant()).bind()
-        application = gateway.Gateway.options(**constant(), autoscaling_config=scaling).bind(registry)
+        registry = gateway.Registry.options(**pinned_options()).bind()
+        application = gateway.Gateway.options(**pinned_options(), autoscaling_config=scaling).bind(registry)
         serve.run_many([RunTarget(application, gateway.APP, "/")])
 
     scale(2)

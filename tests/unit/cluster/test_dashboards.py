@@ -10,7 +10,7 @@ from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 from ray.util.metrics import Histogram
 
 from pipeline.core.ray_metrics import METRICS
-from serve.deployments.metrics import Metrics, Sums
+from serve.deployments.gateway_metrics import GatewayMetrics, MetricSums
 from tests.support.toys import ROOT
 
 CLUSTER = ROOT / "cluster"
@@ -28,7 +28,7 @@ def exported() -> dict[str, tuple[str, ...]]:
     for name, (kind, labels, _) in METRICS.items():
         for part in _PARTS if kind is Histogram else ("",):
             found[f"ray_{name}{part}"] = labels
-    for collected in Metrics().registry._collector_to_names.items():
+    for collected in GatewayMetrics().registry._collector_to_names.items():
         for name in collected[1]:
             found[name] = tuple(collected[0]._labelnames)
     for name in ("bots", "bots_dedicated", "gateways"):  # the registry's own
@@ -70,7 +70,7 @@ def test_the_registrys_own_metrics_are_what_it_says():
     source = (CLUSTER.parent / "serve" / "deployments" / "registry.py").read_text(encoding="utf-8")
     told = re.findall(r'"(\w+)": \("', source.split("self.sums.text(")[1])
     assert told == ["bots", "bots_dedicated", "gateways"]
-    assert "huggingtweets_bots 3.0" in Sums().text({"bots": ("Bots that are served", 3)})
+    assert "huggingtweets_bots 3.0" in MetricSums().text({"bots": ("Bots that are served", 3)})
 
 
 def test_panels_do_not_overlap_and_have_a_title_and_numbers_of_their_own():

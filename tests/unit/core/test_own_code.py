@@ -51,6 +51,6 @@ def test_the_version_of_a_deployment_follows_the_code(monkeypatch: pytest.Monkey
     seen: list[tuple[Path, ...]] = []
     endpoint.serving_code.cache_clear()
     monkeypatch.setattr(endpoint, "code_hash", lambda *folders: seen.append(folders) or "0123456789ab")
-    assert endpoint.constant("nasa", 1)["version"] == "0123456789ab:('nasa', 1)"
+    assert endpoint.pinned_options("nasa", 1)["version"] == "0123456789ab:('nasa', 1)"
     assert ROOT / "serve" in seen[0] and any(ROOT / "pipeline" / "core" in (f, *f.glob("*")) for f in seen[0])
     endpoint.serving_code.cache_clear()

@@ -16,9 +16,9 @@ from pipeline.core.store import Store
 from pipeline.core.word_runs import runs_file
 from serve.deployments.cache import Cache
 from serve.deployments.endpoint import BotEndpoint, engine_options
-from serve.engine.engine import DamagedModel, Engine
+from serve.engine.engine import Engine
 from serve.engine.parameters import Parameters
-from serve.engine.request import Piece, Request
+from serve.engine.request import DamagedModel, Piece, Request
 from serve.engine.text import Text
 from serve.engine.thread import EngineThread
 from tests.support import fake_graphs

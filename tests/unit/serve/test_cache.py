@@ -152,3 +152,26 @@ def test_a_store_on_this_disk_is_read_where_it_is(tmp_path):
     with Cache(store, SIZE, tmp_path).folder("wren", "1") as folder:
         assert folder == tmp_path / "fleets" / "birds" / "bots" / "wren" / "1"
     assert not list(tmp_path.glob("huggingtweets-cache-*"))
+
+
+def test_a_store_on_this_disk_is_checked_once_for_each_state_of_its_files(tmp_path, monkeypatch):
+    store = Store.of(Fleet(fleet="birds", tweets=["x.csv"], storage=str(tmp_path / "fleets")))
+    publish(store, "wren")
+    cache = Cache(store, SIZE, tmp_path)
+    assert weights(cache, "wren") == b"wren"
+    with monkeypatch.context() as patch:
+        patch.setattr("serve.deployments.cache._digest", None)
+        assert weights(cache, "wren") == b"wren"  # nothing has changed: not read again
+    store.write("bots/wren/1/model.safetensors", b"wrong".ljust(SIZE))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"wren/1/model\.safetensors is not what was published \(sha256"):
+            weights(cache, "wren")
+    store.delete("bots/wren/1/model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors is missing"):
+        weights(cache, "wren")
+    publish(store, "wren")
+    assert weights(cache, "wren") == b"wren"
+    publish(store, "old", sums=False)
+    assert weights(cache, "old") == b"old"
+    with pytest.raises(FileNotFoundError):
+        weights(cache, "nobody")

@@ -38,8 +38,8 @@ def hear(mover: Mover, clock: Clock, seconds: int, load: float, dedicated: set[s
     out, back = [], []
     for _ in range(seconds):
         clock.now += 1
-        mover.heard("one", {"ada": load / 2})
-        mover.heard("two", {"ada": load / 2})
+        mover.report("one", {"ada": load / 2})
+        mover.report("two", {"ada": load / 2})
         moves = mover.moves({"ada": SETTINGS}, set(dedicated))
         out += moves.out
         back += moves.back
@@ -66,8 +66,8 @@ def test_it_moves_back_once_it_was_quiet_for_a_while():
 def test_a_gateway_that_is_gone_is_not_heard():
     clock = Clock()
     mover = Mover(clock)
-    mover.heard("one", {"ada": 5.0})
-    assert mover.load("ada") == 5.0 and mover.told() == {"ada"}
+    mover.report("one", {"ada": 5.0})
+    assert mover.load("ada") == 5.0 and mover.reported() == {"ada"}
     clock.now += 60
     assert mover.load("ada") == 0.0
 

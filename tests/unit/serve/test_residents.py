@@ -102,6 +102,21 @@ def test_a_broken_bot_says_why_and_is_not_tried_at_once_again():
     asyncio.run(run())
 
 
+def test_a_bot_that_turned_out_to_be_damaged_is_loaded_anew_after_a_while(monkeypatch):
+    async def run() -> None:
+        loads = Loads()
+        residents = Residents(loads, budget=100)
+        async with residents.of("a", "1") as damaged:
+            residents.discard("a", "1", ValueError("not a number"))
+        assert damaged.closed
+        with pytest.raises(ValueError, match="not a number"):
+            await touch(residents, "a")
+        monkeypatch.setattr("serve.deployments.residents._BROKEN_SECONDS", -1.0)
+        assert await touch(residents, "a") != [damaged] and len(loads.done) == 2
+
+    asyncio.run(run())
+
+
 def test_another_version_is_another_bot():
     async def run() -> None:
         residents = Residents(Loads(), budget=100)

@@ -1,10 +1,12 @@
 """Prometheus metrics of all gateways together, under stable names; docs/http.md lists them.
 
-    metrics = Metrics(); metrics.answered("nasa", 200, 0.3); sums.take("gateway-1", metrics.report())
-    sums.text()                                # what GET /metrics says, whichever gateway is asked
+    metrics, sums = GatewayMetrics(), MetricSums()
+    metrics.requests.labels(metrics.bot("nasa"), 200).inc()
+    sums.take("gateway 1", metrics.report())
+    sums.text({})                              # what GET /metrics answers, whichever gateway is asked
 
-Each gateway counts for itself and tells the registry, which adds up; what a gateway counted stays counted when
-it is gone.
+Each gateway counts for itself and reports to the registry, which adds up. What a gateway counted stays counted when
+it is gone. (The metrics of fleets that are made are Ray's: pipeline/core/ray_metrics.py.)
 """
 
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ disable_created_metrics()
 Report = list[tuple[str, str, str, list[tuple[str, tuple[tuple[str, str], ...], float]]]]
 
 
-class Metrics:
+class GatewayMetrics:
     """What one gateway counts."""
 
     def __init__(self) -> None:
@@ -58,13 +60,14 @@ class Metrics:
         return name
 
     def pooled(self, counts: PoolCounts) -> None:
-        """Takes in what a pool worker tells with an answer."""
+        """Adds what a pool worker counted since its last answer."""
         self.loads.inc(counts["loads"])
         self.evictions.inc(counts["evictions"])
         for seconds in counts["load_seconds"]:
             self.load_seconds.observe(seconds)
 
     def report(self) -> Report:
+        """All counts so far."""
         return [
             (
                 family.name,
@@ -76,13 +79,14 @@ class Metrics:
         ]
 
 
-class Sums:
+class MetricSums:
     """The sums over all gateways, those that are gone included."""
 
     def __init__(self) -> None:
         self._reports: dict[str, Report] = {}
 
     def take(self, gateway: str, report: Report) -> None:
+        """Replaces what a gateway reported before."""
         self._reports[gateway] = report
 
     def keep(self, alive: set[str]) -> None:

@@ -1,0 +1,27 @@
+"""What the registry and a gateway tell each other, once a second."""
+
+from typing import TypedDict
+
+from serve.deployments.gateway_metrics import Report
+from serve.deployments.published import BotEntry
+
+
+class GatewayReport(TypedDict):
+    """What a gateway reports of itself: each bot's mean number of ongoing requests, and what it counted."""
+
+    busy: dict[str, float]
+    metrics: Report
+
+
+class News(TypedDict):
+    """What changed since a revision of the table. For a revision of another registry process all is new (`whole`)."""
+
+    epoch: str  # of this process
+    revision: int
+    whole: bool
+    bots: dict[str, BotEntry | None]  # None: not served any more
+    keys: dict[str, float | None]  # see GatewaySettings, for all fleets
+    origins: list[str]
+    gateways: int  # at work
+    storages: dict[str, str]  # by fleet
+    signing_keys: dict[str, bytes]  # by fleet

@@ -1,0 +1,75 @@
+"""What is to be served, fleet by fleet, in Ray's key-value store, where it outlives the registry's process.
+
+save("politicians", record)
+load_all()                      # {"politicians": record}
+"""
+
+import json
+import secrets
+import zlib
+from typing import Any, TypedDict
+
+from serve.deployments import ray_internals
+
+_PREFIX = "huggingtweets:fleet:"
+_SIGNING_KEY = "huggingtweets:signing-key"
+
+
+class BotRecord(TypedDict):
+    """A bot in the version that is served, with the `serve` settings it was deployed with."""
+
+    version: str
+    settings: dict[str, Any]
+
+
+class ServedBot(BotRecord):
+    """The same with its fleet; `newer` is a published version that its replicas do not serve yet."""
+
+    fleet: str
+    newer: str | None
+
+
+class GatewaySettings(TypedDict):
+    """What a fleet wants of the gateway."""
+
+    keys: dict[str, float | None]  # digests of API keys: requests per minute, or None for no limit
+    origins: list[str]  # web pages elsewhere that may ask (CORS)
+    signing_key: str | None  # in hexadecimal; None: the cluster's
+
+
+class NewBots(TypedDict):
+    """How to serve bots that are published later: with these settings; `chosen` are their names, None means all."""
+
+    settings: dict[str, Any]
+    chosen: list[str] | None
+
+
+class FleetRecord(TypedDict):
+    """A fleet: where its storage is and which of its bots are served. Without `follow` no bots are added."""
+
+    storage: str
+    bots: dict[str, BotRecord]
+    gateway: GatewaySettings
+    follow: NewBots | None
+
+
+def save(fleet: str, record: FleetRecord) -> None:
+    """Writes a fleet's record; removes it where there is nothing to serve."""
+    if record["bots"] or record["follow"]:
+        ray_internals.kv_put(_PREFIX + fleet, zlib.compress(json.dumps(record).encode()))
+    else:
+        ray_internals.kv_delete(_PREFIX + fleet)
+
+
+def load_all() -> dict[str, FleetRecord]:
+    """The records of all fleets by name."""
+    return {
+        key.removeprefix(_PREFIX): json.loads(zlib.decompress(value))
+        for key, value in ray_internals.kv_items(_PREFIX).items()
+    }
+
+
+def signing_key() -> bytes:
+    """The key of signatures for fleets whose stores have none; it lives as long as the cluster."""
+    ray_internals.kv_put(_SIGNING_KEY, secrets.token_bytes(32), overwrite=False)
+    return ray_internals.kv_items(_SIGNING_KEY)[_SIGNING_KEY]
