@@ -1,6 +1,6 @@
 """A fleet's pool: warm workers that answer for any of its bots, for the many that are rarely asked.
 
-    serve.run(application("politicians", store, settings), name="pool-politicians", route_prefix=None)
+    serve.run(application(store, settings), name=pool_name("politicians"), route_prefix=None)
     handle.options(stream=True, session_id="nasa").answer.remote("nasa", "0123456789ab", Question("My dream is"))
 
 A worker that does not hold a bot maps its weights into memory, in milliseconds: no request waits for a process or an

@@ -1,7 +1,7 @@
 """The bots that a pool's worker holds in memory: loaded when asked for, removed when others need the memory.
 
     residents = Residents(load, budget=2_000_000_000)
-    async with residents.of("nasa", "0123456789ab") as thread: thread.submit(request)
+    async with residents.of("nasa", "0123456789ab") as resident: ...
 
 The least recently used go first, never one that is answering. A load runs in a thread of its own, so it delays no
 other bot's requests, and all requests for the same bot wait for one load. No Ray here.

@@ -1,4 +1,4 @@
-"""Any causal language model that transformers loads, by its own forward pass over our cache."""
+"""Any causal language model that transformers loads, run by its own forward pass over our cache."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from serve.engine.kv import ROWS, KVCache, Span
 
 
 class AnyModel:
-    """The `Network` of a model without a pass of its own in network.py."""
+    """A `Network` for models that network.py does not write out."""
 
     recordable = False
 
@@ -31,9 +31,11 @@ class AnyModel:
 
     @property
     def bytes(self) -> int:
+        """The memory that the weights take."""
         return sum(tensor.nbytes for tensor in {*self.module.parameters(), *self.module.buffers()})
 
     def load(self, path: Path) -> None:
+        """Loads weights of the same shapes from a safetensors file. Raises ValueError where they are not."""
         model_folder.load_weights(self.module, path)
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:
@@ -60,7 +62,7 @@ class _Layer(CacheLayerMixin):
         self.number, self.cache, self.span, self.is_initialized = number, cache, span, True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """The cache makes its room itself."""
+        """Nothing: the cache allocates its memory itself."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         kept = self.cache.write(self.number, key_states.transpose(1, 2), value_states.transpose(1, 2), self.span)

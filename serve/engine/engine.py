@@ -1,12 +1,12 @@
-"""Batched decoding, no Ray: a model that answers many requests at once.
+"""Batched decoding without Ray: a model that answers many requests at once.
 
     engine = Engine(folder)
     engine.generate([Request("My dream is", Parameters(num_return_sequences=3))])[0][0].text
 
-Continuous batching: a request joins at the next step, a finished or cancelled one leaves at once. The
-sequences at work stand in the first rows of one static key-value cache (kv.py), each with a length of its
-own; network.py computes their logits, sampling.py chooses their tokens, text.py makes text of these. What a
-seeded request says depends on its seed alone, not on the batch. docs/engine.md tells why, and how fast it is.
+Continuous batching: a request joins at the next step, a finished or cancelled one leaves at once. The active
+sequences (sequence.py) own the first rows of one static key-value cache (kv.py), each with a length of its own;
+network.py computes their logits, sampling.py chooses their tokens, text.py turns these into text. The answer to a
+request with a seed depends on the seed alone, not on the batch. docs/engine.md explains why, and how fast it is.
 """
 
 import secrets
@@ -65,16 +65,17 @@ class Engine:
 
     @property
     def busy(self) -> bool:
+        """Whether any request is waiting or active."""
         return bool(self._waiting or self._active)
 
     @property
     def batch(self) -> int:
-        """How many sequences it decodes together now."""
+        """The number of sequences that it decodes together now."""
         return len(self._active)
 
     @property
     def bytes(self) -> int:
-        """The memory it holds: weights, and the cache of the sequences at work (none when idle)."""
+        """The memory that it holds: weights, and the cache of the active sequences (none when idle)."""
         return self.network.bytes + self._cache.bytes + (self.copies.runs.nbytes if self.copies else 0)
 
     def clear(self) -> None:
@@ -89,9 +90,9 @@ class Engine:
             self._graphs.forget()
 
     def load_weights(self, path: Path) -> None:
-        """Takes over another bot's weights of the same shapes; nothing may be under way.
+        """Loads another bot's weights of the same shapes, while the engine is idle.
 
-        Raises ValueError where they are another model's.
+        Raises ValueError where the shapes differ.
         """
         self.network.load(path)
 
@@ -133,7 +134,7 @@ class Engine:
         return list(prompt)
 
     def generate(self, requests: list[Request]) -> list[list[Choice]]:
-        """Answers all requests, in bulk; each answer is the request's choices in order."""
+        """Answers all requests; each answer is the request's choices in order. Raises ValueError and DamagedModel."""
         for request in requests:
             self.add(request)
         while self.busy:
@@ -142,7 +143,10 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """One token for every sequence at work, after letting waiting ones in and cancelled ones go."""
+        """One token for every active sequence, after waiting ones have joined and cancelled ones have left.
+
+        Raises DamagedModel where logits are not numbers; `clear` makes the engine usable again.
+        """
         self._drop_cancelled()
         if self._waiting and len(self._active) < self.max_batch:
             self._admit()
@@ -152,7 +156,7 @@ class Engine:
             self._release()
 
     def _advance(self) -> None:
-        """One pass over the newest token of each row; those beyond the sequences are there for the shape."""
+        """One pass over the newest token of each row; rows beyond the active sequences only pad the shape."""
         rows, spare = len(self._active), -len(self._active) % self._rows
         tokens = [sequence.newest for sequence in self._active] + [self.separator] * spare
         newest = [sequence.length - 1 for sequence in self._active] + [0] * spare
@@ -165,7 +169,7 @@ class Engine:
         return decode(self.network, inputs, length, self._cache)
 
     def _reserve(self, rows: int, positions: int) -> int:
-        """Makes room in the cache; returns how many of its positions a step looks back over."""
+        """Makes room in the cache; returns over how many of its positions a step looks back."""
         length = _padded(positions)
         if self._fixed:
             rows, length = self.max_batch, min(_STRETCH, _padded(self.capacity))
@@ -177,7 +181,7 @@ class Engine:
         return length
 
     def _admit(self) -> None:
-        """Brings waiting sequences to work and reads their prompts: those of a length together, and each once."""
+        """Activates waiting sequences and reads their prompts: those of one length together, each once."""
         groups: dict[int, list[list[int]]] = {}  # by padded length of prompt: the rows of each request
         latest, budget = None, _PROMPTS
         while self._waiting and len(self._active) < self.max_batch:
@@ -214,7 +218,7 @@ class Engine:
         return self.network(tokens.to(self.device), positions, last, span, self._cache)[source]
 
     def _take(self, logits: Tensor, rows: list[int]) -> None:
-        """Chooses a token for each of the rows from logits [len(rows), vocabulary]; lets finished ones go."""
+        """Chooses a token for each of the rows from logits [len(rows), vocabulary]; finished sequences leave."""
         sequences = [self._active[row] for row in rows]
         logits = logits.float()
         if not bool(logits.amax(-1).isfinite().all()):
@@ -244,7 +248,7 @@ class Engine:
             self._finish(row, reason)
 
     def _original(self, sequence: Sequence, logits: Tensor, token: int) -> int:
-        """The token, or the next one drawn that does not make the text a copy; the end, where too many would."""
+        """The token, or the next one drawn that does not make the text a copy; the separator after too many draws."""
         assert self.copies
         for _ in range(_REDRAWS):
             ended = token in self.vocabulary.ends
@@ -264,7 +268,7 @@ class Engine:
             sequence.close("cancelled")
 
     def _finish(self, row: int, reason: str) -> None:
-        """Takes the sequence of a row out of the batch; the last row moves into its place."""
+        """Removes the sequence of a row; the last row moves into its place."""
         sequence, last = self._active[row], self._active.pop()
         if last is not sequence:
             self._cache.move(len(self._active), row, last.length)
@@ -277,6 +281,6 @@ def _padded(length: int) -> int:
 
 
 def _log_probabilities(logits: Tensor, sequences: list[Sequence]) -> dict[int, Tensor]:
-    """Log-probabilities [vocabulary] of those sequences whose tokens somebody wants to know about."""
+    """Log-probabilities [vocabulary] of the sequences whose requests want them, by number."""
     rows = [i for i, one in enumerate(sequences) if one.request.on_piece or one.request.logprobs is not None]
     return dict(zip(rows, torch.log_softmax(logits[rows], -1), strict=True)) if rows else {}

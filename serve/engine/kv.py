@@ -44,6 +44,7 @@ class KVCache:
 
     @property
     def bytes(self) -> int:
+        """The memory that it takes now."""
         return sum(tensor.nbytes for tensor in (*self.keys, *self.values) if tensor is not None)
 
     def reserve(self, rows: int, positions: int) -> bool:

@@ -1,4 +1,4 @@
-"""Forward passes over the cache: GPT-2's written out here, transformers' for every other causal language model.
+"""Forward passes over the cache: GPT-2's is written out here, every other causal language model's is transformers'.
 
     network = load_network(folder, device, torch.float32)
     logits = network(tokens, positions, last, span, cache)     # [n, vocabulary]
@@ -39,10 +39,11 @@ class Network(Protocol):
     recordable: bool
 
     @property
-    def bytes(self) -> int: ...
+    def bytes(self) -> int:
+        """The memory that the weights take."""
 
     def load(self, path: Path) -> None:
-        """Takes over weights of the same shapes from a safetensors file. Raises ValueError where they are not."""
+        """Loads weights of the same shapes from a safetensors file. Raises ValueError where they are not."""
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:
         """Logits [n, vocabulary] after the token at last[i] of each row of tokens [n, length]."""
@@ -86,6 +87,7 @@ class GPT2:
 
     @staticmethod
     def fits(config: dict[str, Any]) -> bool:
+        """Whether a model of this config.json is a GPT-2 as it is written out here."""
         usual = {
             "activation_function": "gelu_new",
             "scale_attn_weights": True,
@@ -96,12 +98,13 @@ class GPT2:
 
     @property
     def bytes(self) -> int:
+        """The memory that the weights take."""
         matrices = [layer for block in self._blocks for layer in block.matrices]
         plain = [*self._norm, self._tokens, self._positions, *(norm for block in self._blocks for norm in block.norms)]
         return sum(one.bytes for one in (*matrices, self._head)) + sum(tensor.nbytes for tensor in plain)
 
     def load(self, path: Path) -> None:
-        """Takes over a file's weights; it is mapped into memory, and read once."""
+        """Loads the weights of a safetensors file, which is mapped into memory and read once."""
         from safetensors.torch import load_file
 
         file = load_file(path, device=str(self.device))

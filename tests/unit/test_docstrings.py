@@ -35,27 +35,9 @@ UNDOCUMENTED = {
     "pipeline.tweets.text_file",
     "pipeline.tweets.text_lines",
     "pipeline.tweets.users",
-    "serve.deployments.bot_records",
-    "serve.deployments.endpoint",
-    "serve.deployments.gateway",
-    "serve.deployments.handles",
-    "serve.deployments.metrics",
-    "serve.deployments.mover",
-    "serve.deployments.pool",
-    "serve.deployments.registry",
-    "serve.deployments.residents",
-    "serve.deployments.traffic",
-    "serve.engine.anymodel",
-    "serve.engine.copies",
-    "serve.engine.engine",
-    "serve.engine.kv",
-    "serve.engine.network",
 }
 BROKEN_EXAMPLES = {
     "pipeline.train.trainer",
-    "serve.deployments.metrics",
-    "serve.deployments.pool",
-    "serve.deployments.residents",
 }
 
 OTHER_PROGRAMS = ("curl ", "http://", "ray ", "serve ", "applications:")  # and the YAML that `serve deploy` reads
