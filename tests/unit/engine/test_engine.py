@@ -191,10 +191,19 @@ def test_weights_that_compute_no_numbers_are_an_error_and_not_an_answer(base, tm
     thread.close()
 
 
-def test_the_default_length_counts_the_prompt_and_ends_at_the_models_positions(engine):
-    choice = engine.generate([Request(PROMPT, Parameters(seed=3, min_new_tokens=500))])[0][0]
-    prompt = len(engine.vocabulary.encode(PROMPT)) + 1
-    assert choice.tokens <= engine.capacity - prompt
+def test_the_default_length_counts_the_prompt_and_ends_at_the_models_positions(base, engine, monkeypatch):
+    (letter,) = engine.vocabulary.encode("a")
+    endless, prompt = preferring(Engine(base), letter), len(engine.vocabulary.encode(PROMPT)) + 1
+
+    def length(**parameters):
+        choice = endless.generate([Request(PROMPT, Parameters(do_sample=False, **parameters))])[0][0]
+        assert choice.finish_reason == "length"
+        return choice.tokens
+
+    assert engine.capacity == 128
+    assert length() == length(max_new_tokens=500) == 128 - prompt
+    monkeypatch.setattr("serve.engine.engine.MAX_TOKENS", 60)
+    assert length() == 60 - prompt
 
 
 def test_a_prompt_without_room_for_an_answer_is_refused(engine):
