@@ -2,7 +2,7 @@
 
 import json
 
-from serve.deployments.bot_records import entries
+from serve.deployments.published import open_storage, read_entries
 from serve.http.public import MAX_NAME_CHARS, display_names
 
 
@@ -20,6 +20,7 @@ def test_no_tweet_is_among_the_metrics_of_a_list(tmp_path):
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "profiles.json").write_text(json.dumps({"names": {"wren": "Wren\u202e"}, "pictures": []}))
     settings = {"endpoint": "pooled", "deadline_seconds": 60, "max_queued_requests": 64, "max_replicas": 4}
-    shown = entries("birds", str(tmp_path), {"wren": {"version": "0" * 12, "settings": settings}})["wren"]
+    store = open_storage("birds", str(tmp_path))
+    shown = read_entries(store, {"wren": {"version": "0" * 12, "settings": settings}})["wren"]
     assert shown["metrics"] == {"held_out": {"loss": 3.5}, "copying": {"longest_run": 9}}
     assert shown["names"] == {"wren": "Wren"}
