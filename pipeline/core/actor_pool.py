@@ -35,13 +35,16 @@ class Job(Protocol):
     """What a worker needs to know of a fleet; `pipeline.plan.job.Job` has it."""
 
     @property
-    def fleet(self) -> Fleet: ...
+    def fleet(self) -> Fleet:
+        """The fleet file."""
 
     @property
-    def store(self) -> Store: ...
+    def store(self) -> Store:
+        """The fleet's store."""
 
     @property
-    def train(self) -> Train: ...
+    def train(self) -> Train:
+        """The training settings."""
 
 
 J = TypeVar("J", bound=Job)

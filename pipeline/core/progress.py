@@ -25,19 +25,24 @@ class BotState(Protocol):
     """What is shown of a bot; `pipeline.plan.bot.Bot` has it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name."""
 
     @property
-    def version(self) -> str | None: ...
+    def version(self) -> str | None:
+        """The version wanted of it, if it can be trained."""
 
     @property
-    def status(self) -> str: ...
+    def status(self) -> str:
+        """How far it is; "failed" is shown as a failure."""
 
     @property
-    def reason(self) -> str | None: ...
+    def reason(self) -> str | None:
+        """Why it failed or was skipped."""
 
     @property
-    def seconds(self) -> dict[str, float]: ...
+    def seconds(self) -> dict[str, float]:
+        """The seconds that it took, by stage."""
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""Ray Data around the readers and the rules: files in, per person the kept tweets as tokens.
+"""Prepares tweets with Ray Data: files in, each person's kept tweets as tokens out.
 
     prepared = prepare(files, store, tokenizer_json, holdout=0.1)
     prepared.people["nasa"].counts         # {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
@@ -6,9 +6,9 @@
     files ─read─> batches ─judge─> chunks ─┬─ people who are in one chunk alone ──────────────> finish
                                            └─ the others ─one hash shuffle by person─> shards ─> finish
 
-Reading, judging (verdicts and tokens) and finishing (`people.py`) are tasks side by side; `finish` writes
-`work/tweets/{handle}.parquet` (id, text, tokens, held_out) and hands back one small row a person. The driver
-never holds a tweet. docs/prepare.md says how much memory a worker takes.
+Reading, judging (verdicts and tokens) and finishing (`people.py`) are parallel tasks. `finish` writes
+`work/tweets/{handle}.parquet` (id, text, tokens, held_out) and returns one small row for each person. The driver never
+holds a tweet. docs/prepare.md has the memory that a worker needs.
 """
 
 import hashlib
@@ -39,29 +39,30 @@ from pipeline.prepare.tokens import Encoder
 from pipeline.tweets import TweetFile
 
 NOTICE_LINE = -1  # where a row of the rejects is a notice
-RULES = 4  # part of what prepared tweets depend on: raise it when readers or rules change
+RULES = 4  # to be raised when readers or rules change, so that tweets are prepared again
 _MIB = 2**20
-_CHUNK_BYTES = 16 * _MIB  # of what is read; the unit that streams
-_SHARD_BYTES = (32 * _MIB, 256 * _MIB)  # of what a task of the shuffle takes in or gives out, at least and at most
+_CHUNK_BYTES = 16 * _MIB  # size of the blocks that stream between the tasks
+_SHARD_BYTES = (32 * _MIB, 256 * _MIB)  # smallest and largest block of the shuffle
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the tasks need to know beside the tweets."""
+    """What the tasks need besides the tweets."""
 
     store: Store
     tokenizer: str  # a tokenizer.json
     holdout: float
     filters: Filters
-    problems: list[str]  # lines of rejects.jsonl that are known before anything is read
+    problems: list[str]  # lines of rejects.jsonl for files that are not read at all
 
 
 def prepare(
     files: list[TweetFile], store: Store, tokenizer: str, holdout: float, filters: Filters | None = None
 ) -> Prepared:
-    """Reads, cleans, counts and tokenises every file; does nothing where files and settings are the same.
+    """Reads, cleans, counts and tokenises all files; does nothing if files and settings have not changed.
 
-    `tokenizer` is a tokenizer.json. Raises UserError where no file holds a tweet.
+    `tokenizer` is a tokenizer.json, `holdout` the share of each person's tweets to hold out. Raises UserError if the
+    files have no tweet.
     """
     filters = resolved(filters or Filters())
     fingerprint = _fingerprint(files, tokenizer, holdout, filters)
@@ -113,7 +114,7 @@ def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float, filters
 
 
 def kept_texts(files: list[TweetFile], filters: Filters) -> ray.data.Dataset:
-    """The cleaned texts of all tweets that are kept, as the column `text`, in no order; lazy."""
+    """Returns the cleaned texts of all kept tweets as a lazy dataset with the column `text`, in no order."""
     chunks = chunks_of(files, resolved(filters))
     return chunks.map_batches(_kept_texts, **WHOLE)
 
@@ -125,18 +126,18 @@ def _kept_texts(chunk: pa.Table) -> pa.Table:
 def chunks_of(
     files: list[TweetFile], filters: Filters, tokenizer: str = "", only: str | None = None
 ) -> ray.data.Dataset:
-    """Everything in the files as chunks (people.CHUNK), in no order; lazy. Without a tokenizer they have no tokens.
+    """Returns the files' content as a lazy dataset of people.CHUNK, in no order; without a tokenizer it has no tokens.
 
     `only`: nothing but this handle's tweets.
     """
     ensure()
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = _CHUNK_BYTES
-    context.shuffle_compression = "none"  # so that a shard is read where it lies, not copied into a worker's heap
+    context.shuffle_compression = "none"  # so that workers read shards in shared memory, without a copy
     with ray.data.DataContext.current(context):
         groups = _groups(files, capacity()[1])
         source = ray.data.from_items([{"files": group} for group in groups], override_num_blocks=len(groups))
-        # one file may hold everything: so that others can judge what one task reads, the two are not fused
+        # different num_cpus keep the two from being fused: so several tasks judge the tweets of one large file
         read = source.map_batches(
             cast(Any, _read), batch_size=1, batch_format="pandas", fn_kwargs={"only": only}, num_cpus=1
         )
@@ -144,12 +145,12 @@ def chunks_of(
         return read.map_batches(cast(Any, _judge), fn_kwargs=judge, num_cpus=0.99, **WHOLE)
 
 
-# a block as it is, in a task of its own
+# one task for each block, as it is
 WHOLE: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "zero_copy_batch": True}
 
 
 def _groups(files: list[TweetFile], cores: int) -> list[list[tuple[int, TweetFile]]]:
-    """The files with their numbers, in groups for a task each; files of one handle side by side."""
+    """Returns the files with their numbers, in one group for each task; files of one handle are together."""
     limit = min(_CHUNK_BYTES, sum(file.size for file in files) / (4 * cores))
     groups: list[list[tuple[int, TweetFile]]] = [[]]
     size = 0
@@ -226,7 +227,7 @@ def _summaries(files: list[TweetFile], work: Work) -> Iterator[tuple[str, dict[s
 
 
 def _census(chunks: ray.data.Dataset) -> tuple[set[str], set[str]]:
-    """All handles, and those that are in more than one chunk."""
+    """Returns all handles, and those that are in more than one chunk."""
     everybody: set[str] = set()
     shared: set[str] = set()
     handles = chunks.map_batches(lambda chunk: pa.table({"handle": chunk["handle"].unique()}), **WHOLE)
@@ -252,7 +253,7 @@ def _finish(chunks: pa.Table, work: Work, without: set[str]) -> pa.Table:
 
 
 def _rejects(rejects: pa.Table, work: Work) -> dict[str, Any]:
-    """Lists the rejects in the store, those of whole files first."""
+    """Writes the rejects to the store, those of whole files first."""
     rejects = rejects.sort_by([("file", "ascending"), ("line", "ascending")])
     is_notice = pc.equal(rejects["line"], NOTICE_LINE)
     notices = [tweets.Notice(*json.loads(note)) for note in rejects.filter(is_notice)["text"].to_pylist()]
@@ -266,6 +267,7 @@ def _rejects(rejects: pa.Table, work: Work) -> dict[str, Any]:
 
 
 def reject_line(path: str, line: int, reason: str) -> str:
+    """Returns a line of rejects.jsonl. `line` is 0 for a whole file."""
     return json.dumps({"file": path, "line": line, "reason": reason}, ensure_ascii=False)
 
 

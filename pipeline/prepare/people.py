@@ -1,11 +1,11 @@
-"""From raw tweets to people, pure: first chunk by chunk in any order, then all of a person's chunks together.
+"""From records to people, without Ray: judges tweets chunk by chunk, then finishes people from all their chunks.
 
-    chunk = judged(raw, encoder, filters)             # each tweet with its verdict, key and tokens
+    chunk = judged(raw, TweetFilters(filters), encoder)     # each tweet with its verdict, key and tokens
     for person in finished(chunks, store, holdout=0.1, filters=filters):
-        person.counts                                 # their kept tweets are in the store
+        person.counts                                       # the kept tweets are in the store now
 
-A person's tweets are in the order of their keys: the hash of the id, or of the text where there is no id. So
-the same tweets come out the same whatever their files are called, and those held out come first.
+A person's tweets are sorted by their keys, the hash of the id or of the text where there is no id. So the same tweets
+give the same result whatever their files are called, and the held-out ones come first.
 """
 
 import base64
@@ -32,15 +32,15 @@ from pipeline.prepare.index import Person
 from pipeline.prepare.tokens import Encoder
 from pipeline.tweets import SCHEMA, Profile
 
-PICTURES = "work/pictures"  # by handle, as the files have them
-VERDICTS = ["reject", "profile", *ROWS]  # a chunk holds their places in this list
-_TWEET = VERDICTS.index("downloaded")  # from here on they are about tweets
+PICTURES = "work/pictures"  # by handle, in the files' own format
+VERDICTS = ["reject", "profile", *ROWS]  # the column `verdict` of a chunk has indices in this list
+_TWEET = VERDICTS.index("downloaded")  # this verdict and later ones are a tweet's
 KEPT = VERDICTS.index("kept")
 CHUNK = pa.schema(
     [
         ("handle", pa.string()),  # "" for a reject
         ("verdict", pa.int8()),
-        ("key", pa.uint64()),  # the first eight bytes of clean.key_hash
+        ("key", pa.uint64()),  # the first eight bytes of held_out.key_hash
         ("id", pa.string()),  # "" where the format has none
         ("text", pa.string()),  # cleaned; a hash for what is left out; the note of a reject or profile
         ("tokens", pa.list_(pa.int32())),
@@ -52,18 +52,18 @@ CHUNK = pa.schema(
 # what is read: a tweet's record, or a note: a reject as its line in rejects.jsonl (without a handle), or a profile
 RAW = pa.schema([*SCHEMA, ("file", pa.int32()), ("account", pa.int32()), ("note", pa.string())])
 _ROW_GROUP = 50_000  # tweets
-_WRITERS = 8  # files of people that are on their way to the store at once
+_WRITERS = 8  # files that are written to a remote store at once
 
 
 def judged(raw: pa.Table, filters: TweetFilters, encoder: Encoder | None) -> pa.Table:
-    """A chunk of what was read (RAW's columns) with its verdicts: CHUNK's columns. Without an encoder there are no
+    """Returns a chunk (columns of CHUNK) with verdict, key and tokens for each row of `raw` (columns of RAW).
 
-    tokens, and what is left out keeps the text that it came with: that is what a preview shows.
+    Without an encoder there are no tokens, and tweets that are left out keep their original text, for previews.
     """
     frame = pl.DataFrame(pl.from_arrow(raw))
     tweets = filters(frame.with_columns(rules.judge(frame["text"], frame["retweet"])))
     kept = tweets["verdict"] == "kept"
-    # of what is left out, a hash of its text stays: it tells tweets with the same id apart
+    # a hash of the text of tweets that are left out tells those with the same id apart
     left_out = frame["text"] if encoder is None else frame["text"].hash().cast(pl.String)
     verdict = pl.when(pl.col("note").is_null()).then("verdict").when(pl.col("handle") == "").then(pl.lit("reject"))
     chunk = tweets.select(
@@ -86,7 +86,7 @@ def _keys(ids: pl.Series, texts: pl.Series) -> pl.Series:
 
 
 def _tokens(texts: pl.Series, kept: pl.Series, encoder: Encoder | None) -> pa.ListArray:
-    """The token ids of the kept texts, and none of the others."""
+    """Returns the token ids of the kept texts, and [] for the others."""
     lengths, ids = np.zeros(len(texts), np.int64), pa.array([], pa.int32())
     if encoder is not None:
         encoded = encoder.encode(texts.filter(kept))
@@ -98,10 +98,10 @@ def _tokens(texts: pl.Series, kept: pl.Series, encoder: Encoder | None) -> pa.Li
 def finished(
     chunks: pa.Table, store: Store, holdout: float, filters: Filters, without: Set[str] = frozenset()
 ) -> Iterator[Person]:
-    """The people of all these chunks (CHUNK's columns, any order) but some, their kept tweets written to the store.
+    """Writes the kept tweets of the people in these chunks to the store, and yields the people; not those in `without`.
 
-    The table may lie in memory that is shared: what is taken beside it is a copy of what is kept, and some 60
-    bytes a tweet.
+    `chunks` are all chunks of these people, with the columns of CHUNK, in any order. The table may be in shared memory;
+    besides it, the function needs a copy of what is kept and about 60 bytes a tweet.
     """
     codes, handles = _codes(chunks["handle"])
     verdicts, profiles = chunks["verdict"].to_numpy(), _profiles(chunks)
@@ -121,17 +121,17 @@ def finished(
             total["downloaded"] = int(by_person[code].sum())
             if person.table.num_rows:
                 writer.write(f"work/tweets/{handle}.parquet", person.parquet())
-            told = profiles.get(handle, {})
-            if "picture" in told:
-                writer.write(f"{PICTURES}/{handle}", base64.b64decode(told["picture"]))
+            profile = profiles.get(handle, {})
+            if "picture" in profile:
+                writer.write(f"{PICTURES}/{handle}", base64.b64decode(profile["picture"]))
             rows = {row: total[row] for row in active(filters)}
-            name, same_ids = told.get("name"), int(conflicts[code])
+            name, same_ids = profile.get("name"), int(conflicts[code])
             yield Person(handle, rows, person.chars, person.training_tokens, person.digest, name, same_ids)
 
 
 def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
-    """One person's chunks (judged without an encoder) as counts, and up to `count` texts for each row of them."""
-    names = [told["name"] for told in _profiles(tweets).values() if "name" in told]
+    """Returns one person's counts, and up to `count` texts for each row; `tweets` are judged without an encoder."""
+    names = [profile["name"] for profile in _profiles(tweets).values() if "name" in profile]
     tweets = tweets.filter(pc.greater_equal(tweets["verdict"], _TWEET))
     tweets = tweets.take(pa.array(_once(tweets, np.zeros(len(tweets), np.int64))[0]))
     verdicts = [VERDICTS[verdict] for verdict in tweets["verdict"].to_pylist()]
@@ -148,14 +148,14 @@ def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
 
 
 def profile_note(profile: Profile) -> str:
-    """What a file says of a person, as the note of a row."""
+    """Returns a person's profile as the `note` of a row of RAW."""
     picture = base64.b64encode(profile.picture).decode() if profile.picture else None
-    told = {"name": profile.name, "picture": picture}
-    return json.dumps({key: value for key, value in told.items() if value})
+    note = {"name": profile.name, "picture": picture}
+    return json.dumps({key: value for key, value in note.items() if value})
 
 
 def _profiles(chunk: pa.Table) -> dict[str, dict[str, str]]:
-    """What the files say of people, together: {"name": …, "picture": …}, each where some file has it."""
+    """Returns each person's profile from all files: {"name": …, "picture": …}, each where a file has it."""
     found: dict[str, dict[str, str]] = {}
     notes = chunk.filter(pc.equal(chunk["verdict"], VERDICTS.index("profile")))
     for handle, note in zip(notes["handle"].to_pylist(), notes["text"].to_pylist(), strict=True):
@@ -164,13 +164,13 @@ def _profiles(chunk: pa.Table) -> dict[str, dict[str, str]]:
 
 
 def _codes(handles: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
-    """The distinct handles, and the place of each row's among them."""
+    """Returns for each row the index of its handle, and the distinct handles."""
     encoded = handles.combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
 
 
 def _once(tweets: pa.Table, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of a person's tweets, person by person, in the order of their keys.
+    """Returns the indices of the tweets, person by person, sorted by key.
 
     Of tweets with the same id and the same text the first counts, by file and line. Those with the same id and
     another text all stay, in the order of their texts; how many of them each person has is the second result.
@@ -223,7 +223,7 @@ def _without_crossposts(tweets: pa.Table, codes: np.ndarray, order: np.ndarray) 
 
 
 class _Writer(ThreadPoolExecutor):
-    """Writes files to the store; to a remote one some side by side, for each takes long and little of this machine."""
+    """Writes files to the store; to a remote one several at once, since each write mostly waits."""
 
     def __init__(self, store: Store):
         super().__init__(1 if store.local else _WRITERS)
@@ -244,7 +244,7 @@ class _Writer(ThreadPoolExecutor):
 
 
 class _Kept:
-    """One person's kept tweets in the order of their keys: id, text, tokens."""
+    """One person's kept tweets (id, text, tokens), sorted by key."""
 
     def __init__(self, table: pa.Table, holdout: float, filters: Filters):
         verdicts = (
