@@ -33,10 +33,24 @@ FORMS = {
     "8:15 PM · May 3, 2016": MINUTE,
     "May 3, 2016": DAY,
     "Tue, 03 May 2016 20:15:31 +0000": WHEN,
+    "Tue, 03 May 2016 20:15:31 GMT": WHEN,
+    "Tue May 03 13:15:31 PDT 2016": WHEN,
+    "2016-05-03 21:15:31 W. Europe Standard Time": WHEN,
+    "2016-05-03 22:15:31 W. Europe Daylight Time": WHEN,
+    "May 3, 2016 · 8:15 PM UTC": MINUTE,
+    "Tue, May 3, 2016": DAY,
+    "5/3/2016, 8:15:31 PM": WHEN,
+    "5/3/2016, 8:15:31\u202fPM": WHEN,
+    "Tue May 03 2016 22:15:31 GMT+0200 (Central European Summer Time)": WHEN,
+    "3 May 2016 20:15": MINUTE,
+    "20160503": DAY,
+    "20160503201531": WHEN,
+    "42493": DAY,  # as Excel counts days
+    "42493.84410879": WHEN,
 }
 
 NONE = ["yesterday", "2016-13-45", "Tue Foo 03 20:15:31 +0000 2016", "Tue May 33 20:15:31 +0000 2016", "9" * 30, "-5"]
-NONE += ["1850-01-01", "2200-01-01", "inf", "Infinity"]
+NONE += ["1850-01-01", "2200-01-01", "inf", "Infinity", "5", "2016", "May 2016", "10:30", "yes", "12345678"]
 
 
 @pytest.mark.parametrize("text", FORMS)
@@ -64,6 +78,11 @@ def test_what_is_no_date_is_named_and_costs_no_other(value):
     column, bad = timestamps([value, "2016-05-03", None])
     assert (column.to_pylist(), bad) == ([None, DAY, None], [0])
     assert timestamps([value])[1] == [0]
+
+
+@pytest.mark.parametrize("value", ["2016-05-03T20:15:31Z", {"$numberLong": "1462306531000"}, 1462306531000])
+def test_dates_as_mongodb_exports_them_are_read(value):
+    assert timestamps([{"$date": value}])[0].to_pylist() == [WHEN]
 
 
 def test_a_column_without_dates_is_empty():

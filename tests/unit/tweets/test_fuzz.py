@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from pipeline.core.names import handle_of
 from pipeline.core.settings import TweetSource
 from pipeline.tweets import Record, Reject, TweetFile, find, read
+from tests.support.network_samples import ADA, ARCHIVE, LARK, POST, car, tarred, view
 from tests.support.tweet_samples import FORMATS, export_files, put, zipped
 
 FEW = 40  # files of each kind in `make test`
@@ -124,6 +125,43 @@ def test_a_broken_file_in_each_packing(folder, pack):
     @fuzz(broken(pack(b"id,text\n" + b"".join(b"%d,tea and cake %d\n" % (i, i * i) for i in range(200)))))
     def read_it(broken):
         items(folder, "packed", broken)
+
+    read_it()
+
+
+NETWORKS = {
+    "Bluesky, a feed": json.dumps(
+        {"feed": [{"post": view(ADA)}, {"post": view(LARK, "3l"), "reason": {"by": ADA}}]}
+    ).encode(),
+    "Bluesky, a repository": car(POST, POST | {"text": "cake"}),
+    "Mastodon, an outbox": ARCHIVE["outbox.json"].encode(),
+    "Mastodon, an archive": tarred(ARCHIVE),
+    "glued": b'{"text": "tea"}{"text": "cake"}{"text": "bread"}',
+    "with lengths": b'15\n{"text": "tea"}\n16\n{"text": "cake"}\n',
+    "by handle": b'{"wren": [{"text": "tea"}], "lark": [{"text": "cake"}]}',
+    "inner quotes": b'id;text\n1;"she said "no" and left"\n2;"tea"\n3;"cake "and" pie"\n',
+    "without a header": b"sep=;\n\n1;\"b'tea'\"\n",
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_broken_file_of_the_networks_and_of_the_world(folder, name):
+    @fuzz(broken(NETWORKS[name]))
+    def read_it(broken):
+        items(folder, "any", broken)
+
+    read_it()
+
+
+def test_any_author_and_flag_is_an_answer(folder):
+    names = st.sampled_from(
+        ["user", "author", "screen_name", "author_id", "url", "account", "type", "is_retweet", "reblog"]
+    )
+    names |= st.sampled_from(["post", "record", "$type", "actor", "object", "feed", "visibility", "content", "date"])
+
+    @fuzz(st.lists(st.dictionaries(names, NESTED, max_size=5), max_size=5))
+    def read_it(values):
+        items(folder, "answers", "".join(json.dumps({"text": "tea"} | value) + "\n" for value in values).encode())
 
     read_it()
 
