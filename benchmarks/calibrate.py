@@ -194,12 +194,13 @@ def ratio(base: Path, timed: Callable[[Path], Callable[[], None]]) -> float:
 
 
 def _train_step(base: Path) -> Callable[[], None]:
-    from pipeline.train import trainer as finetune
+    from pipeline.train.deepspeed_engine import init_single_process_group
+    from pipeline.train.trainer import Trainer
 
-    finetune.single_process_group()
+    init_single_process_group()
     network, _ = model_folder.load(base)
     block = torch.randint(0, network.config.vocab_size, (1, network.config.n_positions))
-    trainer = finetune.Trainer(network)
+    trainer = Trainer(network)
 
     def step() -> None:
         float(trainer.step(block, 1e-4))

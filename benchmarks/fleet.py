@@ -42,7 +42,11 @@ from pipeline.core.store import Store
 from pipeline.prepare.kept_tweets import load_tweets
 from pipeline.prepare.rules import judge
 from pipeline.train import packing
-from pipeline.train import trainer as finetune
+from pipeline.train.deepspeed_engine import init_single_process_group
+from pipeline.train.loop import train_blocks
+from pipeline.train.loss import next_token_loss
+from pipeline.train.schedule import learning_rate_at
+from pipeline.train.trainer import Trainer
 
 BASE = ASSETS / "mini"
 ORIGINAL = Path(__file__).with_name("original.py")
@@ -133,7 +137,7 @@ def blocks_of(root: str, handle: str, separator: int) -> tuple[np.ndarray, Train
 
     settings = Train(**json.loads((BASE / model_folder.DEFAULTS).read_text()))
     people = [load_tweets(Store(fs.LocalFileSystem(), root), handle)[0]]
-    return packing.packed(people, separator, settings.block_size, settings.epochs, settings.seed), settings
+    return packing.pack(people, separator, settings.block_size, settings.epochs, settings.seed), settings
 
 
 def floor(root: str, handles: list[str]) -> dict[str, Any]:
@@ -165,9 +169,9 @@ def bare_loop(network: torch.nn.Module, blocks: np.ndarray, rate: float) -> floa
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0, fused=True)
     started = time.perf_counter()
     for step, block in enumerate(torch.from_numpy(blocks)):
-        optimizer.param_groups[0]["lr"] = finetune.scheduled(step, len(blocks), rate)
+        optimizer.param_groups[0]["lr"] = learning_rate_at(step, len(blocks), rate)
         optimizer.zero_grad()
-        finetune.next_token_loss(network, block[None]).backward()
+        next_token_loss(network, block[None]).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
     return time.perf_counter() - started
@@ -250,14 +254,14 @@ def gpt2_steps(steps: int) -> dict[str, list[float]]:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.set_num_threads(1)
-    finetune.single_process_group()
-    bare, trainer = GPT2LMHeadModel(GPT2Config()), finetune.Trainer(GPT2LMHeadModel(GPT2Config()))
+    init_single_process_group()
+    bare, trainer = GPT2LMHeadModel(GPT2Config()), Trainer(GPT2LMHeadModel(GPT2Config()))
     trainer.reset(seed=0)
     seconds: dict[str, list[float]] = {"bare": [], "ours": []}
     blocks = np.random.default_rng(0).integers(0, 50257, (steps + 1, 1, 256))
     for block in blocks:
         seconds["bare"].append(bare_loop(bare, block, 1e-4))
-        seconds["ours"].append(finetune.train(trainer, block, 1, 1e-4).seconds)
+        seconds["ours"].append(train_blocks(trainer, block, 1, 1e-4).seconds)
     return {name: values[1:] for name, values in seconds.items()}  # the first one warms up
 
 

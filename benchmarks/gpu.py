@@ -33,12 +33,16 @@ from engine import SAMPLING, beginnings, random_gpt2
 
 from pipeline.core import model_folder
 from pipeline.core.own_code import ASSETS
-from pipeline.train import trainer as finetune
+from pipeline.train.deepspeed_engine import init_single_process_group
+from pipeline.train.device import choose_precision, limit_gpu_memory
+from pipeline.train.loop import train_blocks
+from pipeline.train.loss import next_token_loss
+from pipeline.train.trainer import Trainer
 from serve.engine.engine import Engine, Request
 from serve.engine.parameters import Parameters
 
 GPU = torch.cuda.is_available()
-PRECISION = finetune.resolve_precision("auto")
+PRECISION = choose_precision("auto")
 PARTS = ("lanes", "shared", "seeds", "engine", "fleet", "compile")
 Job = tuple[str, Path, int]  # a model's name, its folder, the tokens of a block
 
@@ -97,17 +101,17 @@ def blocks_of(job: Job, steps: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, words, (steps, job[2]))
 
 
-def lane_of(job: Job, **options: Any) -> finetune.Trainer:
-    finetune.single_process_group()
-    trainer = finetune.Trainer(model_folder.load_model(job[1]), precision=PRECISION, **options)
+def lane_of(job: Job, **options: Any) -> Trainer:
+    init_single_process_group()
+    trainer = Trainer(model_folder.load_model(job[1]), precision=PRECISION, **options)
     trainer.reset(seed=0)
     return trainer
 
 
-def steps_of(trainer: finetune.Trainer, blocks: np.ndarray) -> str:
+def steps_of(trainer: Trainer, blocks: np.ndarray) -> str:
     """Trains twice: "12,345 tokens/s, 1.2 ms a step"."""
-    finetune.train(trainer, blocks[:12], 1, 1e-4)  # beyond the steps that go before a recording
-    taken = seconds(lambda: finetune.train(trainer, blocks, 1, 1e-4))
+    train_blocks(trainer, blocks[:12], 1, 1e-4)  # beyond the steps that go before a recording
+    taken = seconds(lambda: train_blocks(trainer, blocks, 1, 1e-4))
     return f"{blocks.size / taken:10,.0f} tokens/s, {1000 * taken / len(blocks):7.2f} ms a step"
 
 
@@ -138,9 +142,9 @@ def lanes(job: Job, chosen: argparse.Namespace) -> None:
         print(f"GPU memory {torch.cuda.max_memory_reserved() / 1e9:.1f} GB")
 
 
-def once(trainer: finetune.Trainer, blocks: np.ndarray) -> list[float]:
+def once(trainer: Trainer, blocks: np.ndarray) -> list[float]:
     trainer.reset(seed=0)
-    return finetune.train(trainer, blocks, 1, 1e-4).losses
+    return train_blocks(trainer, blocks, 1, 1e-4).losses
 
 
 def difference(ours: list[float], theirs: list[float]) -> str:
@@ -150,7 +154,7 @@ def difference(ours: list[float], theirs: list[float]) -> str:
 def compile(job: Job, chosen: argparse.Namespace) -> None:
     started = time.perf_counter()
     trainer = lane_of(job, compile=True)
-    finetune.train(trainer, blocks_of(job, 12), 1, 1e-4)
+    train_blocks(trainer, blocks_of(job, 12), 1, 1e-4)
     print(f"compiled in {time.perf_counter() - started:.1f} s")
     graphs, trainer.graphs = trainer.graphs, None
     print(f"compiled, one by one {steps_of(trainer, blocks_of(job, chosen.steps))}", flush=True)
@@ -169,7 +173,7 @@ def bare(job: Job, blocks: np.ndarray) -> str:
         for block in torch.from_numpy(blocks).to(device):
             optimizer.zero_grad()
             with torch.autocast(device.type, torch.bfloat16, enabled=PRECISION == "bf16"):
-                loss = finetune.next_token_loss(network, block[None])
+                loss = next_token_loss(network, block[None])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
@@ -198,15 +202,15 @@ def shared(job: Job, chosen: argparse.Namespace) -> None:
 def beside_others(job: Job, steps: int, share: float, barrier: Any, results: Any) -> None:
     """A lane in a process of its own."""
     quiet()
-    finetune.claim_device(share)
+    limit_gpu_memory(share)
     trainer, blocks = lane_of(job), blocks_of(job, steps)
     graphs, taken = trainer.graphs, []
     for way in (graphs, None):
         trainer.graphs = way
-        finetune.train(trainer, blocks[:12], 1, 1e-4)
+        train_blocks(trainer, blocks[:12], 1, 1e-4)
         synchronize()
         barrier.wait(timeout=200)
-        taken.append(seconds(lambda: finetune.train(trainer, blocks, 1, 1e-4), times=1))
+        taken.append(seconds(lambda: train_blocks(trainer, blocks, 1, 1e-4), times=1))
     results.put(taken)
 
 

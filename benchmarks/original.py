@@ -19,7 +19,7 @@ from pipeline.core.settings import Train
 from pipeline.core.store import Store
 from pipeline.prepare.kept_tweets import load_tweets
 from pipeline.train import packing
-from pipeline.train import trainer as finetune
+from pipeline.train.loss import next_token_loss, stream_loss
 
 
 class InOrder(Trainer):
@@ -33,7 +33,7 @@ def main(folder: str, handle: str, base: str, out: str) -> None:
     separator = model_folder.separator_id(tokenizer)
     settings = Train(**json.loads((Path(base) / model_folder.DEFAULTS).read_text()))
     tweets, held = load_tweets(Store(fs.LocalFileSystem(), folder), handle)
-    blocks = packing.packed([tweets], separator, settings.block_size, settings.epochs, settings.seed)
+    blocks = packing.pack([tweets], separator, settings.block_size, settings.epochs, settings.seed)
     arguments = TrainingArguments(
         output_dir=out,
         learning_rate=settings.learning_rate,
@@ -53,10 +53,8 @@ def main(folder: str, handle: str, base: str, out: str) -> None:
     trainer = InOrder(model=network, args=arguments, train_dataset=items)  # type: ignore[arg-type]
     trainer.train()
     network.eval()
-    stream = packing.joined(held, separator)
-    loss = finetune.stream_loss(
-        lambda block: finetune.next_token_loss(network, block), stream, settings.block_size, network.device
-    )
+    stream = packing.join(held, separator)
+    loss = stream_loss(lambda blocks: next_token_loss(network, blocks), stream, settings.block_size, network.device)
     trainer.save_model(out)
     tokenizer.save_pretrained(out)
     print(json.dumps({"loss": loss}))

@@ -128,9 +128,9 @@ class Lane:
 
 def packed_tokens(tweets: list[np.ndarray]) -> int:
     """How many tokens are in one epoch's blocks."""
-    from pipeline.train.packing import packed
+    from pipeline.train.packing import pack
 
-    return packed([tweets], SEPARATOR_ID, BLOCK, epochs=1, seed=0).size if tweets else 0
+    return pack([tweets], SEPARATOR_ID, BLOCK, epochs=1, seed=0).size if tweets else 0
 
 
 def reference(made: Path) -> tuple[int, float]:

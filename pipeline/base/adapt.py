@@ -1,10 +1,10 @@
-"""A base adapted to a whole population's tweets, from which its bots then start.
+"""Adapts a base model to all of a fleet's tweets, so that its bots start from a base that knows the population.
 
     huggingtweets run fleet.yaml --set adapt=true        # adapts, then trains the bots on the result
     huggingtweets pretrain fleet.yaml --from gpt2        # adapts alone, into the folder `pretrain.out`
 
-It learns from everybody's training tweets, never from what is held out, and not at all from some people
-(`adapt.holdout`, by the hash of the handle): what their bots gain is what a newcomer's would.
+The base learns from people's training tweets, never from those held out. It learns nothing from a share of the people
+(`adapt.holdout`, chosen by the hash of the handle): the loss on them shows what a person gains who joins later.
 """
 
 import hashlib
@@ -18,7 +18,8 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from pipeline.base import training
+from pipeline.base.training import BaseMetrics, train_model
+from pipeline.base.worker import RunSettings
 from pipeline.core import model_folder
 from pipeline.core.errors import UserError
 from pipeline.core.model_folder import ModelFolder
@@ -30,13 +31,20 @@ from pipeline.prepare.index import Person, Prepared
 from pipeline.prepare.kept_tweets import load_tweets
 
 METRICS = "adapted.json"
-_PEOPLE = 64  # in a block of the data set
+_PEOPLE_PER_BLOCK = 64  # of the data set
+
+
+class AdaptMetrics(BaseMetrics):
+    """The content of `METRICS`."""
+
+    people: int  # that the base learned from
+    held_out_people: int
 
 
 def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job:
-    """The same job on the adapted base, which is made where there is none yet; unchanged unless the fleet adapts.
+    """The job with the adapted base in place of its own; unchanged where the fleet does not adapt.
 
-    Without `make` a job whose base is still to be adapted comes back as it is.
+    `make` says whether to adapt the base where that was not done yet; else such a job is unchanged, too.
     """
     if job.fleet.adapt is None:
         return job
@@ -55,7 +63,7 @@ def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job
     return replace(job, base=ModelFolder(files))
 
 
-def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, bytes], dict[str, Any]]:
+def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, bytes], AdaptMetrics]:
     """Trains the job's base on the prepared tweets; returns the model folder's files and the metrics.
 
     Raises UserError where too few people are left to learn from.
@@ -65,9 +73,9 @@ def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, b
     assert settings is not None
     learning, held_out = split(prepared, settings.holdout)
     if not learning or not held_out:
-        raise UserError(f"adapt: a population is needed, and this fleet has {len(prepared.people)} people")
+        raise UserError(f"adapt: this fleet has {len(prepared.people)} people with tweets; it needs at least two")
     gpus, cores = capacity()
-    run = training.Run(
+    run = RunSettings(
         name=f"adapt-{identity(job, prepared)}",
         separator=job.base.separator,
         block_size=job.train.block_size,
@@ -77,12 +85,12 @@ def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, b
         seed=job.train.seed,
         **settings.model_dump(include={"batch_size", "epochs", "learning_rate", "warmup_steps", "checkpoint_minutes"}),
     )
-    trained, metrics = training.fit(
-        run, job.base, _texts(job.store, learning), _texts(job.store, held_out), job.store, progress
-    )
-    weights = model_folder.weight_bytes(trained.state_dict(), job.fleet.publish.dtype)
+    texts = _texts(job.store, learning), _texts(job.store, held_out)
+    trained = train_model(run, job.base, *texts, job.store, progress)
+    weights = model_folder.weight_bytes(trained.model.state_dict(), job.fleet.publish.dtype)
     kept = {name: data for name, data in job.base.files.items() if not name.endswith((".safetensors", ".index.json"))}
-    return kept | {model_folder.WEIGHTS: weights}, metrics | {"people": len(learning), "held_out_people": len(held_out)}
+    metrics: AdaptMetrics = {**trained.metrics, "people": len(learning), "held_out_people": len(held_out)}
+    return kept | {model_folder.WEIGHTS: weights}, metrics
 
 
 def split(prepared: Prepared, share: float) -> tuple[list[Person], list[Person]]:
@@ -105,7 +113,7 @@ def identity(job: Job, prepared: Prepared) -> str:
 def _texts(store: Store, people: list[Person]) -> "ray.data.Dataset":
     """The people's training tweets as rows of `tokens` and `count`, read from the store by the cluster."""
     handles = [person.handle for person in people]
-    blocks = max(1, -(-len(handles) // _PEOPLE))
+    blocks = max(1, -(-len(handles) // _PEOPLE_PER_BLOCK))
     source = ray.data.from_items([{"handle": handle} for handle in handles], override_num_blocks=blocks)
     return source.map_batches(cast(Any, _read), fn_kwargs={"store": store}, batch_format="pyarrow").materialize()
 

@@ -2,8 +2,8 @@
 
     huggingtweets pretrain examples/base_model/mini.yaml
 
-Ray Data reads, cleans and tokenises; base_training.py trains. The same command goes on where it was stopped. The
-result is a plain model folder with a card of its own.
+Ray Data reads, cleans and tokenises; training.py trains. The same command continues where it was stopped. The result is
+a plain model folder with a card.
 """
 
 import hashlib
@@ -18,7 +18,8 @@ import ray.data
 import ray.train
 
 from pipeline import tweets
-from pipeline.base import training as base_training
+from pipeline.base.training import BaseMetrics, TrainedBase, train_model
+from pipeline.base.worker import RunSettings
 from pipeline.core import model_folder
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
@@ -33,8 +34,11 @@ from pipeline.prepare.dataset import kept_texts
 _TOKENIZER_TEXTS = 500_000  # tweets are enough to learn a vocabulary from
 
 
-def pretrain(fleet: Fleet, progress: Progress) -> dict[str, Any]:
-    """Trains the base that `fleet.pretrain` describes on `fleet.tweets`; returns its metrics."""
+def pretrain(fleet: Fleet, progress: Progress) -> BaseMetrics:
+    """Trains the base that `fleet.pretrain` describes on `fleet.tweets`, and writes it to `pretrain.out`.
+
+    Returns its metrics. Raises UserError where no text is kept.
+    """
     settings = fleet.pretrain
     files = tweets.files_of(fleet)
     progress.start("read", 1, f"{len(files)} files")
@@ -48,18 +52,18 @@ def pretrain(fleet: Fleet, progress: Progress) -> dict[str, Any]:
     counts = {True: int(held_out.sum("count") or 0), False: int(training.sum("count") or 0)}
     progress.advance(f"{counts[False]:,} tokens to train on, {counts[True]:,} held out")
     base = _base_folder(settings, tokenizer)
-    run = base_training.Run(
+    run = RunSettings(
         name=f"pretrain-{_identity(settings, tokenizer, counts)}",
         separator=base.separator,
-        **settings.model_dump(include=set(base_training.Run.__annotations__)),
+        **settings.model_dump(include=set(RunSettings.__annotations__)),
     )
-    trained, metrics = base_training.fit(run, base, training, held_out, Store.of(fleet), progress)
-    _write_base(fleet, base, trained, metrics)
-    return metrics
+    trained = train_model(run, base, training, held_out, Store.of(fleet), progress)
+    _write_base(fleet, base, trained)
+    return trained.metrics
 
 
 def _identity(settings: Pretrain, tokenizer: bytes, counts: dict[bool, int]) -> str:
-    """Names a run by what it makes, so that only the same run goes on from its checkpoints."""
+    """Names a run by what it makes, so that only the same run continues from its checkpoints."""
     made_of = [settings.model_dump(exclude={"out", "checkpoint_minutes"}), counts[False], counts[True]]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode() + tokenizer).hexdigest()[:12]
 
@@ -82,7 +86,7 @@ def _learn_bpe(texts: "ray.data.Dataset", vocab_size: int) -> bytes:
 
 
 def _encode(batch: pa.Table, tokenizer: bytes, share: float) -> pa.Table:
-    """Texts as token ids; a text is held out by its hash, so the choice is the same at each run."""
+    """Texts as token ids; a text is held out by its hash, so that every run chooses the same."""
     from tokenizers import Tokenizer
 
     texts = batch["text"].to_pylist()
@@ -98,7 +102,7 @@ def _encode(batch: pa.Table, tokenizer: bytes, share: float) -> pa.Table:
 
 
 def _base_folder(settings: Pretrain, tokenizer: bytes) -> ModelFolder:
-    """The base's model folder but for its weights: configuration and tokenizer."""
+    """The base's model folder without its weights: configuration and tokenizer."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -133,21 +137,22 @@ def _config(settings: Pretrain) -> Any:
     )
 
 
-def _write_base(fleet: Fleet, base: ModelFolder, trained: Any, metrics: dict[str, Any]) -> None:
-    """The model folder at `pretrain.out`, with a card that says how good it is."""
+def _write_base(fleet: Fleet, base: ModelFolder, trained: TrainedBase) -> None:
+    """Writes the model folder at `pretrain.out`, with a card that says how good the base is."""
     settings = fleet.pretrain
-    files = base.bot_files(model_folder.weight_bytes(trained.state_dict(), fleet.publish.dtype))
+    files = base.bot_files(model_folder.weight_bytes(trained.model.state_dict(), fleet.publish.dtype))
     if settings.train_defaults:
         files[model_folder.DEFAULTS] = (json.dumps(settings.train_defaults, indent=2) + "\n").encode()
     with tempfile.TemporaryDirectory() as folder:
         samples = _samples(ModelFolder(files).write(Path(folder)))
-    facts = {"parameters": trained.num_parameters(), "fleet": fleet.fleet, "settings": settings, "prompts": samples}
-    files["README.md"] = render(ASSETS / "base_card.md.j2", metrics=metrics, **facts).encode()
+    facts = {"fleet": fleet.fleet, "settings": settings, "metrics": trained.metrics, "prompts": samples}
+    card = render(ASSETS / "base_card.md.j2", parameters=trained.model.num_parameters(), **facts)
+    files["README.md"] = card.encode()
     write_folder_at(settings.out, files)
 
 
 def _samples(folder: Path) -> dict[str, list[str]]:
-    """What the base says to a few beginnings."""
+    """What the base writes after a few prompts."""
     from serve.engine.engine import Engine, Request
     from serve.engine.parameters import Parameters
 

@@ -1,170 +1,159 @@
-"""Work on many bots at once: Ray Data over a pool of actors, each of which keeps what is slow to load.
+"""Runs tasks, mostly one for each bot, on a pool of Ray actors that load what is slow to load once.
 
-    class Measure(Worker[Job]):
-        def setup(self):                        # once for each actor
-            self.network = load_model(self.job.base.write(folder))
+    class Measure(Worker[Task, Metrics]):
+        def __init__(self, base): ...              # once in each actor
+        def work(self, task): return Metrics(…)    # for each task
+        def log(self, task): return logs.log(bot=task.bot)
 
-        def work(self, task):                   # for each bot
-            return {"loss": …}
+    for task, result in run_tasks(Measure, tasks, base=base):
+        print(task.bot, result.reason if isinstance(result, Failed) else result.loss)
 
-    for row in each(Measure, job, [{"bot": "nasa"}]):
-        row["bot"], row["result"], row["error"]
-
-A task that fails gives a row with its error; the others are not affected. Tasks are a list, or a Feed that is filled
-while others are worked on.
+A task that raises an error gives `Failed`; the others are not affected. Tasks are a list, or a `Feed` to which more are
+added while the first ones are worked on.
 """
 
-import json
+import pickle
 import time
-from collections.abc import Iterator
-from typing import Any, Generic, Protocol, TypedDict, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import ray
 import ray.data
 
-from pipeline.core import logs, ray_session
 from pipeline.core.errors import one_line
-from pipeline.core.fleet import Fleet
-from pipeline.core.settings import Train
-from pipeline.core.store import Store
+from pipeline.core.ray_session import capacity, this_node
 
-_POLL = 0.3  # seconds
+_POLL_SECONDS = 0.3
 
-
-class Job(Protocol):
-    """What a worker needs to know of a fleet; `pipeline.plan.job.Job` has it."""
-
-    @property
-    def fleet(self) -> Fleet:
-        """The fleet file."""
-
-    @property
-    def store(self) -> Store:
-        """The fleet's store."""
-
-    @property
-    def train(self) -> Train:
-        """The training settings."""
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
 
 
-J = TypeVar("J", bound=Job)
+class Worker(Generic[TaskT, ResultT]):
+    """What each actor does. Its constructor gets the arguments of `run_tasks`; tasks and results are pickled."""
 
+    verb: ClassVar[str] = "done"  # for the log: "measured in 3.2 s"
+    uses_gpu: ClassVar[bool] = True  # where the cluster has GPUs
 
-class Row(TypedDict):
-    """What became of one task."""
-
-    bot: str
-    result: dict[str, Any]  # what `Worker.work` returned; {} where it failed
-    error: str  # in one line; "" where it succeeded
-
-
-class Worker(Generic[J]):
-    """An actor of the pool. Subclasses define `setup` and `work`."""
-
-    did = "worked"  # the verb in log lines
-    on_gpu = True  # whether a worker takes a GPU, where the cluster has some
-
-    def __init__(self, job: "J | ray.ObjectRef[J]", extra: dict[str, Any]):
-        """`job`: itself or a reference to it; `extra`: the keyword arguments of `each`."""
-        self.job: J = ray.get(job) if isinstance(job, ray.ObjectRef) else job
-        self.store, self.settings, self.extra = self.job.store, self.job.train, extra
-        self.setup()
-
-    def setup(self) -> None:
-        """Loads what all tasks need; called once, before the first task."""
-
-    def work(self, task: dict[str, Any]) -> dict[str, Any]:
-        """Does one task and returns its result, which must be JSON. Any exception fails this task only."""
+    def work(self, task: TaskT) -> ResultT:
+        """The result of one task; an error makes the task `Failed`."""
         raise NotImplementedError
 
-    def log(self, task: dict[str, Any]) -> Any:
-        """Returns the log for lines about a task's bot."""
-        return logs.log(fleet=self.job.fleet.fleet, bot=task["bot"], version=task.get("version"))
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Does the tasks of a batch: Ray Data calls this."""
-        rows: dict[str, list[str]] = {"bot": [], "result": [], "error": []}
-        for text in batch["task"]:
-            task, began = json.loads(text), time.perf_counter()
-            result: dict[str, Any] = {}
-            error = ""
-            try:
-                result = self.work(task)
-                self.log(task).info("%s in %.1f s", self.did, time.perf_counter() - began)
-            except Exception as problem:
-                error = one_line(problem)
-                self.log(task).warning("not %s: %s", self.did, error)
-            rows["bot"].append(task["bot"])
-            rows["result"].append(json.dumps(result))
-            rows["error"].append(error)
-        return rows
+    def log(self, task: TaskT) -> Any:
+        """A logger whose lines name the fleet, the bot … of this task."""
+        raise NotImplementedError
 
 
-def each(worker: type[Worker[J]], job: J, tasks: Any, *, beside: bool = False, **extra: Any) -> Iterator[Row]:
-    """Runs every task on a pool of actors and yields a row for each as it is done, in any order.
+@dataclass(frozen=True)
+class Failed:
+    """What a task that raised an error gives in place of its result: the error in one line."""
 
-    `tasks` is a list of dicts with a "bot", or a `feed()`. The pool has a worker on each GPU of the cluster, or on each
-    core if there are none or the worker needs none. With `beside` it runs beside the training lanes: half as many
-    workers, on cores only, that reserve no resources, so that lanes which start again find theirs free.
-    """
-    if tasks == []:
-        return
-    gpus, cores = ray_session.capacity()
-    gpus = gpus if worker.on_gpu and not beside else 0
-    size = max(1, gpus or cores // (2 if beside else 1))
-    source: ray.data.Dataset
-    if isinstance(tasks, list):
-        size = min(size, len(tasks))
-        source = ray.data.from_items([{"task": json.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
-    else:
-        source = ray.data.from_items([{"feed": 0}])
-        source.context.target_max_block_size = 1  # each task is a block of its own and is passed on at once
-        source = source.map_batches(cast(Any, _drain), batch_size=None, num_cpus=0, fn_kwargs={"feed": tasks})
-    rows = source.map_batches(
-        worker,
-        fn_constructor_kwargs={"job": ray.put(job), "extra": extra},
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=size),
-        num_cpus=0 if beside else 0.5,
-        num_gpus=1 if gpus else 0,
-    ).iter_rows()
-    for row in rows:
-        yield {"bot": row["bot"], "result": json.loads(row["result"]), "error": row["error"]}
+    reason: str
 
 
-class Feed:
-    """A list of tasks that grows while the pool works: an actor between those who find tasks and the pool."""
+class Feed(Generic[TaskT]):
+    """Tasks that may be added, from any thread, while earlier ones are worked on."""
 
     def __init__(self) -> None:
-        self.tasks: list[str] = []
-        self.closed = False
+        # on the node of the driver, with which it ends; it needs no core
+        self.actor: Any = ray.remote(cast(Any, _FeedActor)).options(num_cpus=0, label_selector=this_node()).remote()
 
-    def put(self, task: dict[str, Any]) -> None:
-        """Adds a task."""
-        self.tasks.append(json.dumps(task))
+    def add(self, task: TaskT) -> None:
+        """Adds a task at the end."""
+        self.actor.add.remote(pickle.dumps(task))
 
     def close(self) -> None:
-        """States that no more tasks will come."""
+        """Says that no task will be added any more: the pool ends when it has done those there are."""
+        self.actor.close.remote()
+
+
+def run_tasks(
+    worker: type[Worker[TaskT, ResultT]],
+    tasks: Sequence[TaskT] | Feed[TaskT],
+    *,
+    beside_training: bool = False,
+    **arguments: Any,
+) -> Iterator[tuple[TaskT, ResultT | Failed]]:
+    """Runs every task on a pool of `worker(**arguments)`; yields (task, result) in the order in which they are done.
+
+    The pool has an actor for each GPU of the cluster, or for each core where there are no GPUs or the worker uses
+    none. `beside_training` makes it half as large, on cores only, and reserves none of them: lanes that start again
+    must find theirs free.
+    """
+    if not isinstance(tasks, Feed) and not tasks:
+        return
+    gpus, cores = capacity()
+    gpus = gpus if worker.uses_gpu and not beside_training else 0
+    size = max(1, gpus or cores // (2 if beside_training else 1))
+    source: ray.data.Dataset
+    if isinstance(tasks, Feed):
+        source = ray.data.from_items([{"feed": 0}])
+        source.context.target_max_block_size = 1  # a block for each task, passed on at once
+        source = source.map_batches(cast(Any, _read), batch_size=None, num_cpus=0, fn_kwargs={"feed": tasks.actor})
+    else:
+        size = min(size, len(tasks))
+        rows = [{"task": pickle.dumps(task)} for task in tasks]
+        source = ray.data.from_items(rows, override_num_blocks=len(tasks))
+    results = source.map_batches(
+        _Actor,
+        # in Ray's object store, once: a base model is too large to travel with every actor
+        fn_constructor_kwargs={"worker": worker, "arguments": [ray.put(arguments)]},
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=size),
+        num_cpus=0 if beside_training else 0.5,
+        num_gpus=1 if gpus else 0,
+    )
+    for row in results.iter_rows():
+        yield pickle.loads(row["task"]), pickle.loads(row["result"])
+
+
+class _Actor:
+    """What Ray Data runs: a worker, called with batches of pickled tasks."""
+
+    def __init__(self, worker: type[Worker[Any, Any]], arguments: list[Any]):
+        self.worker = worker(**ray.get(arguments[0]))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        results = [pickle.dumps(self._result(pickle.loads(task))) for task in batch["task"]]
+        return {"task": list(batch["task"]), "result": results}
+
+    def _result(self, task: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            result = self.worker.work(task)
+        except Exception as error:
+            self.worker.log(task).warning("not %s: %s", self.worker.verb, one_line(error))
+            return Failed(one_line(error))
+        self.worker.log(task).info("%s in %.1f s", self.worker.verb, time.perf_counter() - started)
+        return result
+
+
+class _FeedActor:
+    """A feed's tasks, pickled, between the threads that add them and the pool that reads them."""
+
+    def __init__(self) -> None:
+        self.tasks: list[bytes] = []
+        self.closed = False
+
+    def add(self, task: bytes) -> None:
+        self.tasks.append(task)
+
+    def close(self) -> None:
         self.closed = True
 
-    def after(self, count: int) -> tuple[list[str], bool]:
-        """Returns the tasks after the first `count`, and whether these are the last."""
+    def after(self, count: int) -> tuple[list[bytes], bool]:
+        """The tasks after the first `count`, and whether the feed is closed."""
         return self.tasks[count:], self.closed
 
 
-def feed() -> Any:
-    """Starts a `Feed` actor that reserves no core, on this node, since other nodes may go away."""
-    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    return ray.remote(cast(Any, Feed)).options(num_cpus=0, label_selector=here).remote()
-
-
-def _drain(batch: Any, feed: Any) -> Iterator[dict[str, list[str]]]:
-    """Yields the feed's tasks as they come, until it is closed."""
-    count, last = 0, False
-    while not last:
-        tasks, last = ray.get(feed.after.remote(count))
+def _read(batch: Any, feed: Any) -> Iterator[dict[str, list[bytes]]]:
+    """A feed's tasks as they are added, until it is closed."""
+    count, closed = 0, False
+    while not closed:
+        tasks, closed = ray.get(feed.after.remote(count))
         count += len(tasks)
         for task in tasks:
             yield {"task": [task]}
         if not tasks:
-            time.sleep(_POLL)
+            time.sleep(_POLL_SECONDS)

@@ -37,6 +37,7 @@ from pipeline.core.proxies import NO_GRPC_PROXY, bypass_proxies
 
 _HEAD_KEY = b"huggingtweets:head"
 _START_SECONDS = 60
+NODE_LABEL = "ray.io/node-id"  # Ray puts it on every node
 # for Ray's workers: two threads in each make small models 15 times slower; models are loaded from folders
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -112,6 +113,11 @@ def capacity() -> tuple[int, int]:
     """Returns the numbers of GPUs and of cores in the cluster; at least one core."""
     resources = ray.cluster_resources()
     return int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
+
+
+def this_node() -> dict[str, str]:
+    """The label selector for an actor that must run on this process's node."""
+    return {NODE_LABEL: ray.get_runtime_context().get_node_id()}
 
 
 def leave() -> None:

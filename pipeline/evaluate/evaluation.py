@@ -20,12 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.core import actor_pool, model_folder, onednn
+from pipeline.core import actor_pool, logs, model_folder, onednn
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.progress import Progress
 from pipeline.evaluate import voices
 from pipeline.evaluate.measures.copying import copying
-from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet, token_losses
+from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet
 from pipeline.evaluate.measures.safety import read_block_list, safety
 from pipeline.evaluate.measures.variety import variety
 from pipeline.evaluate.measures.voice import VoiceClassifier, voice
@@ -36,7 +36,8 @@ from pipeline.prepare.index import Person
 from pipeline.prepare.kept_tweets import Tweets, read_tweets
 from pipeline.publish.card import PROMPT, card, facts
 from pipeline.train import packing
-from pipeline.train.continuing import learned
+from pipeline.train.learned_tweets import read_learned
+from pipeline.train.loss import token_losses
 
 MEASURED = {"held_out", "voice", "copying", "variety", "safety", "samples"}  # keys of metrics.json set here
 PROMPTS = (PROMPT, "I think", "Today", "The best thing about")  # share one half of the samples; none has the other
@@ -57,20 +58,21 @@ class Evaluation(threading.Thread):
         enough = {handle: person for handle, person in people.items() if person.chars >= MIN_CHARS}
         self.voices = voices.Voices(enough, job.train.holdout)
         self.bots: dict[str, Bot] = {}
-        self.rows: queue.SimpleQueue[actor_pool.Row] = queue.SimpleQueue()
+        self.results: queue.SimpleQueue[tuple[dict[str, Any], Any]] = queue.SimpleQueue()
         self.error: str | None = None  # that ended it
-        self.feed: Any = None
+        self.feed: actor_pool.Feed[dict[str, Any]] | None = None
         self.block_list = _block_list(job.fleet.evaluate.block_list)
 
     def begin(self) -> None:
         """Starts the pool, where bots are sure to come."""
         if self.feed is None:
-            self.feed = actor_pool.feed()
+            self.feed = actor_pool.Feed()
             self.start()
 
     def add(self, bot: Bot) -> None:
         """A bot whose model is in the store."""
         self.begin()
+        assert self.feed is not None
         published = bot.status == "unchanged"
         folder, file = (bot.folder, "metrics.json") if published else (bot.trained_folder, "training.json")
         self.bots[bot.name] = bot
@@ -82,21 +84,22 @@ class Evaluation(threading.Thread):
         }
         if self.publish and not published:
             place["publish"] = {"trained_folder": bot.trained_folder, "folder": bot.folder}
-        self.feed.put.remote(facts(self.job, bot) | place | {"group": self.voices.of(bot.handles)})
+        self.feed.add(facts(self.job, bot) | place | {"group": self.voices.of(bot.handles)})
 
     def run(self) -> None:
         try:
             voices.learn(self.job, self.voices, self.beside)
-            extra = {"block_list": self.block_list}
-            for row in actor_pool.each(Evaluator, self.job, self.feed, beside=self.beside, **extra):
-                self.rows.put(row)
+            assert self.feed is not None
+            arguments = {"job": self.job, "block_list": self.block_list}
+            for result in actor_pool.run_tasks(Evaluator, self.feed, beside_training=self.beside, **arguments):
+                self.results.put(result)
         except Exception as error:
             self.error = one_line(error)
 
     def close(self) -> None:
         """No bot will come any more."""
         if self.feed is not None:
-            self.feed.close.remote()
+            self.feed.close()
 
     def settle(self, progress: Progress) -> list[Bot]:
         """Waits for the bots that came, no others will, and sets their metrics; returns those that are published."""
@@ -105,18 +108,18 @@ class Evaluation(threading.Thread):
         self.close()
         progress.start("evaluate", len(self.bots))
         left, done = dict(self.bots), []
-        while left and (self.is_alive() or not self.rows.empty()):
+        while left and (self.is_alive() or not self.results.empty()):
             try:
-                row = self.rows.get(timeout=0.3)
+                task, result = self.results.get(timeout=0.3)
             except queue.Empty:
                 continue
-            bot = left.pop(row["bot"])
-            if row["error"]:
-                bot.status, bot.reason = "failed", f"not evaluated: {row['error']}"
+            bot = left.pop(task["bot"])
+            if isinstance(result, actor_pool.Failed):
+                bot.status, bot.reason = "failed", f"not evaluated: {result.reason}"
             else:
-                bot.metrics |= row["result"]["metrics"]
-                bot.seconds |= row["result"]["seconds"]
-                if problem := row["result"]["problem"]:
+                bot.metrics |= result["metrics"]
+                bot.seconds |= result["seconds"]
+                if problem := result["problem"]:
                     bot.status, bot.reason = "failed", problem
                 elif "publish" in bot.seconds:
                     done.append(bot)
@@ -155,21 +158,22 @@ def _take_one_gpu() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = shown.split(",")[os.getpid() % count]
 
 
-class Evaluator(actor_pool.Worker[Job]):
+class Evaluator(actor_pool.Worker[dict[str, Any], dict[str, Any]]):
     """Holds the base model, and the serving engine; measures one bot after another."""
 
-    did = "measured"
+    verb = "measured"
 
-    def setup(self) -> None:
+    def __init__(self, job: Job, block_list: frozenset[str] | None):
         import torch
 
         from pipeline.publish.publishing import Publishing
         from serve.engine.engine import Engine
 
+        self.job, self.store, self.settings, self.block_list = job, job.store, job.train, block_list
         _take_one_gpu()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with tempfile.TemporaryDirectory() as folder:
-            self.network: Any = model_folder.load_model(self.job.base.write(Path(folder))).eval()
+            self.network: Any = model_folder.load_model(job.base.write(Path(folder))).eval()
             self.network.to(self.device)
             if self.device.type == "cpu":
                 onednn.patch_linear_layers(self.network)
@@ -177,7 +181,10 @@ class Evaluator(actor_pool.Worker[Job]):
         self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.voices: dict[str, VoiceClassifier | None] = {}
         self.base_said = [text for _, text in self._say()]
-        self.publishing = Publishing(self.job)
+        self.publishing = Publishing(job)
+
+    def log(self, task: dict[str, Any]) -> Any:
+        return logs.log(fleet=self.job.fleet.fleet, bot=task["bot"], version=task["version"])
 
     def work(self, task: dict[str, Any]) -> dict[str, Any]:
         if "publish" in task and not self.store.exists(f"{task['folder']}/{task['file']}"):
@@ -200,7 +207,7 @@ class Evaluator(actor_pool.Worker[Job]):
         return {"metrics": measured, "seconds": seconds, "problem": problem}
 
     def _measure(self, task: dict[str, Any]) -> dict[str, Any]:
-        known = learned(self.store, task["folder"]) if task["continued"] else None
+        known = read_learned(self.store, task["folder"]) if task["continued"] else None
         people = [read_tweets(self.store, handle, known) for handle in task["handles"]]
         training = [text for tweets in people for text in tweets.training]
         real = [text for tweets in people for text in tweets.held_out]
@@ -216,7 +223,7 @@ class Evaluator(actor_pool.Worker[Job]):
             "voice": voice(group, task["handles"], written, self.base_said, real) if group else {"people": 1},
             "copying": copying(whole, training, real),
             "variety": variety(free, real),
-            "safety": safety(written, self.extra["block_list"]),
+            "safety": safety(written, self.block_list),
             "samples": {
                 PROMPT: [PROMPT + text for prompt, text in said if prompt == PROMPT][:_SHOWN],
                 "": free[:_SHOWN],
@@ -225,7 +232,7 @@ class Evaluator(actor_pool.Worker[Job]):
 
     def _held_out(self, people: list[Tweets], weights: Path) -> dict[str, Any]:
         ids = [ids for tweets in people for ids in tweets.held_out_ids]
-        stream = packing.joined(ids, self.engine.separator)
+        stream = packing.join(ids, self.engine.separator)
         lengths = [len(one) + 1 for one in ids]
         self.network.load_state_dict(self.base_state)
         base = self._losses(stream, lengths)

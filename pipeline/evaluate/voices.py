@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from pipeline.core import actor_pool
+from pipeline.core import actor_pool, logs
 from pipeline.core.store import Store
 from pipeline.evaluate.measures import style
 from pipeline.evaluate.measures.voice import VoiceClassifier, groups
@@ -57,18 +57,26 @@ def learn(job: Job, voices: Voices, beside: bool) -> None:
         if name.removesuffix(".npz") not in voices.groups:
             job.store.delete(f"{_FOLDER}/{name}")
     tasks = [{"bot": name, "handles": handles} for name, handles in voices.groups.items() if f"{name}.npz" not in known]
-    for row in actor_pool.each(Learner, job, tasks, beside=beside):
-        if row["error"]:
-            raise RuntimeError(f"the fleet's voices cannot be learned: {row['error']}")
+    for _, result in actor_pool.run_tasks(Learner, tasks, beside_training=beside, job=job):
+        if isinstance(result, actor_pool.Failed):
+            raise RuntimeError(f"the fleet's voices cannot be learned: {result.reason}")
     if tasks:
         draw_map: Any = ray.remote(_draw_map).options(num_cpus=0)
         ray.get(draw_map.remote(job.store, list(voices.groups)))
 
 
-class Learner(actor_pool.Worker[Job]):
+class Learner(actor_pool.Worker[dict[str, Any], None]):
     """Learns one group's voices, and its people's style; whose tweets cannot be read is left out."""
 
-    def work(self, task: dict[str, Any]) -> dict[str, Any]:
+    verb = "learned"
+
+    def __init__(self, job: Job):
+        self.job, self.store = job, job.store
+
+    def log(self, task: dict[str, Any]) -> Any:
+        return logs.log(fleet=self.job.fleet.fleet, bot=task["bot"])
+
+    def work(self, task: dict[str, Any]) -> None:
         tweets = {}
         for handle in task["handles"]:
             with contextlib.suppress(OSError, ValueError):  # that person's own bot fails, and says so
@@ -84,7 +92,6 @@ class Learner(actor_pool.Worker[Job]):
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         self.store.write(_file(task["bot"]), buffer.getvalue())
-        return {}
 
 
 def load(store: Store, group: str) -> VoiceClassifier | None:

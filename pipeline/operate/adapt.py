@@ -3,9 +3,7 @@
 metrics = adapt_base(fleet, progress)        # the base is in the folder `pretrain.out`
 """
 
-from typing import Any
-
-from pipeline.base.adapt import adapt
+from pipeline.base.adapt import AdaptMetrics, adapt
 from pipeline.core.fleet import Fleet
 from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
@@ -16,7 +14,7 @@ from pipeline.plan.job import open_job
 from pipeline.run import prepare
 
 
-def adapt_base(fleet: Fleet, progress: Progress) -> dict[str, Any]:
+def adapt_base(fleet: Fleet, progress: Progress) -> AdaptMetrics:
     """Adapts `base_model` to the fleet's tweets, writes it to the folder `pretrain.out` and returns its metrics."""
     job = open_job(fleet.model_copy(update={"adapt": fleet.adapt or Adapt()}))
     files, metrics = adapt(job, prepare(job, progress), progress)

@@ -35,8 +35,10 @@ class Tweets:
 
 
 def read_tweets(store: Store, handle: str, learned: np.ndarray | None = None) -> Tweets:
-    """A person's tweets as texts: what evaluating goes by. What a bot has `learned` from (continuing.py) is not held
-    out from it."""
+    """A person's tweets as texts, to evaluate with.
+
+    A tweet that a bot has `learned` from (train/learned_tweets.py) is not held out from it.
+    """
     data = pa.BufferReader(store.read(f"work/tweets/{handle}.parquet"))
     table = pq.read_table(data, columns=["text", "tokens", "held_out"])
     out = table["held_out"]

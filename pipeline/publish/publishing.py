@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from pipeline.core import actor_pool, checksums, model_folder
+from pipeline.core import actor_pool, checksums, logs, model_folder
 from pipeline.core.json_file import json_bytes
 from pipeline.core.picture import draw, profile_file, square
 from pipeline.core.progress import Progress
@@ -21,7 +21,7 @@ from pipeline.prepare.filters import language_of
 from pipeline.prepare.kept_tweets import read_tweets
 from pipeline.prepare.people import PICTURES
 from pipeline.publish.card import PROMPT, card, facts, languages_of
-from pipeline.train import continuing
+from pipeline.train import learned_tweets
 
 _WRITTEN_ANEW = ("README.md", "metrics.json")  # by later commands, without a new version
 _SAMPLE, _SAMPLE_CHARS = 50, 2000  # tweets, and characters of them, that tell somebody's language: some 3 ms
@@ -36,28 +36,30 @@ def publish(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot],
     places = [{name: getattr(bot, name) for name in ("trained_folder", "folder")} for bot in bots]
     tasks = [facts(job, bot) | place for bot, place in zip(bots, places, strict=True)]
     by_name = {bot.name: bot for bot in bots}
-    for row in actor_pool.each(Publisher, job, tasks):
-        bot = by_name[row["bot"]]
-        if row["error"]:
-            bot.status, bot.reason = "failed", f"not published: {row['error']}"
+    for task, result in actor_pool.run_tasks(Publisher, tasks, job=job):
+        bot = by_name[task["bot"]]
+        if isinstance(result, actor_pool.Failed):
+            bot.status, bot.reason = "failed", f"not published: {result.reason}"
             progress.advance(f"{bot.name} {bot.reason}", bot=bot)
         else:
             done(bot)
             progress.advance(bot.name, bot=bot)
 
 
-class Publisher(actor_pool.Worker[Job]):
+class Publisher(actor_pool.Worker[dict[str, Any], None]):
     """Of the pool for what is not published beside its evaluation."""
 
-    did = "published"
-    on_gpu = False
+    verb = "published"
+    uses_gpu = False
 
-    def setup(self) -> None:
-        self.publishing = Publishing(self.job)
+    def __init__(self, job: Job):
+        self.job, self.publishing = job, Publishing(job)
 
-    def work(self, task: dict[str, Any]) -> dict[str, Any]:
+    def log(self, task: dict[str, Any]) -> Any:
+        return logs.log(fleet=self.job.fleet.fleet, bot=task["bot"], version=task["version"])
+
+    def work(self, task: dict[str, Any]) -> None:
         self.publishing.publish(task)
-        return {}
 
 
 class Publishing:
@@ -90,7 +92,7 @@ class Publishing:
         trained = task["trained_folder"]
         metrics = self.store.read_json(f"{trained}/training.json")["metrics"]
         samples = metrics["samples"][PROMPT]
-        known = continuing.learned(self.store, trained) if "continued" in metrics else None
+        known = learned_tweets.read_learned(self.store, trained) if "continued" in metrics else None
         tweets = {handle: read_tweets(self.store, handle, known).training for handle in task["handles"]}
         training = [text for texts in tweets.values() for text in texts]
         pictures = self._pictures(task["handles"])
@@ -108,7 +110,7 @@ class Publishing:
         files["stats.json"] = json_bytes(task["stats"])
         if task["names"] or faces:
             files["profiles.json"] = json_bytes({"names": task["names"], "pictures": list(faces)})
-        for name in (provenance.FILE, continuing.FILE):
+        for name in (provenance.FILE, learned_tweets.FILE):
             files[name] = self.store.read(f"{trained}/{name}")
         files["metrics.json"] = json_bytes(metrics)
         lasting = {name: data for name, data in files.items() if name not in _WRITTEN_ANEW}

@@ -1,255 +1,288 @@
-"""The fleet's queue: which bots wait, which lane has which, what is done, what failed and why.
+"""The fleet's queue: which bots wait, which lane has which, what is done, what failed and why. Plain Python.
 
     queue = Queue(tasks, retries=1)
-    task, upcoming = queue.take("run-0/0", kind)
-    queue.finish("run-0/0", task.bot, result)
+    assignment = queue.take("run-0/0", kind)
+    queue.finish("run-0/0", assignment.task.bot, trained)
+    queue.status(queue.id, results_known=0).done
 
-Plain Python. As `QueueActor` it is asked by lanes for work and by the driver for news. Ray starts it again
-where it dies; it then finds in the store what is finished, and hears from the lanes' reports what they have.
+Lanes ask it for work and report to it, the driver asks for its status. queue_actor.py makes it an actor.
 """
 
 import json
 import time
+import uuid
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any
-
-import ray
+from typing import Any, cast
 
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
+from pipeline.train.metrics import Metrics
 
-_DEATHS = 4  # of its worker that a bot is forgiven beyond the retries: machines die more often than bots kill
-_RETURN_SECONDS = 5.0  # for the lanes to tell a queue that died what they have
+RESULT_FILE = "training.json"  # in a trained bot's folder: its TrainedBot
+_FORGIVEN_DEATHS = 4  # of workers that trained a bot, beyond the retries: machines die more often than bots kill
+_RECOVERY_SECONDS = 5.0  # in which lanes report to a restarted queue what they have in hand
+# settings that a lane is set up with; a lane trains only bots that agree in them
 _LANE_SETTINGS = {"workers_per_bot", "gpus_per_worker", "zero_stage", "precision", "gradient_checkpointing", "compile"}
-_LANE_SETTINGS |= {"freeze_layers", "lora"}  # what trains is what DeepSpeed is set up for
+_LANE_SETTINGS |= {"freeze_layers", "lora"}
 
 
 @dataclass
 class Task:
-    """One bot's training, as the queue hands it out."""
+    """One bot's training. The queue keeps it, and lanes get copies."""
 
     bot: str
     handles: list[str]
     folder: str  # in the store: where the model goes
     version: str
-    tokens: int  # of an epoch
+    epoch_tokens: int
     settings: Train
-    digests: dict[str, str] = field(default_factory=dict)  # of each person's tweets
-    last: str = ""  # the version to go on from
-    resumes: bool = False  # there may be a checkpoint of it
-    parts: int = 1  # micro-batches of a batch: more of them where memory ran out
+    digests: dict[str, str] = field(default_factory=dict)  # a hash of each person's tweets, by handle
+    previous_version: str = ""  # to continue from; empty: start from the base
+    has_checkpoint: bool = False  # whether there may be one
+    micro_batches: int = 1  # parts of each batch; doubled where memory ran out
     failures: int = 0
     deaths: int = 0  # of workers that were training it
-    lane: str = ""  # that has it
-    avoid: str | None = None  # the lane it failed in
+    lane: str = ""  # that has it in hand
+    failed_in: str | None = None  # the lane of its last failure
 
     @cached_property
     def kind(self) -> str:
-        """What the lane that trains it must be set up for."""
+        """The settings that its lane must be set up with, as JSON."""
         return json.dumps(self.settings.model_dump(include=_LANE_SETTINGS), sort_keys=True)
 
     @property
-    def work(self) -> int:
-        """Tokens to train on, all epochs."""
-        return self.tokens * self.settings.epochs
+    def total_tokens(self) -> int:
+        """Tokens to train on, over all epochs."""
+        return self.epoch_tokens * self.settings.epochs
 
     @property
-    def last_folder(self) -> str:
-        return f"bots/{self.bot}/{self.last}"
+    def previous_folder(self) -> str:
+        """The folder of the version to continue from, in the store."""
+        return f"bots/{self.bot}/{self.previous_version}"
 
 
-@dataclass
-class Failure:
+@dataclass(frozen=True)
+class TrainedBot:
+    """What a lane reports of a bot whose model is in the store; also the content of `RESULT_FILE`."""
+
+    metrics: Metrics
+    seconds: float  # of training, held-out losses included
+    handover: float = 0.0  # seconds from the lane's last bot to this one
+
+    def to_json(self) -> bytes:
+        """The content of `RESULT_FILE`."""
+        return json.dumps(asdict(self)).encode()
+
+
+@dataclass(frozen=True)
+class FailedBot:
+    """Why a bot was given up."""
+
     reason: str
-    log: str = ""  # its tail
+    log: str = ""  # the last lines of the traceback
 
 
-class Waiting:
-    """Tasks in the order they are given out: by kind, largest first."""
+@dataclass(frozen=True)
+class Assignment:
+    """The answer to a lane that asks for work: a task; or `wait`, and ask again; or neither, and end."""
 
-    def __init__(self, tasks: Iterable[Task]):
-        self.by_kind: dict[str, list[Task]] = {}
-        self.by_bot: dict[str, Task] = {}
-        self.work = 0
-        for task in sorted(tasks, key=_order):
-            self.by_kind.setdefault(task.kind, []).append(task)
-            self.by_bot[task.bot] = task
-            self.work += task.work
-
-    def add(self, task: Task) -> None:
-        insort(self.by_kind.setdefault(task.kind, []), task, key=_order)
-        self.by_bot[task.bot] = task
-        self.work += task.work
-
-    def remove(self, bot: str) -> Task | None:
-        """Takes a bot's task out, if it waits."""
-        task = self.by_bot.pop(bot, None)
-        if task is not None:
-            tasks = self.by_kind[task.kind]
-            del tasks[bisect_left(tasks, _order(task), key=_order)]
-            self.work -= task.work
-        return task
-
-    def counts(self) -> dict[str, int]:
-        """How many of each kind, that of the largest bot first."""
-        kinds = sorted(
-            (kind for kind, tasks in self.by_kind.items() if tasks), key=lambda k: _order(self.by_kind[k][0])
-        )
-        return {kind: len(self.by_kind[kind]) for kind in kinds}
+    task: Task | None = None
+    upcoming: Task | None = None  # probably the next one: the lane may load its data already
+    wait: bool = False
 
 
-def _order(task: Task) -> tuple[int, str]:
-    return -task.work, task.bot
+@dataclass(frozen=True)
+class QueueStatus:
+    """What the driver learns when it asks."""
+
+    queue_id: str  # another one after the queue was restarted
+    done: list[tuple[str, TrainedBot]]  # the results that the driver does not know yet, by bot
+    failed: dict[str, FailedBot]
+    waiting: dict[str, int]  # bots of each kind, the kind of the largest bot first
+    running: int  # bots in hand of lanes
+    active_runs: set[str]  # runs with a lane that is set up
+    tokens_trained: float
+    tokens_left: float
 
 
 class Queue:
     """The bots still to train, largest first. A lane is named "{run}/{number}"."""
 
     def __init__(self, tasks: list[Task], retries: int):
-        self.waiting = Waiting(tasks)
+        """`retries`: how often a bot that failed is tried again."""
+        self.id = uuid.uuid4().hex
+        self.waiting = WaitingTasks(tasks)
         self.retries = retries
-        self.running: dict[str, Task] = {}  # by bot; a lane may have one in training and one being written
-        self.done: dict[str, dict[str, Any]] = {}
-        self.failed: dict[str, Failure] = {}
-        self.trained: dict[str, float] = {}  # tokens so far, by bot
+        self.running: dict[str, Task] = {}  # by bot; a lane may have one in training and one that is being written
+        self.done: dict[str, TrainedBot] = {}
+        self.failed: dict[str, FailedBot] = {}
+        self.tokens_trained: dict[str, float] = {}  # by bot
         self.promised: dict[str, str] = {}  # the bot whose data a lane loads ahead, by lane
-        self.entered: set[str] = set()  # runs of which a lane is at work
-        self.returning_until = 0.0  # after a death, the time for lanes to say what they have
-        self.born = time.time()
+        self.active_runs: set[str] = set()
+        self.recovering_until = 0.0  # a time.monotonic(); see `recover`
 
     def enter(self, lane: str) -> None:
-        """A lane says that it is set up."""
-        self.entered.add(_run_of(lane))
+        """A lane is set up."""
+        self.active_runs.add(_run_of(lane))
 
-    def take(self, lane: str, kind: str) -> "tuple[Task | str | None, Task | None]":
-        """A lane's next bot and the one it may prepare for; "wait" where one may still come, None at the end."""
-        if time.monotonic() < self.returning_until:
-            return "wait", None
-        promise = self.promised.pop(lane, None)
-        task = self.waiting.by_bot.get(promise or "")
-        if task is None or task.avoid == lane:
+    def take(self, lane: str, kind: str) -> Assignment:
+        """Gives a lane that is set up for this kind its next bot."""
+        if time.monotonic() < self.recovering_until:
+            return Assignment(wait=True)
+        task = self.waiting.by_bot.get(self.promised.pop(lane, ""))
+        if task is None or task.failed_in == lane:
             task = self._next(lane, kind)
         if task is None:
-            mine = self.waiting.by_kind.get(kind, [])
-            for one in mine:  # all failed in this lane: others get a moment to take them first
-                one.avoid = None
-            more = mine or any(task.kind == kind for task in self.running.values())
-            return ("wait" if more else None), None
+            left = self.waiting.by_kind.get(kind, [])
+            for one in left:  # all failed in this lane: others get a moment to take them first
+                one.failed_in = None
+            return Assignment(wait=bool(left) or any(task.kind == kind for task in self.running.values()))
         self.waiting.remove(task.bot)
         self.running[task.bot], task.lane = task, lane
         upcoming = self._next(lane, kind)
         if upcoming:
             self.promised[lane] = upcoming.bot
-        return task, upcoming
+        return Assignment(task, upcoming)
 
     def _next(self, lane: str, kind: str) -> Task | None:
-        """The largest that did not fail in this lane; while there are many, one that no other lane prepares for."""
-        mine, promised = self.waiting.by_kind.get(kind, []), set(self.promised.values())
-        if len(mine) <= 2 * len(promised):
+        """The largest bot that did not fail in this lane; while many wait, one that no other lane loads ahead."""
+        tasks, promised = self.waiting.by_kind.get(kind, []), set(self.promised.values())
+        if len(tasks) <= 2 * len(promised):
             promised.clear()
-        return next((task for task in mine if task.avoid != lane and task.bot not in promised), None)
+        return next((task for task in tasks if task.failed_in != lane and task.bot not in promised), None)
 
-    def report(self, lane: str, held: dict[str, float]) -> None:
-        """Every second or so: the bots a lane has, with the tokens trained so far."""
-        self.entered.add(_run_of(lane))
-        returning = time.monotonic() < self.returning_until
-        for bot, tokens in held.items():
-            if returning and (task := self.waiting.remove(bot)):  # this queue gave it away before it died
+    def report(self, lane: str, in_hand: dict[str, float]) -> None:
+        """Every second or so: the bots that a lane has in hand, with the tokens trained so far."""
+        self.active_runs.add(_run_of(lane))
+        recovering = time.monotonic() < self.recovering_until
+        for bot, tokens in in_hand.items():
+            if recovering and (task := self.waiting.remove(bot)):  # this queue gave it to the lane before it died
                 self.running[bot], task.lane = task, lane
             if bot in self.running:
-                self.trained[bot] = tokens
+                self.tokens_trained[bot] = tokens
 
-    def finish(self, lane: str, bot: str, result: dict[str, Any]) -> None:
+    def finish(self, lane: str, bot: str, trained: TrainedBot) -> None:
         """A bot's model is in the store."""
         self.running.pop(bot, None)
         self.waiting.remove(bot)
         self.failed.pop(bot, None)
-        self.trained[bot] = result.get("metrics", {}).get("train", {}).get("tokens", 0)
-        self.done.setdefault(bot, result)
+        totals = cast(dict[str, Any], trained.metrics).get("train", {})  # a bot published long ago may lack it
+        self.tokens_trained[bot] = totals.get("tokens", 0)
+        self.done.setdefault(bot, trained)
 
     def fail(self, lane: str, bot: str, reason: str, log: str = "") -> None:
-        """Counts a failure; the bot waits for another try, or is reported."""
-        if task := self._back(lane, bot):
-            task.failures, task.avoid = task.failures + 1, lane
+        """A bot failed in a lane: it waits for another try, or is given up after `retries` of them."""
+        if task := self._return(lane, bot):
+            task.failures, task.failed_in = task.failures + 1, lane
             if task.failures > self.retries:
                 self._give_up(task, reason, log)
 
-    def split(self, lane: str, bot: str, parts: int) -> None:
-        """Memory ran out: the bot comes back, to be tried in smaller micro-batches."""
-        if task := self._back(lane, bot):
-            task.parts = parts
+    def split(self, lane: str, bot: str, micro_batches: int) -> None:
+        """Memory ran out: the bot waits again, to be tried with its batches in more parts. That is no failure."""
+        if task := self._return(lane, bot):
+            task.micro_batches = micro_batches
 
     def leave(self, run: str, died: Iterable[str], reason: str) -> None:
-        """A run is gone. What its lanes had waits again; it counts for the bots of the lanes that `died`."""
+        """A run has ended: what its lanes had in hand waits again; the lanes in `died` count against their bots."""
         died = set(died)
         for task in [task for task in self.running.values() if _run_of(task.lane) == run]:
-            self._back(task.lane, task.bot)
-            task.resumes = True
+            self._return(task.lane, task.bot)
+            task.has_checkpoint = True
             task.deaths += task.lane in died
-            if task.deaths > self.retries + _DEATHS:
+            if task.deaths > self.retries + _FORGIVEN_DEATHS:
                 self._give_up(task, f"each of {task.deaths} workers that trained it died", reason)
         self.promised = {lane: bot for lane, bot in self.promised.items() if _run_of(lane) != run}
 
     def give_up(self, kind: str, reason: str) -> None:
-        """No lane can train the bots of this kind that wait."""
+        """Fails the waiting bots of a kind for which no lane can be set up."""
         for task in list(self.waiting.by_kind.get(kind, [])):
             self._give_up(task, reason)
 
-    def _back(self, lane: str, bot: str) -> Task | None:
-        """A bot that a lane had waits again, in its place; None where this lane has it no more."""
+    def _return(self, lane: str, bot: str) -> Task | None:
+        """Puts a bot that this lane has in hand back among those that wait; None where it has it no longer."""
         if bot not in self.running or self.running[bot].lane != lane:
             return None
         task = self.running.pop(bot)
-        self.trained.pop(bot, None)
+        self.tokens_trained.pop(bot, None)
         self.waiting.add(task)
         return task
 
     def _give_up(self, task: Task, reason: str, log: str = "") -> None:
         self.waiting.remove(task.bot)
-        self.failed[task.bot] = Failure(reason, log)
+        self.failed[task.bot] = FailedBot(reason, log)
 
-    def news(self, born: float, done: int) -> dict[str, Any]:
-        """For the driver, which knows the first `done` results of the queue that was `born` then."""
+    def status(self, queue_id: str, results_known: int) -> QueueStatus:
+        """For a driver that knows the first `results_known` results of the queue with this id."""
         running = self.running.values()
-        return {
-            "born": self.born,
-            "done": list(islice(self.done.items(), done if born == self.born else 0, None)),
-            "failed": self.failed,
-            "waiting": self.waiting.counts(),
-            "running": len(self.running),
-            "entered": self.entered,
-            "trained": sum(self.trained.values()),
-            "left": self.waiting.work + sum(task.work - self.trained.get(task.bot, 0) for task in running),
-        }
+        left = sum(task.total_tokens - self.tokens_trained.get(task.bot, 0) for task in running)
+        return QueueStatus(
+            queue_id=self.id,
+            done=list(islice(self.done.items(), results_known if queue_id == self.id else 0, None)),
+            failed=self.failed,
+            waiting=self.waiting.counts(),
+            running=len(self.running),
+            active_runs=self.active_runs,
+            tokens_trained=sum(self.tokens_trained.values()),
+            tokens_left=self.waiting.total_tokens + left,
+        )
 
     def recover(self, store: Store) -> None:
-        """After a death: what the store holds is done; what lanes hold they will say."""
+        """After a restart: what is in the store is done; lanes then report what they have in hand."""
         trained = set(store.list("work/trained"))
         published = trained | set(store.list("bots"))  # what is published just now may have been listed as trained
         for task in list(self.waiting.by_bot.values()):
-            task.resumes = True
+            task.has_checkpoint = True
             result: dict[str, Any] = {}
             if task.bot in trained:
-                result = store.read_json(f"{task.folder}/training.json")
+                result = store.read_json(f"{task.folder}/{RESULT_FILE}")
             if not result and task.bot in published and store.current_version(task.bot) == task.version:
                 metrics = store.read_json(f"bots/{task.bot}/{task.version}/metrics.json")
                 result = {"metrics": metrics, "seconds": metrics.get("train", {}).get("seconds", 0.0)}
             if result:
-                self.finish("", task.bot, result)
-        self.returning_until = time.monotonic() + _RETURN_SECONDS
+                handover = result.get("handover", 0.0)
+                self.finish("", task.bot, TrainedBot(result["metrics"], result["seconds"], handover))
+        self.recovering_until = time.monotonic() + _RECOVERY_SECONDS
 
 
-class QueueActor(Queue):
-    """The queue as a Ray actor."""
+class WaitingTasks:
+    """Tasks in the order in which they are given out: by kind, the bot with the most tokens first."""
 
-    def __init__(self, tasks: list[Task], retries: int, store: Store):
-        super().__init__(tasks, retries)
-        if ray.get_runtime_context().was_current_actor_reconstructed:
-            self.recover(store)
+    def __init__(self, tasks: Iterable[Task]):
+        self.by_kind: dict[str, list[Task]] = {}
+        self.by_bot: dict[str, Task] = {}
+        self.total_tokens = 0
+        for task in sorted(tasks, key=_order):
+            self.by_kind.setdefault(task.kind, []).append(task)
+            self.by_bot[task.bot] = task
+            self.total_tokens += task.total_tokens
+
+    def add(self, task: Task) -> None:
+        """Puts a task in its place."""
+        insort(self.by_kind.setdefault(task.kind, []), task, key=_order)
+        self.by_bot[task.bot] = task
+        self.total_tokens += task.total_tokens
+
+    def remove(self, bot: str) -> Task | None:
+        """Takes a bot's task out; None where it does not wait."""
+        task = self.by_bot.pop(bot, None)
+        if task is not None:
+            tasks = self.by_kind[task.kind]
+            del tasks[bisect_left(tasks, _order(task), key=_order)]
+            self.total_tokens -= task.total_tokens
+        return task
+
+    def counts(self) -> dict[str, int]:
+        """How many tasks of each kind wait, the kind of the largest bot first."""
+        kinds = [kind for kind, tasks in self.by_kind.items() if tasks]
+        return {kind: len(self.by_kind[kind]) for kind in sorted(kinds, key=lambda k: _order(self.by_kind[k][0]))}
+
+
+def _order(task: Task) -> tuple[int, str]:
+    return -task.total_tokens, task.bot
 
 
 def _run_of(lane: str) -> str:

@@ -23,7 +23,6 @@ from tests.support import command_line, examples
 UNDOCUMENTED = {
     "pipeline.evaluate.evaluation",
     "pipeline.publish.card",
-    "pipeline.train.queue",
     "pipeline.tweets.csv_rows",
     "pipeline.tweets.export",
     "pipeline.tweets.files",
@@ -33,9 +32,7 @@ UNDOCUMENTED = {
     "pipeline.tweets.text_lines",
     "pipeline.tweets.users",
 }
-BROKEN_EXAMPLES = {
-    "pipeline.train.trainer",
-}
+BROKEN_EXAMPLES: set[str] = set()
 
 OTHER_PROGRAMS = ("curl ", "http://", "ray ", "serve ", "applications:")  # and the YAML that `serve deploy` reads
 DIAGRAM = re.compile("[─│]")

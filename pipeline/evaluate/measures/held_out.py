@@ -1,18 +1,15 @@
 """How well a model foresees tweets that training never saw: loss and perplexity, base and bot, with intervals.
 
-nats = token_losses(network, stream, block_size=256, device=device)      # [n - 1]
+nats = token_losses(network, stream, block_size=256, device=device)      # [n - 1], of pipeline.train.loss
 held_out(per_tweet(nats, lengths), per_tweet(base_nats, lengths), lengths, characters)
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pipeline.train.held_out import perplexity
-
-if TYPE_CHECKING:
-    import torch
+from pipeline.train.loss import perplexity
 
 RESAMPLES = 1000  # of the bootstrap
 _CONFIDENCE = 0.95
@@ -63,22 +60,6 @@ def per_tweet(nats: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     """Sums per tweet of a stream's token losses, [n - 1]; `lengths`: each tweet's tokens, its end among them."""
     starts = np.cumsum(lengths) - np.asarray(lengths)
     return np.add.reduceat(nats, starts)
-
-
-def token_losses(network: "torch.nn.Module", stream: np.ndarray, block_size: int, device: "torch.device") -> np.ndarray:
-    """The nats that each token of a stream but the first costs, float64 [n - 1].
-
-    The stream, int64 [n], is cut into blocks that share their border token, so each token is predicted once.
-    """
-    import torch
-
-    losses = []
-    with torch.inference_mode():
-        for start in range(0, len(stream) - 1, block_size - 1):
-            block = torch.from_numpy(stream[start : start + block_size])[None].to(device)
-            logits = network(input_ids=block, use_cache=False).logits[0, :-1].float()
-            losses.append(torch.nn.functional.cross_entropy(logits, block[0, 1:], reduction="none").cpu())
-    return torch.cat(losses).double().numpy()
 
 
 def characters(texts: Sequence[str]) -> np.ndarray:

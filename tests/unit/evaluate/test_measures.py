@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pipeline.core.word_runs import run_hashes, runs_file, words
 from pipeline.evaluate.measures import style
 from pipeline.evaluate.measures.copying import copying, longest_run
-from pipeline.evaluate.measures.held_out import characters, held_out, interval, per_tweet, token_losses
+from pipeline.evaluate.measures.held_out import characters, held_out, interval, per_tweet
 from pipeline.evaluate.measures.safety import read_block_list, safety
 from pipeline.evaluate.measures.variety import distinct, variety
 from pipeline.evaluate.measures.voice import GROUP, VoiceClassifier, groups, voice
+from pipeline.train.loss import token_losses
 from tests.support.toys import WORDS, tweets_of
 
 

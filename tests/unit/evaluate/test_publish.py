@@ -16,7 +16,8 @@ from pipeline.plan.bot import Bot
 from pipeline.plan.job import Job, open_job
 from pipeline.prepare.index import Person
 from pipeline.publish.card import facts
-from pipeline.train import continuing, trainer
+from pipeline.train import learned_tweets
+from pipeline.train.deepspeed_engine import init_single_process_group
 from tests.support.toys import tweets_of
 
 COUNTS = {"downloaded": 130, "retweets": 0, "short": 0, "kept": 130}
@@ -43,7 +44,7 @@ def bot(job) -> Bot:
     files = {
         model_folder.WEIGHTS: job.base.files[model_folder.WEIGHTS],
         provenance.FILE: provenance.record(base, {"ada": "digest"}, job.train, [6.0], [1e-3]),
-        continuing.FILE: continuing.learned_file([]),
+        learned_tweets.FILE: learned_tweets.learned_file([]),
         "training.json": json.dumps({"metrics": {"train": train}, "seconds": 1.0}).encode(),
     }
     job.store.write_folder(bot.trained_folder, files)
@@ -51,13 +52,13 @@ def bot(job) -> Bot:
 
 
 def test_who_measures_a_bot_publishes_it_at_once(job, bot):
-    trainer.single_process_group()
-    worker = Evaluator(job, {"block_list": None})
+    init_single_process_group()
+    worker = Evaluator(job, None)
     place = {"folder": bot.trained_folder, "file": "training.json", "published": False, "continued": False}
     task = facts(job, bot) | place | {"group": None}
     task["publish"] = {"trained_folder": bot.trained_folder, "folder": bot.folder}
 
-    missing = f"{bot.trained_folder}/{continuing.FILE}"
+    missing = f"{bot.trained_folder}/{learned_tweets.FILE}"
     learned = job.store.read(missing)
     job.store.delete(missing)
     told = worker.work(task)

@@ -6,17 +6,21 @@ import torch
 
 from pipeline.core.cuda_graph import CudaGraphs
 from pipeline.core.model_folder import load_model
-from pipeline.train import trainer as finetune
+from pipeline.train import model_surgery
+from pipeline.train import trainer as training
+from pipeline.train.deepspeed_engine import init_single_process_group
+from pipeline.train.loop import train_blocks
+from pipeline.train.trainer import Trainer
 from tests.support import fake_graphs
 
 
 @pytest.fixture
 def trainer(base):
-    finetune.single_process_group()
-    return finetune.Trainer(load_model(base))
+    init_single_process_group()
+    return Trainer(load_model(base))
 
 
-def record(trainer: finetune.Trainer, monkeypatch) -> list:
+def record(trainer: Trainer, monkeypatch) -> list:
     """Sets a trainer up as it sets itself up on a GPU."""
     state = trainer.optimizer.state
 
@@ -26,14 +30,14 @@ def record(trainer: finetune.Trainer, monkeypatch) -> list:
     graphs = fake_graphs.install(monkeypatch, changed)
     for group in trainer.optimizer.param_groups:
         group["lr"] = torch.zeros(())
-    trainer.graphs = CudaGraphs(trainer._step, finetune._GRAPH_WARMUP)
+    trainer.graphs = CudaGraphs(trainer._step, training._GRAPH_WARMUP)
     return graphs
 
 
-def bot(trainer: finetune.Trainer, seed: int, batch: int = 1) -> tuple[list[float], dict[str, torch.Tensor]]:
+def bot(trainer: Trainer, seed: int, batch: int = 1) -> tuple[list[float], dict[str, torch.Tensor]]:
     blocks = np.random.default_rng(seed).integers(0, 500, (20 * batch, 32))
     trainer.reset(seed)
-    losses = finetune.train(trainer, blocks, batch, 1e-2).losses
+    losses = train_blocks(trainer, blocks, batch, 1e-2).losses
     return losses, {name: tensor.clone() for name, tensor in trainer.state().items()}
 
 
@@ -64,7 +68,7 @@ def test_a_checkpoint_is_taken_up_by_a_lane_that_has_recorded(trainer, monkeypat
 
 def test_gelu_in_one_kernel_is_gpt2s(base):
     plain, fused = load_model(base), load_model(base)
-    finetune._fuse_gelu(fused)
+    model_surgery.fuse_gelu(fused)
     ids = torch.arange(20)[None]
     assert torch.allclose(plain(ids).logits, fused(ids).logits, atol=1e-5)
     assert not torch.equal(plain(ids).logits, fused(ids).logits)  # or it tested nothing

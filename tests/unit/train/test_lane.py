@@ -12,9 +12,9 @@ from pipeline.core import model_folder
 from pipeline.core.fleet import Fleet
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
-from pipeline.train import trainer
-from pipeline.train.continuing import learned
+from pipeline.train.deepspeed_engine import init_single_process_group
 from pipeline.train.lane import Lane, LaneConfig
+from pipeline.train.learned_tweets import read_learned
 from pipeline.train.queue import Queue, Task
 
 
@@ -39,12 +39,12 @@ def task(bot: str, tokens: int = 100, **settings) -> Task:
 
 @pytest.fixture
 def make_lane(base, store):
-    trainer.single_process_group()
+    init_single_process_group()
     folder = model_folder.ModelFolder.read(base)
 
     def make(queue: Queue) -> Lane:
         return Lane(
-            "run-0/0", LaneConfig("run-0", None, None, store, Train(), task("a").kind, "float16", {}), queue, folder, 0
+            "run-0/0", LaneConfig("run-0", None, None, store, Train(), task("a").kind, "float16", {}), queue, folder
         )
 
     return make
@@ -74,16 +74,16 @@ def test_whatever_goes_wrong_with_a_bot_is_that_bots_failure_alone(store, make_l
     assert "the base model knows 500" in queue.failed["ben"].reason
     assert "the loss was nan" in queue.failed["cleo"].reason and "Diverged" in queue.failed["cleo"].log
     assert [size for size in sizes if size > 1] == [4, 2]  # then in four parts
-    metrics = queue.done["dora"]["metrics"]
+    metrics = queue.done["dora"].metrics
     assert metrics["held_out"]["loss"] < metrics["held_out"]["base_loss"]
-    assert not lane.held and not store.exists("work/checkpoints")
+    assert not lane.in_hand and not store.exists("work/checkpoints")
 
 
 def test_a_bot_that_takes_long_goes_on_from_its_checkpoint_and_ends_as_if_nothing_had_happened(store, make_lane):
     prepared(store, "ada", 1)
     calm = Queue([task("ada")], retries=0)
     make_lane(calm).run()
-    undisturbed, steps = weights(store, "ada"), calm.done["ada"]["metrics"]["train"]["steps"]
+    undisturbed, steps = weights(store, "ada"), calm.done["ada"].metrics["train"]["steps"]
     losses = store.read("work/trained/ada/v/provenance.json")
     store.delete("work/trained")
 
@@ -132,7 +132,7 @@ def added_to(store: Store, handle: str, seed: int, added: int) -> None:
 
 def going_on(bot: str, **settings) -> Task:
     one = task(bot, **settings)
-    one.folder, one.version, one.last = f"work/trained/{bot}/w", "w", "v"
+    one.folder, one.version, one.previous_version = f"work/trained/{bot}/w", "w", "v"
     return one
 
 
@@ -146,13 +146,13 @@ def test_a_bot_goes_on_from_its_last_version_the_same_wherever_and_however_often
         added_to(store, bot, ("ada", "ben").index(bot), 10)
     both = Queue([going_on("ada"), going_on("ben", tokens=99)], retries=0)
     make_lane(both).run()
-    metrics = both.done["ben"]["metrics"]
+    metrics = both.done["ben"].metrics
     told = metrics["continued"]
     assert (told["from"], told["new_tweets"], told["old_tweets"]) == ("v", 10, 36)
-    assert told["loss_before"] == pytest.approx(first.done["ben"]["metrics"]["held_out"]["loss"], abs=1e-3)  # float16
+    assert told["loss_before"] == pytest.approx(first.done["ben"].metrics["held_out"]["loss"], abs=1e-3)  # float16
     assert metrics["train"]["tokens"] < 2 * 46 * 12 and told["seconds_to_start_over"] > 0
     assert json.loads(store.read("work/trained/ben/w/provenance.json"))["last_version"] == "v"
-    assert len(learned(store, "work/trained/ben/w")) == 46
+    assert len(read_learned(store, "work/trained/ben/w")) == 46
 
     calm = store.read(f"work/trained/ben/w/{model_folder.WEIGHTS}")
     store.delete("work/trained")
@@ -170,7 +170,7 @@ def test_a_bot_whose_tweets_are_gone_starts_over(store, make_lane):
     make_lane(Queue([task("ada")], retries=0)).run()
     queue = Queue([going_on("ada")], retries=0)
     make_lane(queue).run()
-    assert "36 of the tweets" in queue.done["ada"]["metrics"]["started_over"]["reason"]
+    assert "36 of the tweets" in queue.done["ada"].metrics["started_over"]["reason"]
     assert store.read(f"work/trained/ada/w/{model_folder.WEIGHTS}") == weights(store, "ada")
 
 

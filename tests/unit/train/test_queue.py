@@ -7,8 +7,9 @@ import pytest
 from pipeline.core import fleet as fleets
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
-from pipeline.train.driver import Pace, _places, told
-from pipeline.train.queue import Queue, Task
+from pipeline.train.pace import Pace, progress_text
+from pipeline.train.placement import place_runs
+from pipeline.train.queue import Assignment, Queue, Task, TrainedBot
 
 
 def task(bot: str, tokens: int = 1, **settings) -> Task:
@@ -16,33 +17,41 @@ def task(bot: str, tokens: int = 1, **settings) -> Task:
 
 
 KIND = task("any").kind
+TRAINED = TrainedBot({}, seconds=1.0)
 
 
 def take(queue: Queue, lane: str, kind: str = KIND) -> str | None:
-    given, _ = queue.take(lane, kind)
-    return given.bot if isinstance(given, Task) else given
+    """The name of the bot that a lane is given, "wait", or None at the end."""
+    assignment = queue.take(lane, kind)
+    return assignment.task.bot if assignment.task else "wait" if assignment.wait else None
+
+
+def bots(assignment: Assignment) -> list[str]:
+    """The bot to train, and the one whose data may be loaded ahead."""
+    assert assignment.task and assignment.upcoming
+    return [assignment.task.bot, assignment.upcoming.bot]
 
 
 def test_the_largest_bot_goes_first():
     queue = Queue([task("small", 1), task("large", 9), task("middle", 5)], retries=0)
     assert [take(queue, lane) for lane in ("a/0", "b/0", "c/0")] == ["large", "middle", "small"]
-    assert queue.news(0, 0)["left"] == 15
+    assert queue.status("", 0).tokens_left == 15
 
 
 def test_a_lane_gets_bots_of_its_kind_alone():
     queue = Queue([task("huge", 9, workers_per_bot=2), task("small")], retries=0)
-    assert list(queue.news(0, 0)["waiting"].values()) == [1, 1]
+    assert list(queue.status("", 0).waiting.values()) == [1, 1]
     assert take(queue, "a/0") == "small" and take(queue, "a/0") == "wait"
-    queue.finish("a/0", "small", {})
+    queue.finish("a/0", "small", TRAINED)
     assert take(queue, "a/0") is None
     assert take(queue, "b/0", task("huge", 9, workers_per_bot=2).kind) == "huge"
 
 
 def test_each_lane_prepares_for_a_bot_of_its_own():
     queue = Queue([task(bot, 9 - i) for i, bot in enumerate("klmnop")], retries=0)
-    assert [one.bot for one in queue.take("a/0", KIND)] == ["k", "l"]
-    assert [one.bot for one in queue.take("b/0", KIND)] == ["m", "n"]
-    assert [one.bot for one in queue.take("a/0", KIND)] == ["l", "o"]
+    assert bots(queue.take("a/0", KIND)) == ["k", "l"]
+    assert bots(queue.take("b/0", KIND)) == ["m", "n"]
+    assert bots(queue.take("a/0", KIND)) == ["l", "o"]
     assert [take(queue, lane) for lane in ("c/0", "b/0", "a/0")] == ["n", "o", "p"]  # few are left: the largest
 
 
@@ -55,6 +64,32 @@ def test_a_failed_bot_is_tried_in_another_lane_then_reported():
     queue.fail("a/1", "ada", "worse luck", "its log")
     assert (queue.failed["ada"].reason, queue.failed["ada"].log) == ("worse luck", "its log")
     assert take(queue, "a/0") is None
+
+
+def test_a_bot_whose_data_a_lane_loaded_ahead_goes_elsewhere_where_it_failed_in_this_lane():
+    queue = Queue([task("ada", 9), task("ben", 5)], retries=1)
+    assert bots(queue.take("a/0", KIND)) == ["ada", "ben"]
+    assert take(queue, "b/0") == "ben"
+    queue.promised["a/0"] = "ben"
+    queue.fail("b/0", "ben", "bad luck")
+    queue.fail("a/0", "ada", "bad luck")
+    queue.promised["a/0"] = "ada"
+    assert take(queue, "a/0") == "ben"
+
+
+def test_a_bot_that_a_lost_lane_finishes_after_all_has_not_failed():
+    queue = Queue([task("ada")], retries=0)
+    take(queue, "a/0")
+    queue.fail("a/0", "ada", "lost")
+    queue.finish("b/0", "ada", TRAINED)
+    assert not queue.failed and list(queue.done) == ["ada"]
+
+
+def test_a_lost_lane_keeps_no_bot_for_itself():
+    queue = Queue([task(bot, 9 - i) for i, bot in enumerate("klmnop")], retries=0)
+    assert bots(queue.take("a/0", KIND)) == ["k", "l"]
+    queue.leave("a", [], "its node was lost")
+    assert bots(queue.take("b/0", KIND)) == ["k", "l"]  # which the lost lane had loaded ahead
 
 
 def test_a_lane_alone_tries_its_failed_bot_itself():
@@ -70,14 +105,15 @@ def test_what_a_lost_run_had_comes_back_and_counts_for_the_bots_whose_worker_die
         assert (take(queue, f"{i}/0"), take(queue, f"{i}/1")) == ("ada", "ben")
         queue.leave(str(i), {f"{i}/0"}, "killed")
     assert queue.failed["ada"].reason == "each of 5 workers that trained it died"
-    assert take(queue, "6/0") == "ben"
+    ben = queue.take("6/0", KIND).task
+    assert ben and (ben.bot, ben.deaths, ben.has_checkpoint) == ("ben", 0, True)
 
 
 def test_a_lane_may_take_the_next_bot_while_the_last_is_being_written():
     queue = Queue([task("ada"), task("ben")], retries=0)
     take(queue, "a/0")
     take(queue, "a/0")
-    queue.finish("a/0", "ada", {})
+    queue.finish("a/0", "ada", TRAINED)
     queue.fail("a/0", "ben", "bad luck")
     assert list(queue.done) == ["ada"] and queue.failed["ben"].reason == "bad luck"
 
@@ -86,8 +122,8 @@ def test_memory_that_ran_out_is_no_failure_while_batches_can_be_split():
     queue = Queue([task("ada", batch_size=4)], retries=0)
     take(queue, "a/0")
     queue.split("a/0", "ada", 2)
-    again, _ = queue.take("a/0", KIND)
-    assert (again.bot, again.parts, queue.failed) == ("ada", 2, {})
+    again = queue.take("a/0", KIND).task
+    assert again and (again.bot, again.micro_batches, queue.failed) == ("ada", 2, {})
 
 
 def test_a_lane_that_lost_a_bot_no_longer_speaks_for_it():
@@ -106,43 +142,47 @@ def test_a_queue_that_died_knows_what_the_store_holds_and_what_lanes_hold(tmp_pa
     store.write("bots/cleo/v/metrics.json", json.dumps({"train": {"seconds": 2}}).encode())
     queue = Queue([task(bot) for bot in ("ada", "ben", "cleo", "dora")], retries=0)
     queue.recover(store)
-    assert {bot: result["seconds"] for bot, result in queue.done.items()} == {"ada": 1, "cleo": 2}
+    assert {bot: trained.seconds for bot, trained in queue.done.items()} == {"ada": 1, "cleo": 2}
     assert take(queue, "a/0") == "wait"  # until the lanes had time to speak
     queue.report("b/0", {"ben": 10.0})
-    queue.returning_until = 0
-    given, _ = queue.take("a/0", KIND)
-    assert (given.bot, given.resumes) == ("dora", True)
+    queue.recovering_until = 0
+    given = queue.take("a/0", KIND).task
+    assert given and (given.bot, given.has_checkpoint) == ("dora", True)
     assert queue.running["ben"].lane == "b/0"
 
 
-def test_the_driver_hears_each_result_once_and_all_again_from_a_new_queue():
+def test_the_driver_gets_each_result_once_and_all_again_from_a_restarted_queue():
     queue = Queue([task("ada"), task("ben")], retries=0)
-    queue.finish("a/0", "ada", {})
-    news = queue.news(0.0, 0)
-    assert [bot for bot, _ in news["done"]] == ["ada"]
-    queue.finish("a/0", "ben", {})
-    assert [bot for bot, _ in queue.news(news["born"], 1)["done"]] == ["ben"]
-    assert [bot for bot, _ in queue.news(news["born"] - 1, 1)["done"]] == ["ada", "ben"]
+    queue.finish("a/0", "ada", TRAINED)
+    status = queue.status("", 0)
+    assert [bot for bot, _ in status.done] == ["ada"]
+    queue.finish("a/0", "ben", TRAINED)
+    assert [bot for bot, _ in queue.status(status.queue_id, 1).done] == ["ben"]
+    assert [bot for bot, _ in queue.status("another queue", 1).done] == ["ada", "ben"]
 
 
 def test_lanes_fill_the_nodes_and_a_lane_of_several_workers_may_span_them(monkeypatch):
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 13.0})
     room = {"big": {"CPU": 10.0}, "small": {"CPU": 2.5}, "full": {"CPU": 0.5}}
-    assert list(_places(Train(workers_per_bot=7), room, 9)) == [(1, None)]
-    assert list(_places(Train(), room, 99)) == [(3, "big"), (2, "small")]
-    assert list(_places(Train(), {"big": {"CPU": 20.0}}, 18)) == [(8, "big"), (8, "big"), (2, "big")]
+    assert list(place_runs(Train(workers_per_bot=7), room, 9)) == [(1, None)]
+    assert list(place_runs(Train(), room, 99)) == [(3, "big"), (2, "small")]
+    assert list(place_runs(Train(), {"big": {"CPU": 20.0}}, 18)) == [(8, "big"), (8, "big"), (2, "big")]
 
 
 def test_several_lanes_share_a_gpu(monkeypatch):
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 64.0, "GPU": 2.0})
     room = {"gpus": {"CPU": 32.0, "GPU": 1.5}, "cores": {"CPU": 32.0}}
-    assert list(_places(Train(gpus_per_worker=0.25), room, 99)) == [(6, "gpus")]
+    assert list(place_runs(Train(gpus_per_worker=0.25), room, 99)) == [(6, "gpus")]
 
 
 def test_the_pace_is_that_of_the_last_while():
-    pace = Pace(seconds=10)
-    assert [pace.at(0, 0), pace.at(5, 100), pace.at(12, 800)] == [0, 20, 100]
-    assert pace.at(13, 500) == 50  # a bot started over
+    pace = Pace(window_seconds=10)
+    assert [pace.tokens_per_second(0, 0), pace.tokens_per_second(5, 100), pace.tokens_per_second(12, 800)] == [
+        0,
+        20,
+        100,
+    ]
+    assert pace.tokens_per_second(13, 500) == 50  # a bot started over
 
 
 def test_overrides_go_by_name_or_by_size_and_the_later_one_wins():
@@ -168,6 +208,9 @@ def test_an_override_that_cannot_be_meant_is_refused(override, reason):
 
 
 def test_how_far_a_fleet_is_fits_a_line():
-    assert told(2, 5, 0, 3120.4, 250_000) == "2 lanes, 5 bots left, 3,120 tokens/s, 1:20 to go"
-    assert told(64, 99_000, 1, 1e6, 3e10) == "64 lanes, 99,000 bots left, 1,000,000 tokens/s, 8:20:00 to go, 1 failed"
-    assert told(0, 5, 0, 0.0, 250_000) == "0 lanes, 5 bots left, 0 tokens/s"
+    assert progress_text(2, 5, 0, 3120.4, 250_000) == "2 lanes, 5 bots left, 3,120 tokens/s, 1:20 to go"
+    assert (
+        progress_text(64, 99_000, 1, 1e6, 3e10)
+        == "64 lanes, 99,000 bots left, 1,000,000 tokens/s, 8:20:00 to go, 1 failed"
+    )
+    assert progress_text(0, 5, 0, 0.0, 250_000) == "0 lanes, 5 bots left, 0 tokens/s"

@@ -1,0 +1,71 @@
+"""Checkpoints of a bot that takes long, in the store: `work/checkpoints/{bot}/{version and lane}/{step}/`.
+
+checkpoints = Checkpoints(store, task, trainer)
+log = checkpoints.restore()                 # None: start from the beginning
+train_blocks(trainer, blocks, 1, 1e-3, log=log, on_step=checkpoints.after_step)
+"""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from pipeline.core.store import Store
+from pipeline.train.loop import TrainingLog
+from pipeline.train.queue import Task
+from pipeline.train.trainer import Trainer
+
+_STEPS_BETWEEN_CLOCKS = 20  # several workers have to agree on the time, which costs a broadcast
+
+
+class Checkpoints:
+    """One bot's checkpoints; every worker of the lane has one and calls the same methods at the same steps."""
+
+    def __init__(self, store: Store, task: Task, trainer: Trainer):
+        self.store, self.task, self.trainer = store, task, trainer
+        # a checkpoint fits only the number of workers and the ZeRO stage that it was made with
+        zero_stage = trainer.engine.zero_optimization_stage()
+        self.folder = f"work/checkpoints/{task.bot}/{task.version}-{trainer.workers}-{zero_stage}"
+        self.interval_seconds = task.settings.checkpoint_minutes * 60
+        self.last_saved = time.monotonic()
+
+    def after_step(self, log: TrainingLog) -> None:
+        """Writes a checkpoint where the last one is older than `train.checkpoint_minutes`."""
+        if self.trainer.workers > 1 and len(log.rates) % _STEPS_BETWEEN_CLOCKS:
+            return
+        if self.trainer.on_rank_0(lambda: time.monotonic() - self.last_saved >= self.interval_seconds):
+            self._save(log)
+            self.last_saved = time.monotonic()
+
+    def restore(self) -> TrainingLog | None:
+        """Restores the trainer from the last complete checkpoint; returns its log, or None where there is none."""
+        step = self.trainer.on_rank_0(self._latest_step) if self.task.has_checkpoint else None
+        if step is None:
+            return None
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self.store.fetch(f"{self.folder}/{step}", Path(scratch))
+            self.trainer.restore(folder)
+            return TrainingLog(**json.loads((folder / "log.json").read_text()))
+
+    def _save(self, log: TrainingLog) -> None:
+        log.collect(self.trainer.workers)
+        self.task.has_checkpoint = True
+        step = len(log.losses)
+        with tempfile.TemporaryDirectory() as folder:
+            self.trainer.save(Path(folder), step)
+            for path in Path(folder).iterdir():
+                self.store.write(f"{self.folder}/{step}/{path.name}", path.read_bytes())
+        torch.distributed.barrier()
+        if self.trainer.rank == 0:
+            content = {"losses": log.losses, "rates": log.rates, "tokens": log.tokens, "seconds": log.seconds}
+            # last of all: it marks the checkpoint as complete
+            self.store.write(f"{self.folder}/{step}/log.json", json.dumps(content).encode())
+            for old in self.store.list(self.folder):
+                if old != str(step):
+                    self.store.delete(f"{self.folder}/{old}")
+
+    def _latest_step(self) -> int | None:
+        steps = sorted((int(name) for name in self.store.list(self.folder)), reverse=True)
+        return next((step for step in steps if self.store.exists(f"{self.folder}/{step}/log.json")), None)

@@ -1,0 +1,153 @@
+"""The driver without Ray: its queue is in this process, and its runs are threads that do as each test says."""
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.core.fleet import Fleet
+from pipeline.core.progress import Progress
+from pipeline.core.settings import Train
+from pipeline.core.store import Store
+from pipeline.plan.bot import Bot
+from pipeline.prepare.index import Person
+from pipeline.train import driver as driving
+from pipeline.train.lane import LaneConfig
+from pipeline.train.queue import Queue, TrainedBot
+
+COUNTS = {"downloaded": 9, "retweets": 0, "short": 0, "kept": 9}
+
+
+class Cluster:
+    """One node of two free cores; `work` is what each lane does until it returns or raises an error."""
+
+    def __init__(self, work: Callable[[str, LaneConfig, Queue], None]):
+        self.work, self.runs, self.queue = work, [], None
+
+    def start_queue(self, tasks: list, retries: int, store: Store) -> Queue:
+        self.queue = Queue(tasks, retries)
+        return self.queue
+
+    def run(self, config: LaneConfig, lanes: int, node: str | None, scratch: str) -> "Run":
+        self.runs.append(Run(self, config, lanes, node))
+        return self.runs[-1]
+
+
+class Run(threading.Thread):
+    """Stands in for LaneRun."""
+
+    def __init__(self, cluster: Cluster, config: LaneConfig, lanes: int, node: str | None):
+        super().__init__(daemon=True, name=config.run)
+        self.cluster, self.config, self.lanes, self.node = cluster, config, lanes, node
+        self.error = self.reason = ""
+        self.died: set[str] = set()
+        self.found_no_room = False
+
+    def run(self) -> None:
+        try:
+            for number in range(self.lanes):
+                self.cluster.work(f"{self.name}/{number}", self.config, self.cluster.queue)
+        except RuntimeError as error:
+            self.error = self.reason = str(error)
+            self.died = {f"{self.name}/0"}
+
+
+def trained(loss: float = 2.0) -> TrainedBot:
+    held_out = {"loss": loss, "base_loss": 3.0}
+    return TrainedBot({"held_out": held_out, "train": {"tokens": 10}}, seconds=1.5, handover=0.25)  # type: ignore[typeddict-item]
+
+
+def train_all(lane: str, config: LaneConfig, queue: Queue) -> None:
+    """A lane that trains whatever the queue gives it."""
+    queue.enter(lane)
+    while (assignment := queue.take(lane, config.kind)).task or assignment.wait:
+        if assignment.task:
+            queue.finish(lane, assignment.task.bot, trained())
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch) -> Callable[..., tuple[list[Bot], Cluster]]:
+    """Trains bots of these names with lanes that do `work`."""
+
+    def run(names: list[str], work: Callable[[str, LaneConfig, Queue], None], **settings: Any):
+        cluster = Cluster(work)
+        node = {"here": {"CPU": 2.0, "GPU": 0.0}}
+        monkeypatch.setattr(driving, "start_queue", cluster.start_queue)
+        monkeypatch.setattr(driving, "remote_queue", lambda actor: actor)
+        monkeypatch.setattr(driving, "LaneRun", cluster.run)
+        monkeypatch.setattr(driving, "node_resources", lambda free: {name: dict(room) for name, room in node.items()})
+        monkeypatch.setattr("pipeline.train.placement.capacity", lambda: (0, 2))
+        ray = SimpleNamespace(
+            put=lambda value: value, kill=lambda actor: None, nodes=lambda: [{"NodeID": "here", "Alive": True}]
+        )
+        monkeypatch.setattr(driving, "ray", ray)
+        monkeypatch.setattr(driving, "_POLL_SECONDS", 0.01)
+        fleet = Fleet(fleet="toys", tweets=["."], storage=str(tmp_path))
+        base: Any = SimpleNamespace(content_hash="hash")
+        job: Any = SimpleNamespace(fleet=fleet, store=Store.of(fleet), base=base, train=Train(**settings))
+        bots = [Bot(name, [Person(name, COUNTS, 7000, 100, "digest")], version="v") for name in names]
+        with Progress() as progress:
+            driving.train(job, bots, progress, done=lambda bot: done.append(bot.name))
+        return bots, cluster
+
+    done: list[str] = []
+    run.done = done  # type: ignore[attr-defined]
+    return run
+
+
+def test_every_bot_is_trained_and_reported_once(train):
+    bots, cluster = train(["ada", "ben", "cleo"], train_all)
+    assert [bot.status for bot in bots] == ["trained"] * 3
+    assert sorted(train.done) == ["ada", "ben", "cleo"]
+    assert bots[0].metrics["held_out"]["loss"] == 2.0 and bots[0].seconds == {"train": 1.5, "handover": 0.25}
+    [run] = cluster.runs
+    assert (run.lanes, run.node, run.config.base_model["hash"]) == (2, "here", "hash")
+
+
+def test_a_number_limits_the_lanes(train):
+    _, cluster = train(["ada", "ben"], train_all, lanes=1)
+    assert [run.lanes for run in cluster.runs] == [1]
+
+
+def test_a_run_that_dies_is_replaced_and_its_bot_trained_by_the_next(train):
+    died = []
+
+    def die_once(lane: str, config: LaneConfig, queue: Queue) -> None:
+        if not died:
+            queue.enter(lane)
+            died.append(queue.take(lane, config.kind).task)
+            raise RuntimeError("killed")
+        train_all(lane, config, queue)
+
+    bots, cluster = train(["ada"], die_once)
+    assert bots[0].status == "trained" and len(cluster.runs) == 2
+    assert cluster.queue.done["ada"] == trained()
+
+
+def test_after_ten_runs_without_a_finished_bot_the_bots_fail_with_the_reason(train):
+    def break_down(lane: str, config: LaneConfig, queue: Queue) -> None:
+        queue.enter(lane)
+        raise RuntimeError("no CUDA here")
+
+    bots, cluster = train(["ada", "ben"], break_down)
+    assert [(bot.status, bot.reason) for bot in bots] == [("failed", "its lanes end early: no CUDA here")] * 2
+    assert len(cluster.runs) in (10, 11)  # one more may start before the driver asks the queue again
+
+
+def test_a_failed_bot_has_the_reason_and_the_log(train):
+    def fail(lane: str, config: LaneConfig, queue: Queue) -> None:
+        queue.enter(lane)
+        while (assignment := queue.take(lane, config.kind)).task or assignment.wait:
+            if assignment.task and assignment.task.bot == "ada":
+                queue.fail(lane, "ada", "bad luck", "Traceback")
+            elif assignment.task:
+                queue.finish(lane, assignment.task.bot, trained())
+
+    bots, _ = train(["ada", "ben"], fail, retries=0)
+    assert [(bot.status, bot.reason, bot.log) for bot in bots] == [
+        ("failed", "bad luck", "Traceback"),
+        ("trained", None, ""),
+    ]
+    assert train.done == ["ben"]
