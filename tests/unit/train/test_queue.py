@@ -11,9 +11,11 @@ from pipeline.train.pace import Pace, progress_text
 from pipeline.train.placement import place_runs
 from pipeline.train.queue import Assignment, Queue, Task, TrainedBot
 
+VERSION = "0123456789ab"
+
 
 def task(bot: str, tokens: int = 1, **settings) -> Task:
-    return Task(bot, [bot], f"work/trained/{bot}/v", "v", tokens, Train(epochs=1, **settings))
+    return Task(bot, [bot], f"work/trained/{bot}/{VERSION}", VERSION, tokens, Train(epochs=1, **settings))
 
 
 KIND = task("any").kind
@@ -85,6 +87,16 @@ def test_a_bot_that_a_lost_lane_finishes_after_all_has_not_failed():
     assert not queue.failed and list(queue.done) == ["ada"]
 
 
+def test_tokens_of_a_bot_that_a_lane_no_longer_has_do_not_count():
+    queue = Queue([task("ada", 9)], retries=0)
+    take(queue, "a/0")
+    queue.report("a/0", {"ada": 5.0})
+    assert (queue.status("", 0).tokens_trained, queue.status("", 0).tokens_left) == (5, 4)
+    queue.leave("a", [], "its node was lost")
+    queue.report("a/0", {"ada": 6.0})
+    assert (queue.status("", 0).tokens_trained, queue.status("", 0).tokens_left) == (0, 9)
+
+
 def test_a_lost_lane_keeps_no_bot_for_itself():
     queue = Queue([task(bot, 9 - i) for i, bot in enumerate("klmnop")], retries=0)
     assert bots(queue.take("a/0", KIND)) == ["k", "l"]
@@ -137,9 +149,9 @@ def test_a_lane_that_lost_a_bot_no_longer_speaks_for_it():
 
 def test_a_queue_that_died_knows_what_the_store_holds_and_what_lanes_hold(tmp_path):
     store = Store.of(fleets.Fleet(fleet="toys", tweets=["."], storage=str(tmp_path)))
-    store.write("work/trained/ada/v/training.json", json.dumps({"metrics": {}, "seconds": 1}).encode())
-    store.write("bots/cleo/current", b"v")
-    store.write("bots/cleo/v/metrics.json", json.dumps({"train": {"seconds": 2}}).encode())
+    store.write(f"work/trained/ada/{VERSION}/training.json", json.dumps({"metrics": {}, "seconds": 1}).encode())
+    store.write("bots/cleo/current", VERSION.encode())
+    store.write(f"bots/cleo/{VERSION}/metrics.json", json.dumps({"train": {"seconds": 2}}).encode())
     queue = Queue([task(bot) for bot in ("ada", "ben", "cleo", "dora")], retries=0)
     queue.recover(store)
     assert {bot: trained.seconds for bot, trained in queue.done.items()} == {"ada": 1, "cleo": 2}
