@@ -37,7 +37,8 @@ def grouped(cases: Iterable[Case]) -> list[Group]:
 
 def sentence(groups: list[Group]) -> str:
     """The commonest reasons, each with how often it came and an example."""
-    shown = "; ".join(f"{group.number:,} with: {group.reason} ({group.place})" for group in groups[:_SHOWN])
+    times = [f" ({group.number:,} times)" if group.number > 1 else "" for group in groups]
+    shown = "; ".join(f"{one.place}: {one.reason}{count}" for one, count in zip(groups[:_SHOWN], times, strict=False))
     more = sum(group.number for group in groups[_SHOWN:])
     return shown + (f"; {more:,} with other reasons" if more else "")
 
