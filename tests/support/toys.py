@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,12 @@ def tweets_of(handle: str, count: int = 130) -> list[str]:
     """Made-up tweets in the words of one of WORDS; over 6,000 characters of them."""
     rng = random.Random(handle)
     return [" ".join(rng.choices(WORDS[handle], k=9)).capitalize() + "." for _ in range(count)]
+
+
+def encoded_tweets(seed: int, count: int = 30) -> list[np.ndarray]:
+    """Random tweets as token ids of the toy base, 3 to 19 tokens each."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(1, 500, rng.integers(3, 20)).astype(np.int32) for _ in range(count)]
 
 
 def write_csv(path: Path, texts: list[str], first_id: int = 1) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.train import packing
+from tests.support.toys import encoded_tweets
 
 SEPARATOR = 9
 
@@ -76,3 +77,25 @@ def test_new_tweets_come_each_epoch_and_as_many_tokens_of_old_ones_or_a_quarter_
     assert again.total() == drawn  # of 4 tokens each
     assert max(again.values()) - min(again[int(tweet[0])] for tweet in olds) <= 1
     assert packing.mix(news, [], epochs=3, seed=1)[3 * new :] == []
+
+
+def test_each_epoch_shuffles_anew_and_drops_the_partial_block():
+    own = encoded_tweets(1)
+    tokens = sum(map(len, own)) + len(own) + 1
+    blocks = packing.pack([own], SEPARATOR, 64, epochs=2, seed=0)
+    per_epoch = tokens // 64
+    assert blocks.shape == (2 * per_epoch, 64)
+    assert not np.array_equal(blocks[:per_epoch], blocks[per_epoch:])
+    assert np.array_equal(blocks, packing.pack([own], SEPARATOR, 64, epochs=2, seed=0))
+    assert not np.array_equal(blocks, packing.pack([own], SEPARATOR, 64, epochs=2, seed=1))
+
+
+def test_a_text_shorter_than_a_block_is_one_short_block():
+    assert packing.pack([[np.array([5, 6, 7])]], SEPARATOR, 64, epochs=3, seed=0).shape == (3, 5)
+
+
+def test_in_a_blend_everybody_weighs_the_same():
+    few, many = [np.full(10, 5)] * 4, [np.full(10, 6)] * 40
+    blocks = packing.pack([few, many], SEPARATOR, 10, epochs=1, seed=0)
+    share = np.mean(blocks[blocks != SEPARATOR] == 5)
+    assert 0.45 < share < 0.55

@@ -1,7 +1,5 @@
-"""One bot's training without Ray: packing, the schedule, DeepSpeed reset in place, golden losses."""
+"""One bot's training without Ray: the schedule, DeepSpeed reset in place, golden losses."""
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,15 @@ from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import Lora
 from pipeline.train import packing
 from pipeline.train.deepspeed_engine import init_single_process_group
-from pipeline.train.loop import Diverged, TrainingLog, train_blocks
+from pipeline.train.loop import Diverged, train_blocks
 from pipeline.train.loss import next_token_loss, stream_loss
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.trainer import Trainer
+from tests.support.toys import encoded_tweets as tweets
 from tests.support.toys import tweets_of
 
 SEPARATOR = 0
 PARTIAL: dict[str, Any] = {"freeze_layers": 1, "lora": Lora(rank=4, dropout=0.1)}
-TWO_WORKERS: list[tuple[int, dict[str, Any]]] = [*((stage, {}) for stage in range(4)), (0, PARTIAL), (3, PARTIAL)]
-
-
-def tweets(seed: int, count: int = 30) -> list[np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(1, 500, rng.integers(3, 20)).astype(np.int32) for _ in range(count)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,33 +39,6 @@ def trained(trainer: Trainer, seed: int, rate: float = 1e-3) -> dict[str, torch.
     trainer.reset(seed=0)
     train_blocks(trainer, packing.pack([tweets(seed)], SEPARATOR, 64, 2, seed=0), 1, rate)
     return {name: tensor.clone() for name, tensor in trainer.state().items()}
-
-
-def test_every_tweet_stands_between_separators():
-    stream = packing.join([np.array([5, 6]), np.array([7])], SEPARATOR)
-    assert stream.tolist() == [0, 5, 6, 0, 7, 0]
-
-
-def test_each_epoch_shuffles_anew_and_drops_the_partial_block():
-    own = tweets(1)
-    tokens = sum(map(len, own)) + len(own) + 1
-    blocks = packing.pack([own], SEPARATOR, 64, epochs=2, seed=0)
-    per_epoch = tokens // 64
-    assert blocks.shape == (2 * per_epoch, 64)
-    assert not np.array_equal(blocks[:per_epoch], blocks[per_epoch:])
-    assert np.array_equal(blocks, packing.pack([own], SEPARATOR, 64, epochs=2, seed=0))
-    assert not np.array_equal(blocks, packing.pack([own], SEPARATOR, 64, epochs=2, seed=1))
-
-
-def test_a_text_shorter_than_a_block_is_one_short_block():
-    assert packing.pack([[np.array([5, 6, 7])]], SEPARATOR, 64, epochs=3, seed=0).shape == (3, 5)
-
-
-def test_in_a_blend_everybody_weighs_the_same():
-    few, many = [np.full(10, 5)] * 4, [np.full(10, 6)] * 40
-    blocks = packing.pack([few, many], SEPARATOR, 10, epochs=1, seed=0)
-    share = np.mean(blocks[blocks != SEPARATOR] == 5)
-    assert 0.45 < share < 0.55
 
 
 def test_the_rate_falls_along_a_cosine_from_the_peak_to_zero():
@@ -275,51 +241,6 @@ def test_a_loss_that_is_no_number_is_an_error_and_the_next_bot_is_fine(trainer):
         trained(trainer, seed=8, rate=float("inf"))
     again = trained(trainer, seed=7)
     assert all(torch.equal(good[name], again[name]) for name in good)
-
-
-def test_two_workers_equal_one_with_twice_the_batch_at_every_zero_stage(base, trainer, tmp_path):
-    """Real processes, ZeRO 0 to 3, and with LoRA; after another bot and after a checkpoint the bits are the same."""
-    trainer.reset(seed=0)
-    alone = train_blocks(trainer, packing.pack([tweets(7)], SEPARATOR, 64, 2, seed=0), 2, 1e-3).losses
-    torch.multiprocessing.spawn(two_workers, (str(base), str(tmp_path)), nprocs=2)
-    for case, (_, options) in enumerate(TWO_WORKERS):
-        first, after_another, resumed = json.loads((tmp_path / f"case-{case}.json").read_text())
-        assert options or first == pytest.approx(alone, abs=1e-4)
-        assert after_another == first and resumed == first[2:]
-    with_lora = [json.loads((tmp_path / f"case-{case}.json").read_text())[0] for case in (4, 5)]
-    assert with_lora[0] == pytest.approx(with_lora[1], abs=1e-4) and with_lora[0] != pytest.approx(alone, abs=1e-4)
-
-
-def two_workers(rank: int, base: str, folder: str) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
-    torch.set_num_threads(1)
-    store = torch.distributed.FileStore(f"{folder}/store", 2)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    blocks = packing.pack([tweets(7)], SEPARATOR, 64, 2, seed=0)
-    other = packing.pack([tweets(8)], SEPARATOR, 64, 1, seed=0)
-    for case, (stage, options) in enumerate(TWO_WORKERS):
-        trainer = Trainer(load_model(Path(base)), zero_stage=stage, **options)
-        saved = Path(folder, f"checkpoint-{case}")
-        saved.mkdir(exist_ok=True)
-
-        def save(log: TrainingLog, trainer: Trainer = trainer, saved: Path = saved) -> None:
-            if len(log.rates) == 2:
-                trainer.save(saved, step=2)
-
-        trainer.reset(seed=0)
-        first = train_blocks(trainer, blocks, 1, 1e-3, on_step=save).losses
-        trainer.reset(seed=0)
-        train_blocks(trainer, other, 1, 1e-2)
-        trainer.reset(seed=0)
-        after_another = train_blocks(trainer, blocks, 1, 1e-3).losses
-        trainer.reset(seed=0)
-        torch.distributed.barrier()
-        assert trainer.restore(saved) == 2
-        behind = TrainingLog(rates=[0.0, 0.0])
-        resumed = train_blocks(trainer, blocks, 1, 1e-3, log=behind).losses
-        if rank == 0:
-            Path(folder, f"case-{case}.json").write_text(json.dumps([first, after_another, resumed]))
-    torch.distributed.destroy_process_group()
 
 
 def test_a_checkpoint_continues_as_if_nothing_had_happened(tmp_path, trainer):
