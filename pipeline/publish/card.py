@@ -1,12 +1,14 @@
-"""The model card: README.md of a bot's folder, from what is known of the bot; nothing is computed here.
+"""The model card, README.md of a bot's folder: renders what is known of a bot and computes nothing.
 
-    card(job, facts(job, bot), metrics)
+    text = card(job, CardFacts.of(job, bot), metrics)
 
-Card data (the YAML at the head, with the model index) goes through huggingface_hub, the text is the template
-assets/card.md.j2. A new template needs no new training: `publish` writes the cards of published bots anew.
+huggingface_hub writes the card's metadata (YAML with the model index), the template assets/card.md.j2 the text. A
+changed template needs no new training: `publish` writes the cards of published bots again.
 """
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -19,44 +21,51 @@ from pipeline.plan.versions import shaping
 from pipeline.prepare.filters import ROWS
 from pipeline.track import lineage
 
-PROMPT = "My dream is"  # the original's; what cards and pictures show
+PROMPT = "My dream is"  # the original's; cards and pictures show samples of it
 _MARKUP = re.compile(r"[\\`*_{}\[\]()<>#+!|~&]")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
-def facts(job: Job, bot: Bot) -> dict[str, Any]:
-    """What a card tells of a bot beside its metrics; plain values, made where the fleet is known."""
-    return {
-        "bot": bot.name,
-        "handles": bot.handles,
-        "names": {person.handle: person.name for person in bot.people if person.name},
-        "version": bot.version,
-        "stats": bot.stats,
-        "warning": bot.warning,
-        "settings": _settings(job, bot),
-        "languages": [],  # codes of ISO 639-1
-        "pictures": [],  # files beside the card
-        "wandb": lineage.links(job.fleet.wandb, bot.name, bot.version or ""),
-    }
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card shows of a bot beside its metrics."""
+
+    bot: str
+    handles: list[str]
+    names: dict[str, str]  # display names by handle, where they are known
+    version: str
+    stats: dict[str, Any]  # the content of stats.json
+    warning: str | None
+    settings: dict[str, Any]  # that shaped this bot's training, LoRA as text
+    wandb: dict[str, str]  # URLs of W&B's pages (lineage.links)
+    languages: Sequence[str] = ()  # codes of ISO 639-1
+    pictures: Sequence[str] = ()  # names of profile pictures beside the card
+
+    @classmethod
+    def of(cls, job: Job, bot: Bot) -> "CardFacts":
+        """The facts that the plan knows; languages and pictures are added when the bot's folder is written."""
+        version = bot.version or ""
+        return cls(
+            bot=bot.name,
+            handles=bot.handles,
+            names={person.handle: person.name for person in bot.people if person.name},
+            version=version,
+            stats=bot.stats,
+            warning=bot.warning,
+            settings=_settings(job, bot),
+            wandb=lineage.links(job.fleet.wandb, bot.name, version),
+        )
 
 
-def _settings(job: Job, bot: Bot) -> dict[str, Any]:
-    """What shaped this bot's training."""
-    settings = shaping(job.train.of(bot.name, bot.tokens).model_dump())
-    if lora := settings.get("lora"):
-        settings["lora"] = ", ".join(f"{key} {value}" for key, value in lora.items() if value)
-    return settings
-
-
-def card(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """The whole card; whatever tweets or bots say stands in it as text, never as markup."""
-    tweets = facts["stats"]["tweets"]
+def card(job: Job, facts: CardFacts, metrics: Mapping[str, Any]) -> str:
+    """The whole card. Texts of tweets and bots are shown as text, never as markup."""
+    tweets = facts.stats["tweets"]
     body = render(
         ASSETS / "card.md.j2",
-        **facts,
-        people=people(facts["handles"]),
+        **vars(facts),
+        people=people(facts.handles),
         known_as=_known_as(facts),
-        blend=len(facts["handles"]) > 1,
+        blend=len(facts.handles) > 1,
         base_model=_base_name(job),
         counts=rows(tweets),
         tweets=tweets,
@@ -67,44 +76,52 @@ def card(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> str:
     return f"---\n{data(job, facts, metrics).to_yaml()}\n---\n\n{body}"
 
 
-def people(handles: list[str]) -> str:
-    return " and ".join(f"@{handle}" for handle in handles)
-
-
-def _known_as(facts: dict[str, Any]) -> str:
-    """The people as they call themselves, where a file says so; what Markdown would take for markup is escaped."""
-    names = (facts["names"].get(handle, f"@{handle}") for handle in facts["handles"])
-    return " and ".join(_MARKUP.sub(r"\\\g<0>", " ".join(name.split())) for name in names)
-
-
-def rows(tweets: dict[str, dict[str, int]]) -> dict[str, str]:
-    """The rows of the table of counts, {key: title}: the original's, and those of the filters that were on."""
-    return {row: title for row, title in ROWS.items() if any(row in counts for counts in tweets.values())}
-
-
-def data(job: Job, facts: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
-    """The card's metadata: what the Hugging Face hub shows, finds and compares a model by."""
-    base, languages = _base_name(job), facts["languages"]
+def data(job: Job, facts: CardFacts, metrics: Mapping[str, Any]) -> ModelCardData:
+    """The card's metadata: what the Hugging Face hub shows, and by what it finds and compares models."""
+    base, languages = _base_name(job), list(facts.languages)
     return ModelCardData(
         language=languages[0] if len(languages) == 1 else languages or None,
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["huggingtweets", "ai-cyborg" if len(facts["handles"]) > 1 else "ai-bot"],
+        tags=["huggingtweets", "ai-cyborg" if len(facts.handles) > 1 else "ai-bot"],
         base_model=base if _HUB_ID.fullmatch(base) else None,
-        model_name=facts["bot"],
-        eval_results=list(_results(metrics, f"held-out tweets of {people(facts['handles'])}")) or None,
+        model_name=facts.bot,
+        eval_results=list(_results(metrics, f"held-out tweets of {people(facts.handles)}")) or None,
         thumbnail="predictions.png",
         widget=[{"text": PROMPT}],
     )
 
 
 def languages_of(card: str) -> list[str]:
-    """The languages that a card's metadata tells."""
-    told = ModelCard(card, ignore_metadata_errors=True).data.get("language")
-    return [told] if isinstance(told, str) else told or []
+    """The languages in a card's metadata, as codes of ISO 639-1."""
+    languages = ModelCard(card, ignore_metadata_errors=True).data.get("language")
+    return [languages] if isinstance(languages, str) else languages or []
 
 
-def _results(metrics: dict[str, Any], dataset: str) -> Any:
+def people(handles: Sequence[str]) -> str:
+    """The people of a bot in words: "@billnye and @nasa"."""
+    return " and ".join(f"@{handle}" for handle in handles)
+
+
+def rows(tweets: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
+    """The rows of the table of counts, {key: title}: the original's, and those of the filters that were on."""
+    return {row: title for row, title in ROWS.items() if any(row in counts for counts in tweets.values())}
+
+
+def _settings(job: Job, bot: Bot) -> dict[str, Any]:
+    settings = shaping(job.train.of(bot.name, bot.tokens).model_dump())
+    if lora := settings.get("lora"):
+        settings["lora"] = ", ".join(f"{key} {value}" for key, value in lora.items() if value)
+    return settings
+
+
+def _known_as(facts: CardFacts) -> str:
+    """The people by their display names, else their handles; characters that are markup in Markdown are escaped."""
+    names = (facts.names.get(handle, f"@{handle}") for handle in facts.handles)
+    return " and ".join(_MARKUP.sub(r"\\\g<0>", " ".join(name.split())) for name in names)
+
+
+def _results(metrics: Mapping[str, Any], dataset: str) -> Iterator[EvalResult]:
     def result(kind: str, name: str, value: float) -> EvalResult:
         return EvalResult("text-generation", "tweets", dataset, kind, round(value, 4), metric_name=name)
 
@@ -115,6 +132,6 @@ def _results(metrics: dict[str, Any], dataset: str) -> Any:
 
 
 def _base_name(job: Job) -> str:
-    """The base model as the fleet file names it; of a local folder its name alone."""
+    """The base model's name in the fleet file; for a local folder the folder's name only."""
     name = job.fleet.base_model
     return name.rstrip("/").rpartition("/")[2] if name.startswith("/") else name

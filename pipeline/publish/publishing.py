@@ -1,12 +1,14 @@
-"""A trained bot becomes a model folder that transformers loads as it is, with a card and a picture.
+"""Turns trained bots into model folders that transformers loads, each with a card and a picture.
 
-    publish(job, bots, progress, done)          # or, where bots are evaluated anyway: Publishing(…).publish(task)
+    publish(job, bots, progress, on_published)          # on a pool of workers of its own
+    Publisher(job).publish(PublishTask.of(job, bot))    # one bot, in this process
 
-`bots/{bot}/{version}/` is written whole or not at all; `bots/{bot}/current` follows last, in one step.
+`bots/{bot}/{version}/` is written whole or not at all; `bots/{bot}/current` is replaced last, in one step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.core import actor_pool, checksums, logs, model_folder
@@ -20,104 +22,115 @@ from pipeline.plan.job import Job
 from pipeline.prepare.filters import language_of
 from pipeline.prepare.kept_tweets import read_tweets
 from pipeline.prepare.people import PICTURES
-from pipeline.publish.card import PROMPT, card, facts, languages_of
+from pipeline.publish.card import PROMPT, CardFacts, card, languages_of
 from pipeline.train import learned_tweets
 
-_WRITTEN_ANEW = ("README.md", "metrics.json")  # by later commands, without a new version
-_SAMPLE, _SAMPLE_CHARS = 50, 2000  # tweets, and characters of them, that tell somebody's language: some 3 ms
+_REWRITTEN = ("README.md", "metrics.json")  # later commands may change them without a new version
+_SAMPLE, _SAMPLE_CHARS = 50, 2000  # tweets, and characters of them, that show a person's language: some 3 ms
 
 
-def publish(job: Job, bots: list[Bot], progress: Progress, done: Callable[[Bot], None]) -> None:
-    """Publishes bots, on all the cluster's cores; one that cannot be published fails alone.
+@dataclass(frozen=True)
+class PublishTask:
+    """A bot to publish, or whose card to write again."""
 
-    Trained bots are evaluated ones: their samples are in their metrics. Of a published bot the card is written
-    anew. `done` hears of each that is published.
+    facts: CardFacts
+    trained_folder: str  # in the store
+    folder: str
+
+    @classmethod
+    def of(cls, job: Job, bot: Bot) -> "PublishTask":
+        """The task for a bot of the plan."""
+        return cls(CardFacts.of(job, bot), bot.trained_folder, bot.folder)
+
+
+def publish(job: Job, bots: Sequence[Bot], progress: Progress, on_published: Callable[[Bot], None]) -> None:
+    """Publishes bots on all the cluster's cores; calls `on_published` for each, and marks others as failed.
+
+    Trained bots must be evaluated: the picture shows samples from their metrics. For published bots the card is
+    written again.
     """
-    places = [{name: getattr(bot, name) for name in ("trained_folder", "folder")} for bot in bots]
-    tasks = [facts(job, bot) | place for bot, place in zip(bots, places, strict=True)]
+    tasks = [PublishTask.of(job, bot) for bot in bots]
     by_name = {bot.name: bot for bot in bots}
-    for task, result in actor_pool.run_tasks(Publisher, tasks, job=job):
-        bot = by_name[task["bot"]]
+    for task, result in actor_pool.run_tasks(PublishWorker, tasks, job=job):
+        bot = by_name[task.facts.bot]
         if isinstance(result, actor_pool.Failed):
             bot.status, bot.reason = "failed", f"not published: {result.reason}"
             progress.advance(f"{bot.name} {bot.reason}", bot=bot)
         else:
-            done(bot)
+            on_published(bot)
             progress.advance(bot.name, bot=bot)
 
 
-class Publisher(actor_pool.Worker[dict[str, Any], None]):
-    """Of the pool for what is not published beside its evaluation."""
+class PublishWorker(actor_pool.Worker[PublishTask, None]):
+    """Publishes the bots that were not published by the worker that evaluated them."""
 
     verb = "published"
     uses_gpu = False
 
     def __init__(self, job: Job):
-        self.job, self.publishing = job, Publishing(job)
+        self.job, self.publisher = job, Publisher(job)
 
-    def log(self, task: dict[str, Any]) -> Any:
-        return logs.log(fleet=self.job.fleet.fleet, bot=task["bot"], version=task["version"])
+    def log(self, task: PublishTask) -> Any:
+        """A logger whose lines name the bot."""
+        return logs.log(fleet=self.job.fleet.fleet, bot=task.facts.bot, version=task.facts.version)
 
-    def work(self, task: dict[str, Any]) -> None:
-        self.publishing.publish(task)
+    def work(self, task: PublishTask) -> None:
+        """Publishes one bot."""
+        self.publisher.publish(task)
 
 
-class Publishing:
-    """Makes model folders; a bot that has its folder already gets a new card."""
+class Publisher:
+    """Writes model folders into a fleet's store."""
 
     def __init__(self, job: Job):
         self.job, self.store = job, job.store
 
-    def publish(self, task: dict[str, Any]) -> None:
-        """`task`: what a card tells (card.facts), and the places `trained_folder` and `folder`."""
-        folder, bot = task["folder"], task["bot"]
-        if not self.store.exists(f"{folder}/metrics.json"):  # the last file that is written
-            self.store.write_folder(folder, self._files(task))
+    def publish(self, task: PublishTask) -> None:
+        """Writes the bot's folder, or only its card if the folder is there; then makes this version the current one."""
+        if not self.store.exists(f"{task.folder}/metrics.json"):  # the last file that is written
+            self.store.write_folder(task.folder, self._files(task))
         else:
-            self._renew(task)
-        self.store.write(f"bots/{bot}/current", task["version"].encode())
+            self.renew_card(task.facts, task.folder)
+        bot = task.facts.bot
+        self.store.write(f"bots/{bot}/current", task.facts.version.encode())
         self.store.delete(f"work/trained/{bot}")
 
-    def _renew(self, task: dict[str, Any]) -> None:
-        """A published bot's card anew, with the languages that it tells and the pictures that lie beside it."""
-        folder = task["folder"]
+    def renew_card(self, facts: CardFacts, folder: str) -> None:
+        """Writes a published bot's card again, with the languages of the old card and the pictures in the folder."""
         old = self.store.read(f"{folder}/README.md").decode()
-        pictures = sorted(set(self.store.list(folder)) & {profile_file(handle) for handle in task["handles"]})
-        facts = task | {"languages": languages_of(old), "pictures": pictures}
+        pictures = sorted(set(self.store.list(folder)) & {profile_file(handle) for handle in facts.handles})
+        facts = replace(facts, languages=languages_of(old), pictures=pictures)
         new = card(self.job, facts, self.store.read_json(f"{folder}/metrics.json"))
         if new != old:
             self.store.write(f"{folder}/README.md", new.encode())
 
-    def _files(self, task: dict[str, Any]) -> dict[str, bytes]:
-        trained = task["trained_folder"]
+    def _files(self, task: PublishTask) -> dict[str, bytes]:
+        """The files of a bot's folder by name, in the order in which an object store gets them: metrics.json last."""
+        facts, trained = task.facts, task.trained_folder
         metrics = self.store.read_json(f"{trained}/training.json")["metrics"]
-        samples = metrics["samples"][PROMPT]
-        known = learned_tweets.read_learned(self.store, trained) if "continued" in metrics else None
-        tweets = {handle: read_tweets(self.store, handle, known).training for handle in task["handles"]}
-        training = [text for texts in tweets.values() for text in texts]
-        pictures = self._pictures(task["handles"])
+        learned = learned_tweets.read_learned(self.store, trained) if "continued" in metrics else None
+        tweets = {handle: read_tweets(self.store, handle, learned).training for handle in facts.handles}
+        pictures = self._pictures(facts.handles)
         faces = {handle: face for handle, picture in pictures.items() if (face := square(picture))}
-        languages = sorted({code for texts in tweets.values() if (code := language_of(_sample(texts)))})
-        weights = self.store.read(f"{trained}/{model_folder.WEIGHTS}")
-        files = self.job.base.bot_files(weights)
-        told = {"languages": languages, "pictures": [profile_file(handle) for handle in faces]}
-        files["README.md"] = card(self.job, task | told, metrics).encode()
-        files["predictions.png"] = draw(
-            task["handles"], PROMPT, samples, name=_name(task), picture=pictures.get(task["bot"])
-        )
+        facts = replace(facts, languages=_languages(tweets), pictures=[profile_file(handle) for handle in faces])
+        files = self.job.base.bot_files(self.store.read(f"{trained}/{model_folder.WEIGHTS}"))
+        files["README.md"] = card(self.job, facts, metrics).encode()
+        # a blend has no name and no picture of its own
+        name, picture = facts.names.get(facts.bot), pictures.get(facts.bot)
+        files["predictions.png"] = draw(facts.handles, PROMPT, metrics["samples"][PROMPT], name=name, picture=picture)
         files |= {profile_file(handle): face for handle, face in faces.items()}
-        files[RUNS_FILE] = runs_file(training)
-        files["stats.json"] = json_bytes(task["stats"])
-        if task["names"] or faces:
-            files["profiles.json"] = json_bytes({"names": task["names"], "pictures": list(faces)})
-        for name in (provenance.FILE, learned_tweets.FILE):
-            files[name] = self.store.read(f"{trained}/{name}")
+        files[RUNS_FILE] = runs_file([text for texts in tweets.values() for text in texts])
+        files["stats.json"] = json_bytes(facts.stats)
+        if facts.names or faces:
+            files["profiles.json"] = json_bytes({"names": facts.names, "pictures": list(faces)})
+        for file in (provenance.FILE, learned_tweets.FILE):
+            files[file] = self.store.read(f"{trained}/{file}")
         files["metrics.json"] = json_bytes(metrics)
-        lasting = {name: data for name, data in files.items() if name not in _WRITTEN_ANEW}
+        lasting = {file: content for file, content in files.items() if file not in _REWRITTEN}
         return {checksums.FILE: checksums.of(lasting)} | files
 
-    def _pictures(self, handles: list[str]) -> dict[str, bytes]:
-        """The profile pictures of those people whose tweets came with one."""
+    def _pictures(self, handles: Sequence[str]) -> dict[str, bytes]:
+        """The profile pictures of the people whose tweets came with one."""
         found = {}
         for handle in handles:
             with suppress(FileNotFoundError):
@@ -125,11 +138,7 @@ class Publishing:
         return found
 
 
-def _sample(texts: list[str]) -> str:
-    """Enough of somebody's tweets to tell their language by."""
-    return " ".join(texts[:_SAMPLE])[:_SAMPLE_CHARS]
-
-
-def _name(task: dict[str, Any]) -> str | None:
-    """The person's name as it is displayed; a blend has none."""
-    return task["names"].get(task["bot"])
+def _languages(tweets: Mapping[str, Sequence[str]]) -> list[str]:
+    """The languages that people write in, found from a part of each person's tweets."""
+    parts = (" ".join(texts[:_SAMPLE])[:_SAMPLE_CHARS] for texts in tweets.values())
+    return sorted({code for part in parts if (code := language_of(part))})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.core.json_file import json_bytes
 from pipeline.core.store import Store
-from pipeline.evaluate.voices import MAP
+from pipeline.evaluate.voice_groups import MAP
 from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
 from pipeline.report.fleet_plots import FEW

@@ -1,11 +1,11 @@
-"""How well a model foresees tweets that training never saw: loss and perplexity, base and bot, with intervals.
+"""How well a model predicts held-out tweets: loss and perplexity of bot and base model, with intervals.
 
-nats = token_losses(network, stream, block_size=256, device=device)      # [n - 1], of pipeline.train.loss
-held_out(per_tweet(nats, lengths), per_tweet(base_nats, lengths), lengths, characters)
+nats = token_losses(network, stream, block_size=256, device=device)      # pipeline.train.loss: [n - 1]
+held_out(per_tweet(nats, lengths), per_tweet(base_nats, lengths), lengths, characters(texts))
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -15,38 +15,68 @@ RESAMPLES = 1000  # of the bootstrap
 _CONFIDENCE = 0.95
 
 
-def held_out(bot: np.ndarray, base: np.ndarray, lengths: Sequence[int], characters: np.ndarray) -> dict[str, Any]:
+class Losses(TypedDict):
+    """Losses in nats per unit (token or character) with their perplexities; intervals are [low, high], of 95 %."""
+
+    loss: float
+    loss_interval: list[float]
+    perplexity: float
+    perplexity_interval: list[float]
+    base_loss: float
+    base_loss_interval: list[float]
+    base_perplexity: float
+    base_perplexity_interval: list[float]
+
+
+class CharacterLosses(Losses):
+    """Losses per character: they compare bots that have different tokenizers."""
+
+    characters: int
+
+
+class HeldOut(Losses):
+    """The `held_out` entry of metrics.json: losses per token."""
+
+    tokens: int
+    tweets: int
+    per_character: CharacterLosses
+
+
+def held_out(bot: np.ndarray, base: np.ndarray, lengths: Sequence[int], characters: np.ndarray) -> HeldOut:
     """The `held_out` entry of metrics.json.
 
-    `bot` and `base`: nats spent on each held-out tweet, its end included, [tweets]; `lengths` and
-    `characters`: what each has of tokens and characters, its end counted as one. Bots on different tokenizers
-    compare by character.
+    `bot` and `base`: nats spent on each held-out tweet, its end included, [tweets]; `lengths` and `characters`: the
+    tokens and the characters of each tweet, its end counted as one of them.
     """
     tokens = np.asarray(lengths)
-    return _per(tokens, bot, base) | {
+    return {
+        **_losses(tokens, bot, base),
         "tokens": int(tokens.sum()),
         "tweets": len(tokens),
-        "per_character": _per(characters, bot, base) | {"characters": int(characters.sum())},
+        "per_character": {**_losses(characters, bot, base), "characters": int(characters.sum())},
     }
 
 
-def _per(units: np.ndarray, bot: np.ndarray, base: np.ndarray) -> dict[str, Any]:
-    """Losses and perplexities per unit, each with its 95 % interval."""
-    entry: dict[str, Any] = {}
-    for prefix, nats in (("", bot), ("base_", base)):
-        loss = float(nats.sum() / units.sum())
-        low, high = interval(nats, units)
-        entry[f"{prefix}loss"], entry[f"{prefix}loss_interval"] = loss, [low, high]
-        entry[f"{prefix}perplexity"] = perplexity(loss)
-        entry[f"{prefix}perplexity_interval"] = [perplexity(low), perplexity(high)]
-    return entry
+def _losses(units: np.ndarray, bot: np.ndarray, base: np.ndarray) -> Losses:
+    loss, base_loss = (float(nats.sum() / units.sum()) for nats in (bot, base))
+    (low, high), (base_low, base_high) = interval(bot, units), interval(base, units)
+    return {
+        "loss": loss,
+        "loss_interval": [low, high],
+        "perplexity": perplexity(loss),
+        "perplexity_interval": [perplexity(low), perplexity(high)],
+        "base_loss": base_loss,
+        "base_loss_interval": [base_low, base_high],
+        "base_perplexity": perplexity(base_loss),
+        "base_perplexity_interval": [perplexity(base_low), perplexity(base_high)],
+    }
 
 
 def interval(nats: np.ndarray, units: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile-bootstrap interval of sum(nats) / sum(units), resampling tweets.
+    """The 95 % percentile-bootstrap interval of sum(nats) / sum(units), resampling tweets; both are [tweets].
 
-    Tweets, not tokens: the tokens of one tweet are not independent. Efron & Tibshirani, An Introduction to the
-    Bootstrap, 1993, chapter 13.
+    Tweets are resampled, not tokens, because the tokens of one tweet are not independent. Efron & Tibshirani, An
+    Introduction to the Bootstrap, 1993, chapter 13.
     """
     rng = np.random.default_rng(0)
     # how often each tweet is drawn is multinomial: [resamples, tweets] counts instead of as many indices
@@ -57,11 +87,11 @@ def interval(nats: np.ndarray, units: np.ndarray) -> tuple[float, float]:
 
 
 def per_tweet(nats: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """Sums per tweet of a stream's token losses, [n - 1]; `lengths`: each tweet's tokens, its end among them."""
+    """Sums a stream's token losses, [n - 1], over its tweets: [tweets]. `lengths` are in tokens, ends included."""
     starts = np.cumsum(lengths) - np.asarray(lengths)
     return np.add.reduceat(nats, starts)
 
 
 def characters(texts: Sequence[str]) -> np.ndarray:
-    """What each tweet has of characters, its end counted as one, [tweets]."""
+    """The characters of each tweet, its end counted as one: [tweets]."""
     return np.array([len(text) + 1 for text in texts])

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from pipeline.evaluate import evaluation
+from pipeline.evaluate import measurer
 
 
 @pytest.mark.parametrize(
@@ -17,5 +17,5 @@ def test_workers_beside_training_spread_over_a_nodes_gpus(monkeypatch, count, sh
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(os, "getpid", lambda: 103)
-    evaluation._take_one_gpu()
+    measurer.choose_gpu()
     assert os.environ.pop("CUDA_VISIBLE_DEVICES", None) == expected

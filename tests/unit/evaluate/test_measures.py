@@ -81,6 +81,10 @@ class TestCopying:
         measured = copying(["x"], self.TRAINING, real=["Good morning everybody"])
         assert (measured["exact"], measured["real_exact"]) == (0.0, 1.0)
 
+    def test_as_many_real_tweets_are_compared_as_there_are_samples(self):
+        real = ["Good morning everybody", "Something else", "Something else again"]
+        assert copying(["x", "y"], self.TRAINING, real)["real_exact"] == 0.5
+
     def test_nothing_said_is_nothing_copied(self):
         assert copying([], [], [])["exact"] == copying([""], ["a b"], [])["long_runs"] == 0.0
 
@@ -115,6 +119,10 @@ class TestVariety:
         measured = variety(["Bong!", "bong", "tick tock", "Bong"], real=["Bong bong", "bong"])
         assert measured["duplicates"] == 0.5
         assert measured["length"]["p50"] == 4.5 and measured["real_length"]["p50"] == 6.5
+
+    def test_as_many_real_tweets_are_compared_as_there_are_samples(self):
+        measured = variety(["one two"], real=["three four", "three four", "three four"])
+        assert (measured["real_distinct_1"], measured["real_distinct_2"]) == (1.0, 1.0)
 
     def test_the_distance_of_lengths_is_0_for_the_same_and_1_for_quite_other_ones(self):
         assert variety(["aaa", "bbb"], ["ccc", "ddd"])["length_distance"] == 0.0

@@ -1,4 +1,4 @@
-"""Publishing by the worker that measured, without Ray: at once, once, and what is told where it fails."""
+"""The worker that measures a bot and publishes it, without Ray: at once, once, and what it reports where that fails."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,14 @@ from tokenizers import Tokenizer
 
 from pipeline.core import fleet as fleets
 from pipeline.core import model_folder
-from pipeline.evaluate.evaluation import MEASURED, Evaluator
+from pipeline.evaluate.measurer import MEASURED
+from pipeline.evaluate.worker import EvaluateAndPublish, EvaluateTask
 from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
 from pipeline.plan.job import Job, open_job
 from pipeline.prepare.index import Person
-from pipeline.publish.card import facts
+from pipeline.publish.card import CardFacts, languages_of
+from pipeline.publish.publishing import PublishTask
 from pipeline.train import learned_tweets
 from pipeline.train.deepspeed_engine import init_single_process_group
 from tests.support.toys import tweets_of
@@ -30,7 +32,7 @@ def job(make_fleet) -> Job:
 
 @pytest.fixture
 def bot(job) -> Bot:
-    """A bot as a lane leaves it, which has learned nothing yet."""
+    """A trained bot as a lane leaves it, with the weights of the base."""
     bot = Bot("ada", [Person("ada", COUNTS, 6_500, 2_000, "digest")], "0123456789ab", "trained")
     texts = tweets_of("ada")
     tokenizer = Tokenizer.from_str(job.base.tokenizer_json)
@@ -51,28 +53,41 @@ def bot(job) -> Bot:
     return bot
 
 
-def test_who_measures_a_bot_publishes_it_at_once(job, bot):
+def task_of(job: Job, bot: Bot, published: bool = False) -> EvaluateTask:
+    folder = bot.folder if published else bot.trained_folder
+    publish = None if published else PublishTask.of(job, bot)
+    return EvaluateTask(CardFacts.of(job, bot), folder, published, continued=False, group=None, publish=publish)
+
+
+def test_the_worker_that_measures_a_bot_publishes_it(job, bot):
     init_single_process_group()
-    worker = Evaluator(job, None)
-    place = {"folder": bot.trained_folder, "file": "training.json", "published": False, "continued": False}
-    task = facts(job, bot) | place | {"group": None}
-    task["publish"] = {"trained_folder": bot.trained_folder, "folder": bot.folder}
+    worker, task = EvaluateAndPublish(job, block_list=None), task_of(job, bot)
 
     missing = f"{bot.trained_folder}/{learned_tweets.FILE}"
     learned = job.store.read(missing)
     job.store.delete(missing)
-    told = worker.work(task)
-    assert told["problem"].startswith("not published: ") and set(told["metrics"]) >= MEASURED
-    assert job.store.current_version("ada") is None
+    evaluated = worker.work(task)
+    assert (evaluated.problem or "").startswith("not published: ") and set(evaluated.metrics) == MEASURED
+    assert set(evaluated.seconds) == {"evaluate"} and job.store.current_version("ada") is None
 
     job.store.write(missing, learned)
-    told = worker.work(task)
-    assert (told["problem"], set(told["seconds"])) == (None, {"evaluate", "publish"})
+    evaluated = worker.work(task)
+    assert (evaluated.problem, set(evaluated.seconds)) == (None, {"evaluate", "publish"})
     assert job.store.current_version("ada") == bot.version and not job.store.exists("work/trained/ada")
     folder = Path(job.store.path(bot.folder))
     assert model_folder.load(folder)[0].config.n_layer == 2
     published = json.loads((folder / "metrics.json").read_text())
-    assert published["held_out"] == told["metrics"]["held_out"] and published["train"]["steps"] == 1
+    assert published["held_out"] == evaluated.metrics["held_out"] and published["train"]["steps"] == 1
 
-    again = worker.work(task)  # as after the death of a worker that had done it all and could not say so
-    assert (again["metrics"], again["problem"]) == (published, None)
+    again = worker.work(task)  # a second try, after the first worker had published and died
+    assert (again.metrics, again.problem) == (published, None)
+
+    # the command `evaluate`, for the published bot: new metrics and a new card, which keeps what publishing added
+    (folder / "metrics.json").write_text(json.dumps(published | {"copying": {}}))
+    old = (folder / "README.md").read_text().replace("library_name:", "language: en\nlibrary_name:")
+    (folder / "README.md").write_text(old.replace("Copying", ""))
+    anew = worker.work(task_of(job, bot, published=True))
+    assert anew.metrics["samples"] == evaluated.metrics["samples"]  # the same seeds, the same weights
+    assert json.loads((folder / "metrics.json").read_text()) == published
+    assert languages_of((folder / "README.md").read_text()) == ["en"]
+    assert "| Copying: a training tweet" in (folder / "README.md").read_text()

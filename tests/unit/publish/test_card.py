@@ -1,7 +1,6 @@
 """The model card: what the hub reads at its head, and what a person reads below."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from pipeline.core.settings import Override, Train
 from pipeline.plan.bot import Bot
 from pipeline.plan.job import open_job
 from pipeline.prepare.index import Person
-from pipeline.publish.card import PROMPT, card, data, facts, languages_of, rows
+from pipeline.publish.card import PROMPT, CardFacts, card, data, languages_of, rows
 
 COUNTS = {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
 LOSSES = {"loss": 3.1, "loss_interval": [3.0, 3.2], "base_loss": 4.5, "base_loss_interval": [4.3, 4.7]}
@@ -42,7 +41,7 @@ def bot_of(*handles: str, counts: dict[str, int] = COUNTS) -> Bot:
 
 
 def card_of(job, bot: Bot, metrics: dict = METRICS) -> str:
-    return card(job, json.loads(json.dumps(facts(job, bot))), metrics)  # as it travels to a worker
+    return card(job, CardFacts.of(job, bot), metrics)
 
 
 def test_the_head_is_card_data_that_the_hub_reads(job):
@@ -55,10 +54,11 @@ def test_the_head_is_card_data_that_the_hub_reads(job):
 
 
 def test_languages_and_pictures_stand_in_it_where_they_are_known(job):
-    known = facts(job, bot_of("billnye", "nasa")) | {"languages": ["en", "fr"], "pictures": ["profile-nasa.png"]}
+    facts = CardFacts.of(job, bot_of("billnye", "nasa"))
+    known = dataclasses.replace(facts, languages=["en", "fr"], pictures=["profile-nasa.png"])
     text = card(job, known, METRICS)
     assert ModelCard(text).data.language == languages_of(text) == ["en", "fr"]
-    assert languages_of(card(job, known | {"languages": ["ja"]}, METRICS)) == ["ja"]
+    assert languages_of(card(job, dataclasses.replace(known, languages=["ja"]), METRICS)) == ["ja"]
     assert languages_of(card_of(job, bot_of("nasa"))) == []
     assert "AI CYBORG\n\n![Profile picture](profile-nasa.png)\n\n![What this bot says](predictions.png)\n" in text
     without = card_of(job, bot_of("nasa"))
@@ -67,7 +67,7 @@ def test_languages_and_pictures_stand_in_it_where_they_are_known(job):
 
 def test_a_hub_id_is_named_as_the_base_and_a_path_by_its_folder_alone(job):
     hub = dataclasses.replace(job, fleet=job.fleet.model_copy(update={"base_model": "org/gpt2-large"}))
-    assert data(hub, facts(hub, bot_of("nasa")), METRICS).base_model == "org/gpt2-large"
+    assert data(hub, CardFacts.of(hub, bot_of("nasa")), METRICS).base_model == "org/gpt2-large"
     assert job.fleet.base_model not in card_of(job, bot_of("nasa"))
 
 

@@ -1,0 +1,140 @@
+"""Measures one bot after another against the base model: held-out loss, and what its samples show.
+
+    measurer = Measurer(job, block_list=None)
+    metrics = measurer.measure("work/trained/nasa/0123456789ab", ["nasa"], group=None, continued=False)
+
+A worker makes one `Measurer`: it holds the base model's network, for losses, and the serving engine, for samples.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.core import model_folder, onednn
+from pipeline.evaluate import voice_groups
+from pipeline.evaluate.measures.copying import copying
+from pipeline.evaluate.measures.held_out import HeldOut, characters, held_out, per_tweet
+from pipeline.evaluate.measures.safety import safety
+from pipeline.evaluate.measures.variety import variety
+from pipeline.evaluate.measures.voice import VoiceClassifier, voice
+from pipeline.plan.job import Job
+from pipeline.prepare.kept_tweets import Tweets, read_tweets
+from pipeline.publish.card import PROMPT
+from pipeline.train import packing
+from pipeline.train.learned_tweets import read_learned
+from pipeline.train.loss import token_losses
+
+MEASURED = {"held_out", "voice", "copying", "variety", "safety", "samples"}  # the keys of metrics.json set here
+PROMPTS = (PROMPT, "I think", "Today", "The best thing about")  # of one half of the samples; the other half has none
+_SHOWN = 5  # samples kept in metrics.json, with PROMPT and without a prompt each
+_CHOICES = 8  # samples of one request
+
+Sample = tuple[str, str]  # the prompt, and the text after it
+
+
+class Measurer:
+    """The base model and the serving engine, ready to measure bots."""
+
+    def __init__(self, job: Job, block_list: frozenset[str] | None):
+        """Loads the base model, on a GPU if this process sees one, and samples from it."""
+        import torch
+
+        from serve.engine.engine import Engine
+
+        self.store, self.block_list = job.store, block_list
+        self.block_size, self.count = job.train.block_size, job.fleet.evaluate.samples
+        choose_gpu()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with tempfile.TemporaryDirectory() as folder:
+            self.network: Any = model_folder.load_model(job.base.write(Path(folder))).eval()
+            self.network.to(self.device)
+            if self.device.type == "cpu":
+                onednn.patch_linear_layers(self.network)
+            self.engine = Engine(Path(folder))
+        self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.base_texts = [text for _, text in self._samples()]
+        self.classifiers: dict[str, VoiceClassifier | None] = {}  # the last one used, by its group
+
+    def measure(self, folder: str, handles: Sequence[str], group: str | None, continued: bool) -> dict[str, Any]:
+        """The entries of metrics.json for the bot of these people whose weights are in the store's `folder`.
+
+        `group` is the voice group in which the bot is judged. A bot that was `continued` from its last version has
+        learned from some of the tweets that are held out from others: these are not held out from it.
+        """
+        learned = read_learned(self.store, folder) if continued else None
+        people = [read_tweets(self.store, handle, learned) for handle in handles]
+        training = [text for tweets in people for text in tweets.training]
+        real = [text for tweets in people for text in tweets.held_out]
+        with tempfile.TemporaryDirectory() as scratch:
+            weights = self.store.fetch(folder, Path(scratch)) / model_folder.WEIGHTS
+            losses = self._held_out(people, weights)
+            self.engine.load_weights(weights)
+        samples = self._samples()
+        texts = [text for _, text in samples]
+        unprompted = [text for prompt, text in samples if not prompt]
+        classifier = self._classifier(group)
+        return {
+            "held_out": losses,
+            "voice": voice(classifier, handles, texts, self.base_texts, real) if classifier else {"people": 1},
+            "copying": copying([prompt + text for prompt, text in samples], training, real),
+            "variety": variety(unprompted, real),
+            "safety": safety(texts, self.block_list),
+            "samples": {
+                PROMPT: [prompt + text for prompt, text in samples if prompt == PROMPT][:_SHOWN],
+                "": unprompted[:_SHOWN],
+            },
+        }
+
+    def _held_out(self, people: Sequence[Tweets], weights: Path) -> HeldOut:
+        ids = [ids for tweets in people for ids in tweets.held_out_ids]
+        stream = packing.join(ids, self.engine.separator)
+        lengths = [len(one) + 1 for one in ids]
+        self.network.load_state_dict(self.base_state)
+        base = self._nats(stream, lengths)
+        model_folder.load_weights(self.network, weights)
+        texts = [text for tweets in people for text in tweets.held_out]
+        return held_out(self._nats(stream, lengths), base, lengths, characters(texts))
+
+    def _nats(self, stream: np.ndarray, lengths: list[int]) -> np.ndarray:
+        """What the network spends on each tweet of a stream, in nats: [tweets]."""
+        return per_tweet(token_losses(self.network, stream, self.block_size, self.device), lengths)
+
+    def _classifier(self, group: str | None) -> VoiceClassifier | None:
+        if group is not None and group not in self.classifiers:
+            self.classifiers = {group: voice_groups.load(self.store, group)}
+        return self.classifiers[group] if group else None
+
+    def _samples(self) -> list[Sample]:
+        """Samples of the weights that the engine holds: the same prompts and seeds each time."""
+        from serve.engine.engine import Request
+        from serve.engine.parameters import Parameters
+
+        prompted = self.count // 2
+        prompts = [""] * (self.count - prompted) + [PROMPTS[i * len(PROMPTS) // prompted] for i in range(prompted)]
+        requests = []
+        for seed, start in enumerate(range(0, self.count, _CHOICES)):
+            for prompt in dict.fromkeys(prompts[start : start + _CHOICES]):
+                n = prompts[start : start + _CHOICES].count(prompt)
+                requests.append(Request(prompt, Parameters(num_return_sequences=n, seed=seed)))
+        answers = self.engine.generate(requests)
+        return [
+            (str(request.prompt), choice.text)
+            for request, choices in zip(requests, answers, strict=True)
+            for choice in choices
+        ]
+
+
+def choose_gpu() -> None:
+    """Picks one of the node's GPUs by the process id, where this process sees several.
+
+    A worker beside training reserves no GPU, so Ray hides none from it; this spreads the workers over them.
+    """
+    import torch
+
+    if (count := torch.cuda.device_count()) > 1:  # asks the driver, without choosing a device yet
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[os.getpid() % count]
