@@ -12,6 +12,7 @@ import functools
 import importlib.metadata
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -64,12 +65,19 @@ def program(
     """Many people's tweets in, one talking bot per person out."""
 
 
+class _InterruptedError(Exception):
+    """Ctrl-C during a command, after the command has left its cluster."""
+
+
 def _with_debug(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the option --debug, which only `main` reads."""
+    """The command with the option --debug, which only `main` reads; Ctrl-C reaches `main` as an error."""
 
     @functools.wraps(command)
     def wrapper(debug: bool = False, **arguments: Any) -> None:
-        command(**arguments)
+        try:
+            command(**arguments)
+        except KeyboardInterrupt as error:
+            raise _InterruptedError from error  # typer would print "Aborted!" and exit with 1
 
     option = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
     debug = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
@@ -97,9 +105,11 @@ def main() -> None:
             app()
     except UserError as error:
         _fail(error, error.exit_code, debug)
-    except KeyboardInterrupt:
+    except (_InterruptedError, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)  # threads that still wait for Ray's answers would crash while the interpreter ends
     except Exception as error:
         _fail(error, 1, debug)
 

@@ -12,6 +12,7 @@ A task that raises an error gives `Failed`; the others are not affected. Tasks a
 added while the first ones are worked on.
 """
 
+import logging
 import pickle
 import time
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,11 @@ class Feed(Generic[TaskT]):
     def close(self) -> None:
         """Says that no task will be added any more: the pool ends when it has done those there are."""
         self.actor.close.remote()
+
+    def abort(self) -> None:
+        """Ends the pool now: without its feed Ray Data's executor fails, and `run_tasks` raises that error."""
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it would print the error's trace
+        ray.kill(self.actor)
 
 
 def run_tasks(

@@ -34,6 +34,7 @@ from ray.experimental import internal_kv
 from pipeline.core import logs
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.proxies import NO_GRPC_PROXY, bypass_proxies
+from pipeline.core.ray_internals import set_auto_connect
 
 _HEAD_KEY = b"huggingtweets:head"
 _START_SECONDS = 60
@@ -121,7 +122,11 @@ def this_node() -> dict[str, str]:
 
 
 def leave() -> None:
-    """Disconnects from the cluster; one that this process started ends."""
+    """Disconnects from the cluster; one that this process started ends.
+
+    Threads that still wait for answers get an error instead of a new connection or a new cluster.
+    """
+    set_auto_connect(False)
     ray.shutdown()
 
 

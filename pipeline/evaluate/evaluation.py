@@ -34,6 +34,7 @@ from pipeline.publish.card import CardFacts
 from pipeline.publish.publishing import PublishTask
 
 _POLL_SECONDS = 0.3
+_END_SECONDS = 10  # to wait for the pool to end, if the command failed or was interrupted
 
 
 def missing(bot: Bot) -> bool:
@@ -93,15 +94,19 @@ class Evaluation(threading.Thread):
             self.error = one_line(error)
 
     def close(self) -> None:
-        """No more bots will be added: the pool ends after the last one."""
-        if self.feed is not None:
-            self.feed.close()
+        """Ends the pool if `settle` did not, because the command failed or was interrupted.
+
+        Nothing uses the cluster any more when the command leaves it.
+        """
+        if self.is_alive() and self.feed is not None:
+            self.feed.abort()
+            self.join(_END_SECONDS)
 
     def settle(self, progress: Progress) -> list[Bot]:
         """Waits for the results of all added bots and stores them in these; returns the bots that were published."""
         if self.feed is None:
             return []
-        self.close()
+        self.feed.close()
         progress.start("evaluate", len(self.bots))
         waiting, published = dict(self.bots), []
         while waiting and (self.is_alive() or not self.results.empty()):

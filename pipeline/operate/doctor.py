@@ -21,14 +21,13 @@ from typing import Any
 
 import psutil
 import ray
-from ray._private.services import get_webui_url_from_internal_kv
-from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.core.errors import one_line
 from pipeline.core.fleet import Fleet
 from pipeline.core.own_code import PROJECT, code_hash
 from pipeline.core.proxies import open_directly
+from pipeline.core.ray_internals import dashboard_address, requires_token
 from pipeline.core.ray_session import ensure
 from pipeline.core.store import Store
 from pipeline.operate.deploy import is_public
@@ -46,12 +45,12 @@ def doctor(fleet: Fleet) -> list[Finding]:
     store = open_job(fleet).store
     ensure()
     nodes, unreachable = _inspect_all(store)
-    dashboard = get_webui_url_from_internal_kv()
+    dashboard = dashboard_address()
     urls = {dashboard: f"http://{dashboard}/api/jobs/"} if dashboard else {}
     for address in (*nodes, *unreachable):
         urls[f"{address}:{_AGENT_PORT}"] = f"http://{address}:{_AGENT_PORT}/api/job_agent/jobs/0/logs"
     cluster = Cluster(
-        dashboard=dashboard or "",
+        dashboard=dashboard,
         open_ports=tuple(port for port, url in urls.items() if _answers_without_token(url)),
         public=is_public(fleet),
         keys=bool(keys.load(fleet.serve)),
@@ -91,7 +90,7 @@ def inspect(store: Store, probe: str) -> Node:
         versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         code=code_hash(PROJECT / "pipeline", PROJECT / "serve"),
         time=time.time(),
-        token=get_authentication_mode() == AuthenticationMode.TOKEN,
+        token=requires_token(),
         gpus=gpus,
         gpus_in_torch=_gpus_in_torch() if gpus else "0",
         host=socket.gethostname(),
