@@ -82,7 +82,7 @@ def _unset(*names: str) -> Iterator[None]:
 
 
 def pack(fleet: Fleet, folder: Path) -> None:
-    """Fills the job's folder: the code, fleet.yaml, and the fleet's local tweets and base model."""
+    """Fills the job's folder: the code, fleet.yaml, and the fleet's local tweets, base model and lists of words."""
     for package in (pipeline, serve):
         source = Path(str(package.__file__)).parent
         shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns(*_NOT_PACKED))
@@ -91,10 +91,19 @@ def pack(fleet: Fleet, folder: Path) -> None:
     if Path(base).is_absolute():
         base = str(_copy(Path(base), folder / "base").relative_to(folder))
     tweets = [
-        source.model_copy(update={"path": _relative(source.path, folder)}).model_dump(mode="json", exclude_unset=True)
+        source.model_copy(
+            update={
+                "path": _relative(source.path, folder),
+                **({"users": _relative(source.users, folder)} if source.users else {}),
+            }
+        ).model_dump(mode="json", exclude_unset=True)
         for source in sources
     ]
     data = fleet.model_dump(mode="json", exclude_unset=True) | {"tweets": tweets, "base_model": base}
+    for section, key in (("filters", "blocked_words"), ("evaluate", "block_list")):
+        path = data.get(section, {}).get(key)
+        if isinstance(path, str):
+            data[section][key] = str(_copy(Path(path), folder / key).relative_to(folder))
     (folder / "fleet.yaml").write_text(yaml.safe_dump(data, allow_unicode=True, sort_keys=False), encoding="utf-8")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > _MAX_BYTES:
@@ -108,6 +117,8 @@ def _packed(source: TweetSource, folder: Path) -> TweetSource:
     """The source with its local files copied below `folder`; they keep their names, which can be handles."""
     if "://" in source.path:
         return source
+    if source.users:
+        source = source.model_copy(update={"users": str(_copy(Path(source.users), folder / "users" / "accounts"))})
     path = Path(source.path)
     if path.exists():
         return source.model_copy(update={"path": str(_copy(path, folder / path.name))})

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,25 @@ def test_the_jobs_folder_is_a_fleet_of_its_own(fleet, tmp_path):
     names = {file.path.rpartition("/")[2] for file in find(local[:2])}
     assert names == {"wren.csv", "owl.csv", "mole.csv"}
     assert str(tmp_path / "data") not in (folder / "fleet.yaml").read_text()
+
+
+def test_lists_of_words_and_tables_of_accounts_travel_too(fleet, tmp_path):
+    for name in ("blocked.txt", "listed.txt", "users.csv"):
+        (tmp_path / name).write_text(f"{name}\n")
+    path = tmp_path / "birds.yaml"
+    settings = ["filters.blocked_words=blocked.txt", "evaluate.block_list=listed.txt"]
+    settings.append("tweets=[{path: data/one/mole.csv, users: users.csv}]")
+    folder = tmp_path / "job"
+    folder.mkdir()
+    pack(load(path, settings), folder)
+    there = load(folder / "fleet.yaml")
+    for file, name in (
+        (there.filters.blocked_words, "blocked.txt"),
+        (there.evaluate.block_list, "listed.txt"),
+        (there.tweets[0].users, "users.csv"),
+    ):
+        assert file.startswith(str(folder)) and Path(file).read_text() == f"{name}\n"
+    assert str(tmp_path / "blocked") not in (folder / "fleet.yaml").read_text()
 
 
 def test_too_much_to_travel_is_refused(fleet, tmp_path, monkeypatch):
