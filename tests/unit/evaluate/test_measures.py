@@ -1,5 +1,6 @@
 """What is measured of a bot: each measure on texts and numbers whose answer is known."""
 
+import dataclasses
 import hashlib
 import io
 
@@ -38,6 +39,10 @@ class TestHeldOut:
             low, high = interval(units * rng.normal(3.0, 0.5, size=100), units)
             covered += low <= 3.0 <= high
         assert 180 <= covered <= 199  # 95 % of 200, give or take
+
+    def test_the_interval_of_the_same_tweets_is_the_same(self):
+        nats, units = np.arange(1.0, 21.0), np.full(20, 5)
+        assert interval(nats, units) == interval(nats, units)
 
     def test_a_single_tweet_has_an_interval_without_width(self):
         assert interval(np.array([6.0]), np.array([3])) == (2.0, 2.0)
@@ -135,6 +140,10 @@ class TestSafety:
         measured = safety(said, None)
         assert (measured["links"], measured["mentions"], measured["blocked"]) == (0.5, 0.25, None)
 
+    @pytest.mark.parametrize("text", ["http://x.y", "HTTPS://x.y", "www.example.org", "look t.co/abc"])
+    def test_a_link_may_have_no_scheme(self, text):
+        assert safety([text, "a report.com/unity"], None)["links"] == 0.5
+
     def test_a_block_list_has_words_and_phrases(self):
         listed = read_block_list("# a comment\nDarn\n\nholy cow\n")
         assert listed == {"darn", "holy cow"}
@@ -153,6 +162,11 @@ class TestVoice:
             "cleo",
         ]
         assert group.attribute([]) == []
+
+    def test_a_stored_classifier_weighs_n_grams_as_the_trained_one_does(self, group):
+        texts = ["Brass lever and steam.", "Onion soup with bread."]
+        assert len(set(dataclasses.replace(group, idf=np.zeros_like(group.idf)).attribute(texts))) == 1
+        assert len(set(group.attribute(texts))) == 2
 
     def test_two_people_are_enough(self):
         group = VoiceClassifier.fit({handle: tweets_of(handle)[:50] for handle in ("ada", "ben")})
