@@ -106,6 +106,7 @@ def test_a_large_fleet_has_runs_for_the_same_few():
     few = lineage.chosen(bots, 10)
     assert len(few) == 10 and lineage.chosen(reversed(bots), 10) == few
     assert lineage.chosen(bots, 100) == set(bots)
+    assert few != set(sorted(bots)[:10])  # from all over the alphabet
 
 
 def test_a_card_links_to_wandb_where_it_is_online_and_the_entity_is_known():
