@@ -105,12 +105,12 @@ def prepare(
 
 def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float, filters: Filters) -> str:
     described = [[file.path, file.handle, file.size, file.mtime, file.problem] for file in files]
-    told = [
+    options = [
         [file.columns, file.users, file.repair, sorted(file.without), file.people, file.consent, sorted(file.consented)]
         for file in files
     ]
-    asked = [described, told, tokenizer, holdout, filters.model_dump(mode="json"), RULES]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    inputs = [described, options, tokenizer, holdout, filters.model_dump(mode="json"), RULES]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
 def kept_texts(files: list[TweetFile], filters: Filters) -> ray.data.Dataset:

@@ -63,7 +63,7 @@ def summed(notices: Iterable[Notice]) -> list[str]:
 
 
 def same_ids(people: Iterable[Person]) -> list[str]:
-    """What is to be said of tweets that have an id in common and not their text."""
+    """Returns a notice about tweets that share an id but differ in text, or no line if there are none."""
     found = [person for person in people if person.same_ids]
     total = sum(person.same_ids for person in found)
     what = "tweets share an id with another text, which no two tweets do; all of them are used"

@@ -3,9 +3,9 @@
     flat({"author": {"handle": "ada.bsky.social"}, "record": {"$type": "app.bsky.feed.post", "text": "tea"}})
     # {"text": "tea", "author": {"handle": "ada.bsky.social"}, "is_retweet": False, …}: as json_tweet.py knows tweets
 
-A repost is a retweet of whoever reposted. Records name their author by a `did` alone; `author`s in pages and tables
-of users say which handle that is. A repository does not hold its account's handle, so the file is called by it
-(`ada.bsky.social.car`), or the fleet file gives it.
+A repost is a retweet by the account that reposted. Records hold only the `did` of their author; the `author`s in pages
+and tables of users give its handle. A repository does not contain the handle of its account, so the file must be named
+after it (`ada.bsky.social.car`), or the fleet file must give it.
 """
 
 import io

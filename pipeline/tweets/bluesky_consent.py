@@ -1,7 +1,7 @@
 """What a Bluesky account has published about the use of its posts by AI: `community.lexicon.preference.ai`.
 
     refused_use([{"preferences": {"training": {"allow": False}}}])      # "training"
-    refused_use([{"preferences": {}}])                                  # None: it has not said
+    refused_use([{"preferences": {}}])                                  # None: it has not answered
 
 The record lists uses with an answer each; a use that is not listed has no answer. A bot learns from the posts and
 writes text like them, so two of the uses concern us: `training` and `syntheticContent`.

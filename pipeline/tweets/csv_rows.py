@@ -1,10 +1,11 @@
-"""The rows of a table of text: how it is written is found out, and what is broken costs as little as it can.
+"""Reads the rows of a CSV or TSV file, detects its dialect, and recovers from broken quotes.
 
     table = Table(text_lines, columns={})
     table.names, next(table.rows())          # ["id", "text"], (2, ["1", "tea"])
 
-A quote that is never closed would swallow all that follows: then only the line it is in is given up, and the rest
-is read again. Quotes inside a text that are not doubled are understood where the row has its cells for one reading.
+A quote that is never closed would make one cell of the rest of the file. In that case only the line with the quote is
+rejected, and the lines after it are read again. Quotes inside a text that are not doubled are accepted if the row can
+be split into as many cells as the table has columns.
 """
 
 import csv
@@ -18,25 +19,27 @@ from pipeline.tweets.record import Reject
 from pipeline.tweets.text_lines import Overlong, TextLines, is_decoded
 
 MAX_FIELD = 2**20  # characters; a longer one is an unclosed quote, not a tweet
-MAX_ROW = 4 * 2**20  # characters; a longer row comes of quotes that do not match
-_SAMPLE = 200  # lines that delimiter and quoting are told from
-_REREAD = 64 * 2**20  # characters read again behind broken quotes, at most
-_LENIENT = 2**16  # characters of a row whose quotes are looked at one by one
-_JOINED = 30  # lines of such a row
+MAX_ROW = 4 * 2**20  # characters; a longer row has quotes that do not match
+_SAMPLE = 200  # lines from which the delimiter and the quoting are detected
+_REREAD = 64 * 2**20  # most characters to read again after broken quotes
+_LENIENT = 2**16  # most characters of a row that `split` gets
+_JOINED = 30  # most lines of such a row
 _DELIMITERS = ",;\t|"
 _SEPARATOR = re.compile(r"\ufeff?\"?sep=(.)\"?[\r\n]*$", re.IGNORECASE)  # what Excel writes above the header
 _BACKSLASHED = re.compile(r'[^\\,;\t|"]\\"(?![,;\t|\r\n]|$)')
 _DOUBLED = re.compile(r'[^,;\t|"\r\n]""[^,;\t|"\r\n]')
 
-Rows = Iterator[tuple[int, Any]]  # (line that a row begins in, its cells or a Reject)
+Rows = Iterator[tuple[int, Any]]  # (number of the row's first line, its cells or a Reject)
 
 
 class Table:
+    """A CSV or TSV file: `names` holds its column names, `rows` reads the rows below them."""
+
     def __init__(self, text: TextLines, columns: Mapping[str, str | None]):
-        """`columns` is the fleet file's mapping; where it gives numbers for names, the table has no header."""
+        """`columns` is the mapping in the fleet file; if it holds column numbers, the table has no header."""
         lines = iter(text)
         self.sample = list(islice(lines, _SAMPLE))
-        self.lines = chain(self.sample, lines)  # all of them, for who finds that it is no table
+        self.lines = chain(self.sample, lines)  # all lines from the first; text_file.py reads them if this is no table
         self._text, self._columns = text, columns
         separator = _SEPARATOR.match(self.sample[0]) if self.sample else None
         self._above = 1 if separator else 0  # lines above the header
@@ -50,7 +53,7 @@ class Table:
             self.names, self._header = [str(number) for number in range(len(self.names))], False
 
     def _found(self, top: list[str], separator: str | None) -> tuple[dict[str, Any], list[str]]:
-        """How the table is written, as csv.reader's arguments, and the names in its first line."""
+        """Returns the arguments for csv.reader that fit the table, and the names in its first line."""
         header = top[0][:MAX_FIELD].lstrip("\ufeff") if top else ""
 
         def names(delimiter: str) -> list[str]:
@@ -62,7 +65,7 @@ class Table:
         found = {delimiter: names(delimiter) for delimiter in separator or _DELIMITERS}
         delimiter = max(found, key=lambda one: (bool(Columns.of(found[one], self._columns).text), len(found[one])))
         if len(found[delimiter]) == 1:
-            return {"delimiter": "\x1f"}, found[delimiter]  # one column, in which a comma separates nothing
+            return {"delimiter": "\x1f"}, found[delimiter]  # one column, in which commas are text
         dialect: dict[str, Any] = {"delimiter": delimiter}
         if delimiter == "\t" and _without_quoting(top, len(found[delimiter])):
             dialect["quoting"] = csv.QUOTE_NONE
@@ -71,7 +74,10 @@ class Table:
         return dialect, found[delimiter]
 
     def rows(self) -> Rows:
-        """The rows behind the header that are not blank."""
+        """Yields the rows below the header, without blank ones.
+
+        A row that cannot be parsed or decoded becomes a Reject. Reading stops after too many broken quotes.
+        """
         csv.field_size_limit(MAX_FIELD)
         source = _Replay(islice(self.lines, self._above, None), self._above)
         reader = csv.reader(source, strict=True, **self._dialect)
@@ -101,9 +107,9 @@ class Table:
                 yield line, Reject(line, "neither UTF-8 nor Windows-1252") if broken else row
 
     def _lenient(self, source: "_Replay") -> list[str] | None:
-        """The cells of a row with quotes in it that are not doubled, if it has as many as there are columns.
+        """Returns the cells of a row with undoubled quotes, or None if they are not as many as the columns.
 
-        Further lines belong to it as long as none of them is a whole row.
+        The row may continue on the next lines, up to a line that is a complete row by itself.
         """
         delimiter, width = self._dialect["delimiter"], len(self.names)
         if "quoting" in self._dialect or "escapechar" in self._dialect:
@@ -122,7 +128,7 @@ class Table:
 
 
 def split(row: str, delimiter: str, width: int) -> list[str] | None:
-    """The `width` cells of a row in which a quote ends a cell only before a delimiter; None where it has not so many.
+    """Splits a row into `width` cells, or returns None if it cannot; a quote ends a cell only before a delimiter.
 
     split('1,"the mayor said "no" and sat down"', ",", 2)      # ["1", 'the mayor said "no" and sat down']
     """
@@ -147,7 +153,7 @@ def split(row: str, delimiter: str, width: int) -> list[str] | None:
 
 
 def _ends(row: str, at: int, delimiter: str) -> Iterator[tuple[int, str]]:
-    """Where the cell that begins at `at` may end, with what is in it."""
+    """Yields each position where the cell that begins at `at` may end, with the text of the cell."""
     if not row.startswith('"', at):
         end = row.find(delimiter, at)
         end = len(row) if end < 0 else end
@@ -161,6 +167,7 @@ def _ends(row: str, at: int, delimiter: str) -> Iterator[tuple[int, str]]:
 
 
 def _is_row(line: str, delimiter: str, width: int) -> bool:
+    """Whether a line is a complete row by itself."""
     try:
         return len(next(csv.reader([line], strict=True, delimiter=delimiter), [])) == width
     except csv.Error:
@@ -168,21 +175,21 @@ def _is_row(line: str, delimiter: str, width: int) -> bool:
 
 
 def _without_quoting(sample: list[str], width: int) -> bool:
-    """Whether each line of a TSV is a whole row, and a quote at a cell's start only a character of it."""
+    """Whether each line of a TSV file is a complete row, in which quotes are ordinary characters."""
     table = [line.rstrip("\r\n").split("\t") for line in sample if line.strip()]
     opened = [cell for row in table for cell in row if cell.startswith('"')]
     return all(len(row) == width for row in table) and any(not cell[1:].endswith('"') for cell in opened)
 
 
 class _Replay:
-    """Lines, of which those of the present row are kept and can be read again."""
+    """An iterator of lines that keeps the lines of the current row, so that they can be read again."""
 
     def __init__(self, lines: Iterator[str], number: int):
         self._lines = lines
         self._again: list[str] = []
         self._taken: list[str] = []
         self._size = 0
-        self.number = number  # of lines read
+        self.number = number  # how many lines have been read
 
     def __iter__(self) -> "_Replay":
         return self
@@ -202,10 +209,11 @@ class _Replay:
         return self._again.pop() if self._again else next(self._lines)
 
     def begin(self) -> None:
+        """Starts a new row."""
         self._taken, self._size = [], 0
 
     def replay(self) -> int:
-        """Puts back all lines of the row; returns how many characters those behind its first line are."""
+        """Puts all lines of the row back; returns how many characters the lines after the first one have."""
         size = sum(map(len, self._taken[1:]))
         self._again += reversed(self._taken)
         self.number -= len(self._taken)
@@ -213,7 +221,7 @@ class _Replay:
         return size
 
     def ahead(self, most: int) -> Iterator[str]:
-        """The lines that come next, which are not read by that."""
+        """Yields up to `most` of the next lines without reading past them."""
         for number in range(1, most + 1):
             while len(self._again) < number:
                 if (line := next(self._lines, None)) is None:
@@ -224,11 +232,11 @@ class _Replay:
             yield self._again[-number]
 
     def take(self, count: int) -> None:
-        """Reads lines that the row consists of."""
+        """Skips `count` lines that `ahead` has yielded and that belong to the row."""
         del self._again[len(self._again) - count :]
         self.number += count
 
     def give_up(self) -> None:
-        """Passes over the first line of the row."""
+        """Skips the first line of the row, which is broken."""
         self._next()
         self.number += 1

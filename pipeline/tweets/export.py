@@ -1,11 +1,11 @@
-"""X account exports: what the parts around the tweets say of whose they are.
+"""X account exports: reads the owner, the profile and the long posts from the files around the tweets.
 
-    owner_of(file)       # the handle in account.js, else what the file's place tells
+    owner_of(file)       # the handle in account.js, else the handle of the file
     profile(file)        # name and picture, from account.js, profile.js and profile_media/
-    Notes(file)          # the whole texts of long posts, from note-tweet.js
+    Notes(file)          # the full texts of long posts, from note-tweet.js
 
-Exports from before 2018 have `data/js/user_details.js` instead, and their tweets in `data/js/tweets/2014_01.js` and
-once more in `tweets.csv`.
+Exports from before 2018 have `data/js/user_details.js` instead of account.js. Their tweets are in files such as
+`data/js/tweets/2014_01.js`, and a second time in `tweets.csv`.
 """
 
 import io
@@ -23,21 +23,26 @@ from pipeline.tweets.record import Notice, Profile
 
 # the header of an old export's tweets.csv
 OLD_COLUMNS = {"tweetid", "inreplytostatusid", "timestamp", "text", "retweetedstatusid", "expandedurls"}
-START = r"\ufeff?\s*(window\.YTD|Grailbird\.data)\.[^=\n]*="  # of a part: the assignment to a variable
-_NOTES = 64 * 2**20  # characters of long posts that are held at most
-_CUT = re.compile(r"…?\s*(https://t\.co/\w*)?\s*$")  # what a text that was cut short ends in
-_LONG = 200  # characters that a text has at least, even where it was cut short
+START = r"\ufeff?\s*(window\.YTD|Grailbird\.data)\.[^=\n]*="  # a part starts with the assignment to a variable
+_NOTES = 64 * 2**20  # most characters of long posts to keep in memory
+_CUT = re.compile(r"…?\s*(https://t\.co/\w*)?\s*$")  # the end of a shortened text
+_LONG = 200  # least characters of a shortened text
 _POSTS = re.compile(r"(deleted-(tweets?|note-tweets?|community-tweets?)|articles?|periscope-.*post.*)(-part\d+)?\.js")
-_EMPTY = 80  # bytes of a part with nothing in it, at most
-_START = 100  # characters by which notes are found
+_EMPTY = 80  # most bytes of a part that holds no post
+_START = 100  # characters at the start of a note that serve as its key
 
 
 def owner_of(file: TweetFile) -> str | None:
+    """Returns the handle of the export's account, or None if neither account.js nor the file gives one.
+
+    A handle from the fleet file takes precedence over account.js.
+    """
     account = {} if file.named else account_of(file.filesystem, file.path) or {}
     return handle_of(str(account.get("username") or account.get("screen_name") or "")) or file.handle
 
 
 def profile(file: TweetFile) -> Profile | None:
+    """Returns the profile of the export's account, or None if the export has no account.js."""
     account = account_of(file.filesystem, file.path)
     owner = owner_of(file)
     if account is None or owner is None:
@@ -50,7 +55,10 @@ def profile(file: TweetFile) -> Profile | None:
 
 
 def left_out(file: TweetFile) -> Iterator[Notice]:
-    """The parts beside the first part of an export that look like posts and are not read."""
+    """Yields a notice for each part of the export that looks like posts and is not read.
+
+    Only the first part (tweets.js) has such notices, so that each is reported once.
+    """
     name = file.path.rpartition("/")[2]
     if name not in ("tweets.js", "tweet.js"):
         return
@@ -71,7 +79,7 @@ def _avatar(text: str) -> str | None:
 
 
 def _picture(filesystem: fs.FileSystem, folder: str, url: str) -> bytes | None:
-    """The picture itself, which the export keeps as profile_media/{account id}-{its name on the web}."""
+    """The picture, which the export keeps as profile_media/{account id}-{last part of its URL}."""
     base = url.rpartition("/")[2]
     for info in filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
         if base and info.base_name.endswith(base):
@@ -80,12 +88,13 @@ def _picture(filesystem: fs.FileSystem, folder: str, url: str) -> bytes | None:
 
 
 class Notes:
-    """The long posts of an export, whose tweets.js holds only their beginnings.
+    """The long posts of an export; tweets.js holds only their beginnings.
 
-    A note has an id of its own, which is seldom its tweet's: the beginning of its text tells which tweet it is.
+    The id of a note mostly differs from the id of its tweet, so `whole` also matches them by the start of the text.
     """
 
     def __init__(self, file: TweetFile):
+        """Reads the note-tweet.js beside `file`, if there is one."""
         self._by_id: dict[str, str] = {}
         self._by_start: dict[str, list[str]] = {}
         path = beside(file.path, "note-tweet.js")
@@ -102,7 +111,7 @@ class Notes:
                     self._by_start.setdefault(text[:_START], []).append(text)
 
     def whole(self, id: Any, text: Any) -> Any:
-        """The whole text of the tweet `id`, of which `text` is what tweets.js has."""
+        """Returns the full text of the tweet `id`; without a note, its `text` in tweets.js as it is."""
         if not self._by_id or not isinstance(text, str):
             return text
         if (note := self._by_id.get(str(id))) is not None:
@@ -117,5 +126,5 @@ def _inside(value: Any, key: str) -> Any:
 
 
 def unescape(text: str) -> str:
-    """Rule 1: the three entities that Twitter's API escapes, in this order."""
+    """Cleaning rule 1: replaces the three entities that Twitter's API escapes, in this order."""
     return text.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")

@@ -1,9 +1,9 @@
-"""The fleet file's `tweets` entries as files: paths, folders, globs and URIs, with whose tweets they hold.
+"""Finds the files of the `tweets` entries in a fleet file, and the handle that each file belongs to.
 
     find([TweetSource(path="data/*.csv")])   # [TweetFile(...), ...]
 
-A file without a user column belongs to its stem; an X account export to the account its account.js
-names, else to the nearest folder whose name is a handle.
+An entry is a path, a folder, a glob pattern or a URI. A file without a user column belongs to the handle in its name.
+An X account export belongs to the account in its account.js, else to the nearest folder whose name is a handle.
 """
 
 import fnmatch
@@ -21,7 +21,7 @@ from pipeline.core.settings import TweetSource
 from pipeline.core.store import resolve
 
 _EXPORT_PART = re.compile(r"(tweets?|community-tweets?)(-part\d+)?\.js")
-_MONTHS = "data/js/tweets"  # where exports from before 2018 keep a file a month
+_MONTHS = "data/js/tweets"  # folder with one file for each month, in exports from before 2018
 _GLOB = re.compile(r"[*?\[]")
 _LONGEST_NAME = 15  # characters of an account's name on X
 MAX_PICTURE = 5 * 2**20  # bytes
@@ -31,9 +31,10 @@ _SUFFIXES = re.compile(r"(\.(csv|tsv|jsonl?|js|ndjson|txt|parquet|car|zip|tar|tg
 
 @dataclass(frozen=True)
 class TweetFile:
-    """One file of tweets. `handle`: whose it is where a record does not say; `problem`: why it is unusable.
+    """One file of tweets.
 
-    `columns`, `users` and `repair` are the fleet file's (settings.TweetSource); `named` where it gives the handle.
+    `handle` is the author of records that name none; `named` is true if the fleet file gives that handle. `problem`
+    is the reason why the file cannot be used. `columns`, `users` and `repair` come from settings.TweetSource.
     """
 
     path: str
@@ -46,24 +47,26 @@ class TweetFile:
     columns: dict[str, str | None] = field(default_factory=dict)
     users: str | None = None
     repair: bool = False
-    without: frozenset[str] = frozenset()  # accounts whose records are passed over
-    people: dict[str, str] = field(default_factory=dict)  # whose an account is, by its handle; others are their own
-    consent: bool = False  # of everybody in the file: what they publish about AI training does not count
+    without: frozenset[str] = frozenset()  # accounts whose records are skipped
+    people: dict[str, str] = field(
+        default_factory=dict
+    )  # person's handle by account's handle; other accounts are their own person
+    consent: bool = False  # everybody in the file agreed; preferences about AI training are ignored
     consented: frozenset[str] = frozenset()  # accounts whose owners agreed
-    archive: str = ""  # the zip file that `path` is a part of, and `filesystem` shows as folders
+    archive: str = ""  # the zip file that contains `path`; `filesystem` then reads inside it
 
     @property
     def label(self) -> str:
-        """What the file is called in reports."""
+        """The path of the file in reports; includes the archive."""
         return f"{self.archive}/{self.path}" if self.archive else self.path
 
     def may_train_on(self, account: str | None) -> bool:
-        """Whether the fleet file says that the account's owner agreed."""
+        """Whether the fleet file states that the owner of the account agreed."""
         return self.consent or (account is not None and handle_of(account) in self.consented)
 
 
 def files_of(fleet: Fleet, without: frozenset[str] = frozenset()) -> list[TweetFile]:
-    """The fleet's files, see `find`."""
+    """Returns the files of a fleet without the people in `without`; see `find`."""
     return find(fleet.tweets, fleet.owners, without, fleet.consented)
 
 
@@ -73,10 +76,10 @@ def find(
     without: frozenset[str] = frozenset(),
     consented: frozenset[str] = frozenset(),
 ) -> list[TweetFile]:
-    """The files behind the sources, each once, in a fixed order; a source without files is one with a problem.
+    """Returns the files of the sources, each once, sorted by path.
 
-    `people` says whose an account is (`Fleet.owners`); nothing is read of the people in `without`; `consented` are
-    accounts whose owners agreed to be trained on (`Fleet.consented`).
+    A source without files becomes one TweetFile with a `problem`. `people` maps accounts to people (`Fleet.owners`),
+    `without` are people to skip, and `consented` are accounts whose owners agreed to training (`Fleet.consented`).
     """
     people = people or {}
     without |= {account for account, person in people.items() if person in without}
@@ -93,7 +96,7 @@ def _files(source: TweetSource) -> list[TweetFile]:
         filesystem, path = resolve(source.path)
         infos = [filesystem.get_file_info(path)]
         problem = "no such file"
-        # a name that is there as it is written, brackets and all, is no pattern
+        # a file whose name contains brackets is taken literally
         if infos[0].type == fs.FileType.NotFound and _GLOB.search(path):
             infos = _glob(filesystem, path)
             problem = "no file matches"
@@ -109,7 +112,7 @@ def _files(source: TweetSource) -> list[TweetFile]:
 
 
 def _glob(filesystem: fs.FileSystem, pattern: str) -> list[fs.FileInfo]:
-    """Files and folders that match; `*` stays within a folder name, `**` crosses folders."""
+    """Files and folders that match; `*` matches within one name, `**` matches any number of folders."""
     parts = pattern.split("/")
     fixed = next(i for i, part in enumerate(parts) if _GLOB.search(part))
     selector = fs.FileSelector("/".join(parts[:fixed]) or "/", recursive=True, allow_not_found=True)
@@ -136,10 +139,10 @@ def _folder(filesystem: fs.FileSystem, path: str) -> list[fs.FileInfo]:
 
 
 def tweet_files(files: list[fs.FileInfo]) -> list[fs.FileInfo]:
-    """Of the files below a folder or in an archive: all, but of X account exports only the parts that hold tweets.
+    """Returns the files to read of a folder or archive: all, but of account exports only the parts that hold tweets.
 
-    An export keeps its parts beside an account.js, or at least in a folder data/; around that are an assets
-    folder and a page to read it with. One from before 2018 has them in data/js/tweets/, and in tweets.csv.
+    An X export has its parts beside account.js, or in a folder data/, together with assets and an HTML viewer.
+    An export from before 2018 has them in data/js/tweets/, or only in tweets.csv.
     """
     parts = {parent(info.path) for info in files if _EXPORT_PART.fullmatch(info.base_name)}
     new = {parent(info.path) for info in files if info.base_name == "account.js"}
@@ -150,7 +153,7 @@ def tweet_files(files: list[fs.FileInfo]) -> list[fs.FileInfo]:
     roots = {_without(folder, "data") for folder in new} | {_without(folder, "data/js") for folder in old}
     full = {_without(folder, _MONTHS) for folder in months}
 
-    # Mastodon's archive has its posts in outbox.json, and beside it lists of what others wrote
+    # an archive of Mastodon has its posts in outbox.json; likes and bookmarks are posts of others
     outboxes = {parent(info.path) for info in files if info.base_name == "outbox.json"}
     mastodon = {parent(info.path) for info in files if info.base_name == "actor.json"} & outboxes
 
@@ -166,11 +169,12 @@ def tweet_files(files: list[fs.FileInfo]) -> list[fs.FileInfo]:
 
 
 def parent(path: str) -> str:
+    """Returns the folder of a path; "" if the path has no folder."""
     return path.rpartition("/")[0]
 
 
 def beside(path: str, name: str) -> str:
-    """The path of `name` in the folder that `path` is in."""
+    """Returns the path of `name` in the folder of `path`."""
     return f"{parent(path)}/{name}" if "/" in path else name
 
 
@@ -187,6 +191,7 @@ def _below(path: str, root: str) -> bool:
 
 
 def hidden(path: str, depth: int = 0) -> bool:
+    """Whether a part of the path after the first `depth` parts is hidden: it begins with a dot or __MACOSX."""
     return any(part.startswith((".", "__MACOSX")) for part in path.split("/")[depth:])
 
 
@@ -208,11 +213,11 @@ def _file(filesystem: fs.FileSystem, info: fs.FileInfo, source: TweetSource) -> 
 
 
 def owner(filesystem: fs.FileSystem, path: str, archive: str = "") -> str | None:
-    """Whose tweets a file holds, as far as its name and place tell: see `export_handle`, else its stem."""
+    """Returns the handle in the file's name, or `export_handle` for a part of an X export; None if there is none."""
     if _EXPORT_PART.fullmatch(path.rpartition("/")[2]) or _within(parent(path), _MONTHS):
         return export_handle(filesystem, path, archive)
     stem = _stem(path)
-    short = stem.removesuffix("_tweets")  # as the well-known tweet_dumper calls its files
+    short = stem.removesuffix("_tweets")  # the file names of tweet_dumper
     return handle_of(short if len(stem) > _LONGEST_NAME >= len(short) else stem)
 
 
@@ -221,9 +226,10 @@ def _stem(path: str) -> str:
 
 
 def export_handle(filesystem: fs.FileSystem, path: str, archive: str = "") -> str | None:
-    """Whose export a part is: account.js beside it says, else the nearest folder that is named like a handle.
+    """Returns the handle of an export: from account.js beside the part `path`, else from the nearest folder.
 
-    `archive` is where `path` is in a zip file, which counts as a folder then.
+    That is the innermost folder whose name is a handle. `archive` is the zip file that contains `path`, if any; its
+    name counts as a folder.
     """
     account = account_of(filesystem, path) or {}
     known = handle_of(str(account.get("username") or account.get("screen_name") or ""))
@@ -235,7 +241,7 @@ def export_handle(filesystem: fs.FileSystem, path: str, archive: str = "") -> st
 
 
 def account_of(filesystem: fs.FileSystem, path: str) -> dict[str, Any] | None:
-    """What the export that a part belongs to says of its account, in its own words; None where it does not."""
+    """Returns the account object in the account.js or user_details.js of the export of `path`, or None."""
     for name in ("account.js", "../user_details.js", "data/js/user_details.js"):
         folder = path if not name.startswith("../") else parent(path)
         data = read_small(filesystem, beside(folder, name.removeprefix("../")))
@@ -251,7 +257,7 @@ def account_of(filesystem: fs.FileSystem, path: str) -> dict[str, Any] | None:
 
 
 def read_small(filesystem: fs.FileSystem, path: str, most: int = 2**20) -> bytes:
-    """A file of at most `most` bytes; empty where it is not there, cannot be read or is larger."""
+    """Returns the content of a file; empty if it is missing, unreadable or larger than `most` bytes."""
     try:
         with filesystem.open_input_file(path) as file:
             data = bytes(file.read(most + 1))

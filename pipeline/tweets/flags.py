@@ -89,7 +89,7 @@ def _word_or_kind(field: str) -> Test:
     kind = _kind(field)
 
     def says(value: Any) -> bool | None:
-        said = _word(value)
-        return kind(value) or None if said is None else said
+        answer = _word(value)
+        return kind(value) or None if answer is None else answer
 
     return says

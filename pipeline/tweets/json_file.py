@@ -1,6 +1,7 @@
-"""JSON: one object a line (JSONL), an array of them, or documents that span lines; plain or as X's API gives them.
+"""Reads JSON files: one object per line (JSONL), an array of objects, or objects that span lines.
 
-Known objects: `{text, screen_name}` under the usual names, tweets of the API v1.1 and v2, and v2's response pages.
+json_tweet.py reads the objects: `{text, screen_name}` under their usual names, tweets of X's API v1.1 and v2, and
+response pages.
 """
 
 import io
@@ -17,12 +18,13 @@ from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.record import Profile, Reject, Row
 from pipeline.tweets.users import Users
 
-_LENGTH = re.compile(rb"\d+\s*\n\s*(?=\{)")  # as X's streams put above each tweet
+_LENGTH = re.compile(rb"\d+\s*\n\s*(?=\{)")  # the length that X's streaming API sends before each tweet
 _BETWEEN = re.compile(r"[\s,\x1e]*")
-MAX_LINE = 16 * 2**20  # bytes; a longer line is no tweet
+MAX_LINE = 16 * 2**20  # bytes; a longer line is rejected
 
 
 def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
+    """Yields the tweets and accounts of a JSON file, and a Reject for each value that cannot be used."""
     tweets = Tweets(file, users)
     items = _lines(stream) if _one_a_line(stream) else values(stream)
     for line, item in items:
@@ -38,13 +40,14 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
 
 
 def _one_a_line(stream: io.BufferedReader) -> bool:
-    """Whether the file is JSONL: its first line is an object, or was meant to be one; a length may stand above it."""
+    """Whether the file is JSONL: its first line is an object, even a broken one; a length may precede it."""
     head = stream.peek(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     first = _LENGTH.sub(b"", head).partition(b"\n")[0].rstrip()
     return first.startswith(b"{") and not first.endswith((b"{", b"[", b",", b":"))
 
 
 def _lines(stream: io.BufferedReader) -> Iterator[tuple[int, Any]]:
+    """Yields (line number, value or Reject) of a JSONL file."""
     number = 0
     loads = orjson.loads
     lengths = _LENGTH.match(stream.peek(4096)) is not None
@@ -65,7 +68,7 @@ def _lines(stream: io.BufferedReader) -> Iterator[tuple[int, Any]]:
 
 
 def _forgiving(line: bytes, number: int) -> Iterator[Any]:
-    """What the quick parser refuses: a byte order mark, lone surrogates, NaN, objects without a line break between."""
+    """Parses what orjson refuses: a byte order mark, lone surrogates, NaN, several objects on one line."""
     at, parse = 0, json.JSONDecoder().raw_decode
     try:
         text = line.decode("utf-8-sig").strip()

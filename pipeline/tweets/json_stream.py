@@ -93,7 +93,7 @@ class _Window:
         return True
 
     def skip(self) -> bool:
-        """Goes on to the next character that is neither white space nor a comma; False where there is none."""
+        """Moves to the next character that is neither white space nor a comma; False if there is none."""
         while True:
             self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text):

@@ -1,11 +1,11 @@
-"""What one JSON object says: a tweet as X's API v1.1 or v2 gives it, a page of them, or `{text, screen_name}`.
+"""Turns one JSON object into rows: a tweet of X's API v1.1 or v2, a page of tweets, or `{text, screen_name}`.
 
     tweets = Tweets(file, users)
     for item in tweets.rows({"text": "hello", "screen_name": "wren"}, line=1): ...
 
-v1.1: `full_text` or `extended_tweet` is the whole text, `retweeted_status` marks a retweet (its `retweeted` only
-tells what the reader of it did), a trimmed `user` is looked up in a users table. v2: `note_tweet` is the whole
-text, `referenced_tweets` tell what it is, users come in `includes` or, flattened, as `author`.
+v1.1: `full_text` or `extended_tweet` holds the full text, and `retweeted_status` marks a retweet (`retweeted` only
+states whether the account that called the API retweeted it). users.py resolves a trimmed `user`. v2: `note_tweet` holds
+the full text, `referenced_tweets` mark retweets, replies and quotes, and users are in `includes` or in `author`.
 """
 
 from collections.abc import Iterator
@@ -33,22 +33,22 @@ _Tests = list[tuple[str, Test]]
 
 
 class _Shape(NamedTuple):
-    """What the keys of an object tell, worked out once for each set of keys."""
+    """What the keys of an object mean, determined once for each sequence of keys."""
 
     columns: Columns
-    nested: bool  # more than plain values under the usual names
-    network: bool  # it may be of Bluesky or Mastodon
+    nested: bool  # it holds more than plain values under the usual names
+    network: bool  # it may come from Bluesky or Mastodon
     account: bool  # a user, not a tweet
-    single: tuple[str | None, ...] | None  # the keys of a plain object, where no field has more than one
-    elsewhere: bool  # the author may be told by an id or by an address
+    single: tuple[str | None, ...] | None  # the keys of a plain object, if no field has more than one
+    elsewhere: bool  # an id or a URL may give the author
     html: bool  # the text may be HTML
-    retweet: _Tests  # the keys that tell, each with its test
+    retweet: _Tests  # the keys that may mark a retweet, each with its test
     reply: _Tests
     quote: _Tests
 
 
 class Tweets:
-    """Turns the objects of one file into rows; remembers the shapes and accounts that it has met."""
+    """Turns the objects of one file into rows; caches their shapes and accounts."""
 
     def __init__(self, file: TweetFile, users: Users):
         self._file = file
@@ -56,10 +56,10 @@ class Tweets:
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._profiles: list[Profile] = []
         self._edits = Edits(file, users.read)
-        self._named: dict[str, str] = {}  # handles of the accounts whose profiles are told, by their names
+        self._handles: dict[str, str] = {}  # by the names of the accounts whose profiles are known
 
     def plain(self, item: dict[str, Any], line: int) -> Row | None:
-        """The row of an object of plain values, the quick way; None where `rows` has to look closer."""
+        """Returns the row of an object of plain values, the fast path; None if `rows` has to handle the object."""
         shape = self._shapes.get(tuple(item))
         if shape is None or shape.single is None:
             return None
@@ -73,24 +73,24 @@ class Tweets:
             author,
             item[id] if id else None,
             item[text] if text else None,
-            _said(item, shape.retweet) if shape.retweet else None,
+            _answer(item, shape.retweet) if shape.retweet else None,
             line,
             item[created_at] if created_at else None,
             item[lang] if lang else None,
             item[likes] if likes else None,
-            _said(item, shape.reply) if shape.reply else None,
-            _said(item, shape.quote) if shape.quote else None,
+            _answer(item, shape.reply) if shape.reply else None,
+            _answer(item, shape.quote) if shape.quote else None,
         )
 
     def rows(self, item: dict[str, Any], line: int) -> Iterator[Row | Reject | Profile]:
-        """What an object gives: one row or reject, those of the tweets in it, or an account's profile."""
+        """Yields the row of a tweet, the rows of the tweets in a page, or the profile of an account; or a Reject."""
         yield from self._rows(item, line)
         if self._profiles:
             yield from self._profiles
             self._profiles = []
 
     def _rows(self, item: dict[str, Any], line: int, author: Author = None, depth: int = 0) -> Iterator[Row | Reject]:
-        """`author`: whose the object is as far as what it lies in tells."""
+        """`author` is the author that the surrounding object gives, if any."""
         shape = self._shape(item)
         if shape.network:
             if mastodon.is_actor(item):
@@ -122,7 +122,7 @@ class Tweets:
                     yield Reject(line, "not a JSON object")
 
     def _agreed(self, rows: Iterator[Row | Reject], line: int, use: str) -> Iterator[Row | Reject]:
-        """The rows of a page whose account does not want to be used for `use`, where it agreed all the same."""
+        """The rows of a page whose account forbids `use`; a Reject for each row, unless the author has agreed to us."""
         for row in rows:
             agreed = isinstance(row, Reject) or self._file.may_train_on(row[0])
             yield row if agreed else Reject(line, refusal(use))
@@ -158,7 +158,7 @@ class Tweets:
         if shape.html and isinstance(text, str) and is_html(text):
             text = plain_text(text)
         likes = _first(item, columns.likes)
-        retweet, reply, quote = (_said(item, tests) for tests in (shape.retweet, shape.reply, shape.quote))
+        retweet, reply, quote = (_answer(item, tests) for tests in (shape.retweet, shape.reply, shape.quote))
         if shape.nested:
             text = _inside(item, "note_tweet", "text") or _inside(item, "extended_tweet", "full_text") or text
             likes = _inside(item, "public_metrics", "like_count") if likes is None else likes
@@ -170,7 +170,7 @@ class Tweets:
         )
 
     def _author(self, item: dict[str, Any], columns: Columns) -> Author:
-        """Whose a tweet is: the first answer that is a handle; else the first that there is."""
+        """The author of a tweet: the first one that is a handle, else the first one."""
         unknown: Author = None
         ids = self._users.handle
         for name in columns.handle:
@@ -191,11 +191,11 @@ class Tweets:
         return unknown or (Unknown(f"no key {asked!r} for `handle`") if asked and not columns.handle else None)
 
     def _account(self, user: dict[str, Any]) -> Author:
-        """The account in a user object, of which the file tells the profile once."""
+        """The author in a user object; the first object of an account also yields its profile."""
         name = user.get("screen_name") or user.get("username")
         name = name if type(name) is str and "acct" not in user else ""
-        if name in self._named:
-            return self._named[name]
+        if name in self._handles:
+            return self._handles[name]
         handle = handle_of(name)
         author = handle or author_of(user)
         if not isinstance(author, str):
@@ -208,11 +208,11 @@ class Tweets:
         self._users.add(profile)
         self._profiles.append(profile)
         if handle is not None:
-            self._named[name] = handle
+            self._handles[name] = handle
         return author
 
     def _picture(self, handle: str) -> bytes | None:
-        """What `huggingtweets fetch` puts beside the tweets of one person."""
+        """The picture that `huggingtweets fetch` has saved beside the tweets of the account."""
         if handle != self._file.handle:
             return None
         path = beside(self._file.path, f"{PICTURES}/{handle}.jpg")
@@ -230,7 +230,7 @@ def _single(columns: Columns, keys: tuple[str, ...]) -> tuple[str | None, ...] |
 
 
 def _first(item: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """The first of these values that is there and not blank; else "" where one was blank."""
+    """The first of these values that is not blank; else "" if one of them is, or None."""
     blank = None
     for name in names:
         value = item[name] if name in item else value_at(item, name)
@@ -241,29 +241,29 @@ def _first(item: dict[str, Any], names: tuple[str, ...]) -> Any:
     return blank
 
 
-def _said(item: dict[str, Any], tests: _Tests) -> bool | None:
+def _answer(item: dict[str, Any], tests: _Tests) -> bool | None:
     if len(tests) == 1:
         [(name, test)] = tests
         return test(item[name] if name in item else value_at(item, name))
     return answer(test(item[name] if name in item else value_at(item, name)) for name, test in tests)
 
 
-def _by_format(item: dict[str, Any], *said: bool | None) -> tuple[bool | None, bool | None, bool | None]:
-    """The flags by what X's API has for them, beside those that were found."""
+def _by_format(item: dict[str, Any], *flags: bool | None) -> tuple[bool | None, bool | None, bool | None]:
+    """Retweet, reply and quote by the fields of X's API, combined with `flags`, which other fields gave."""
     references = item.get("referenced_tweets")
     kinds = [one.get("type") for one in references if isinstance(one, dict)] if isinstance(references, list) else None
     known = kinds is not None or _is_api_v1(item)
     retweet, reply, quote = (
         (kinds is not None and kind in kinds) or (False if one is None and known else one)
-        for kind, one in zip(("retweeted", "replied_to", "quoted"), said, strict=True)
+        for kind, one in zip(("retweeted", "replied_to", "quoted"), flags, strict=True)
     )
     return retweet, reply, quote
 
 
 def _is_api_v1(item: dict[str, Any]) -> bool:
-    """Whether it is a whole object of the API v1.1, in which a retweet has a `retweeted_status` for certain.
+    """Whether it is a complete object of the API v1.1, in which a retweet always has a `retweeted_status`.
 
-    X's exports have the same keys, none of which marks a retweet; there, numbers are texts.
+    X's exports have the same keys, none of which marks a retweet; their numbers are strings.
     """
     whole = "retweeted" in item and ("favorited" in item or "is_quote_status" in item)
     return whole and not ("edit_info" in item or isinstance(item.get("favorite_count"), str))

@@ -2,7 +2,7 @@
 
     with open_tweets(file) as stream: ...        # an io.BufferedReader
 
-Formats are told from the bytes. What unpacks to far more than a text ever does is a bomb, and stops with an error.
+The first bytes give the format. A file that unpacks to far more than any text is a bomb, and raises an error.
 """
 
 import bz2

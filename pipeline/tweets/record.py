@@ -1,8 +1,8 @@
-"""What the readers give: a Record for each tweet, a Reject for what could not be used, a Profile for an account.
+"""The types that readers return: Record for a tweet, Reject for unusable content, Profile for an account.
 
-A reader yields rows: plain tuples in the order of Record's fields, with the values as the file has them. The author
-in a row may also be an answer of authors.py. `batch.py` validates rows column by column; `Record` is one row of the
-result, for those who want single tweets.
+A reader of one format yields rows: plain tuples in the order of Record's fields, with the values as the file has them.
+The author in a row may also be an Unknown or LinkAuthor of authors.py. batch.py validates rows column by column; a
+Record is one validated row.
 """
 
 from datetime import datetime
@@ -16,44 +16,48 @@ Row = tuple[Any, ...]  # Record's fields in their order, not yet validated
 
 
 class Record(NamedTuple):
+    """One validated tweet. Where the file does not have a value, `id` is empty and the optional fields are None."""
+
     handle: str  # lower case, without @
-    id: str  # "" where the format has none
-    text: str  # as the file has it, entities still escaped
-    retweet: bool | None  # the format's flag; None where it has none
-    line: int  # where in the file, from 1
-    # what the opt-in filters go by; None where the file does not say
-    created_at: datetime | None = None  # UTC, with its time zone
-    lang: str | None = None  # as the file has it: "en"
+    id: str  # "" if the file has none
+    text: str  # as in the file, with its entities still escaped
+    retweet: bool | None  # by a field of the file; None if no field says
+    line: int  # in the file, from 1
+    # used by the optional filters
+    created_at: datetime | None = None  # with the time zone UTC
+    lang: str | None = None  # as in the file: "en"
     likes: int | None = None
     reply: bool | None = None
     quote: bool | None = None
 
 
 class Reject(NamedTuple):
-    line: int  # 0: the file as a whole
+    """A line, or a whole file, that could not be used."""
+
+    line: int  # from 1; 0 for the whole file
     reason: str
 
 
 class Profile(NamedTuple):
-    """What a file says of an account beside its tweets, for the model card."""
+    """An account that a file describes, for the model card."""
 
     handle: str
-    name: str | None  # as it is displayed: "Bill Nye"
-    picture: bytes | None = None  # where the file comes with one
-    url: str | None = None  # of the picture, where the file only says where it was
+    name: str | None  # the display name: "Bill Nye"
+    picture: bytes | None = None  # the image file, if it comes with the tweets
+    url: str | None = None  # of the picture
     id: str | None = None  # of the account
 
 
 class Notice(NamedTuple):
-    """Something about a file that users should know and that costs no record."""
+    """Something about a file that users should know, and that rejects no record."""
 
-    what: str  # such as "dates that cannot be read"; files have the same words for the same thing
-    number: int  # of the records, files or parts that it holds for
+    what: str  # such as "dates that cannot be read"; notices with the same text are added up
+    number: int  # how many records, files or parts it concerns
     example: str
 
 
 class Part(NamedTuple):
-    """From here on it is this part of the archive that is read."""
+    """Marks the start of a part of an archive: the items after it come from `file`."""
 
     file: TweetFile
 

@@ -1,7 +1,7 @@
-"""Plain text: one tweet a line, all of the person that the file's stem names.
+"""Reads plain text files: each line is a tweet, and the file's name is the author.
 
-Any prose would pass for it, so the file's name has to end in .txt; that it is neither JSON nor a table, nor
-anything but text, is told from the content.
+Any prose looks like such a file, so its name must end in .txt. Its content must be text, and neither JSON, a table,
+HTML nor XML.
 """
 
 import re
@@ -16,10 +16,12 @@ _MARKUP = re.compile(r"\ufeff?\s*<(!doctype|html|\?xml)", re.IGNORECASE)
 
 
 def is_text(file: TweetFile, sample: list[str]) -> bool:
+    """Whether the file is plain text, by its name and its first lines (`sample`, at least one)."""
     return bool(_NAME.search(file.path)) and not any("\0" in line for line in sample) and not _MARKUP.match(sample[0])
 
 
 def rows(text: TextLines, lines: Iterable[str], file: TweetFile) -> Iterator[Row | Reject]:
+    """Yields one row for each of `lines` that is not blank; `text` is the reader that the lines come from."""
     for number, line in enumerate(lines, 1):
         tweet = line.rstrip("\r\n").lstrip("\ufeff")
         if type(line) is Overlong:

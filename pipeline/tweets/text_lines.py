@@ -1,34 +1,37 @@
-"""The lines of a text file, whatever its encoding: UTF-8 or Windows-1252 (UTF-16 is UTF-8 by then, see opening.py).
+"""Reads the lines of a text file in UTF-8 or Windows-1252; opening.py has already converted UTF-16 to UTF-8.
 
     lines = TextLines(stream)
-    for line in lines: ...               # with its line end; an Overlong where there was too much of it
+    for line in lines: ...               # with its line end; an Overlong in place of a line over MAX_LINE
 
-A byte that is neither encoding's comes as a lone surrogate, for `is_decoded` to find: it costs its record alone.
+A byte that fits neither encoding becomes a lone surrogate. `is_decoded` detects it, so that only the record with it is
+rejected.
 """
 
 import io
 from collections.abc import Iterator
 
-MAX_LINE = 16 * 2**20  # bytes; a longer line is no tweet
+MAX_LINE = 16 * 2**20  # bytes; a longer line is rejected
 _BLOCK = 2**18  # bytes decoded at a time
-_FOREIGN = 0.3  # share of bytes beyond ASCII above which a text is in no Western language
+_FOREIGN = 0.3  # share of non-ASCII bytes above which a text cannot be Windows-1252
 
 
 class Overlong(str):
-    """Stands for a line of over MAX_LINE bytes, which is not kept."""
+    """Replaces a line of over MAX_LINE bytes; the text of the line is dropped."""
 
 
 class TextLines:
+    """Iterates over the decoded lines of a stream, once."""
+
     def __init__(self, stream: io.BufferedReader):
         self._stream = stream
-        self._utf8 = False  # whether some text beyond ASCII was UTF-8
-        self.escaped = False  # whether a line so far may hold bytes of no known encoding
+        self._utf8 = False  # whether a non-ASCII text was valid UTF-8
+        self.escaped = False  # whether a line so far may contain lone surrogates
 
     def __iter__(self) -> Iterator[str]:
         rest = b""
         while block := self._stream.read(_BLOCK):
             block = rest + block
-            # a carriage return that is last may be half of a line end
+            # a carriage return at the end of the block may be the first half of \r\n
             cut = max(block.rfind(b"\n"), block.rfind(b"\r", 0, -1)) + 1
             whole, rest = block[:cut], block[cut:]
             if whole:
@@ -40,7 +43,7 @@ class TextLines:
             yield from io.StringIO(self._decode(rest), newline="")
 
     def _skip(self) -> bytes:
-        """Reads to the end of an overlong line; what follows it in the last block read."""
+        """Skips the rest of an overlong line; returns the bytes after it that have been read."""
         while block := self._stream.read(_BLOCK):
             _, end, after = block.partition(b"\n")
             if end:
@@ -66,5 +69,5 @@ def _is_utf8(char: str) -> bool:
 
 
 def is_decoded(value: str) -> bool:
-    """Whether the text holds only what could be decoded."""
+    """Whether all bytes of the text could be decoded: it contains no lone surrogate."""
     return value.isascii() or not any("\udc80" <= char <= "\udcff" for char in value)

@@ -1,4 +1,4 @@
-"""Which network an account is on, told from the way its name is written.
+"""Finds the network of an account from the form of its name.
 
 parse_account("@nasa").network                  # "x"
 parse_account("ada.bsky.social").handle         # "ada_bsky_social"
@@ -23,12 +23,12 @@ class Account:
     """An account to download."""
 
     network: Network
-    name: str  # as its network knows it, lower-cased: "nasa", "ada.bsky.social", "ada@ferry.example"
+    name: str  # on its network, in lower case: "nasa", "ada.bsky.social", "ada@ferry.example"
     handle: str  # the person's handle in a fleet, and the name of the downloaded file
 
 
 def parse_account(text: str) -> Account:
-    """Returns the account that `text` names. Raises UsageError where it names none.
+    """Returns the account that `text` names. Raises UsageError if it is not the name of an account.
 
     `nasa` and `@nasa` are on X; a domain name is a Bluesky account; `user@host` is on Mastodon, or on another server
     that speaks its API.
@@ -49,8 +49,10 @@ def parse_account(text: str) -> Account:
 
 
 def parse_accounts(texts: list[str]) -> list[Account]:
-    """Returns the accounts, each once, in the order given. Raises UsageError for a name that is none, or for two
-    accounts that would be written to the same file."""
+    """Returns the accounts, each once, in the given order.
+
+    Raises UsageError for an invalid name, and for two accounts that would be written to the same file.
+    """
     accounts = list(dict.fromkeys(map(parse_account, texts)))
     by_handle: dict[str, Account] = {}
     for account in accounts:

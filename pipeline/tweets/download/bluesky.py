@@ -1,11 +1,11 @@
-"""Bluesky: an account's own posts, replies and reposts through the public AppView, which needs no key.
+"""Bluesky: an account's own posts, replies and reposts from the public AppView, which needs no key.
 
     bluesky = Bluesky(say=print)
     bluesky.download(parse_account("ada.bsky.social"), Path("posts"))       # how many posts are new
 
-Each line of the file is a page of `app.bsky.feed.getAuthorFeed` as the server sent it. Where the account has published
-a wish about its use for AI (records of `community.lexicon.preference.ai` in its repository), every page also holds it
-under `preferences`, so that the readers see it too.
+Each line of the file is a page of `app.bsky.feed.getAuthorFeed` as the server sent it. If the account has published
+preferences about AI (records of `community.lexicon.preference.ai` in its repository), every page also holds them under
+`preferences`, for the readers.
 """
 
 from collections.abc import Callable
@@ -24,21 +24,24 @@ from pipeline.tweets.files import PICTURES
 
 APPVIEW = "https://public.api.bsky.app"
 DIRECTORY = "https://plc.directory"  # of did:plc identities
-_PAGE = 100  # posts, the API's most
+_PAGE = 100  # posts, the API's maximum
 
 
 class Bluesky:
-    """Downloads accounts; threads share it."""
+    """Downloads accounts; several threads may use one instance."""
 
     def __init__(self, say: Callable[[str], None], consent: bool = False):
-        """`consent`: the accounts are the user's own, or their owners have agreed; a published "no" does not count."""
+        """`say` gets messages. With `consent` (own accounts, or owners agreed) published preferences are ignored."""
         self.client, self.say, self.consent = Client("Bluesky", say), say, consent
 
     def look_up(self, accounts: list[Account]) -> None:
-        """Nothing: profiles are asked for one by one."""
+        """Does nothing: `download` requests each profile."""
 
     def download(self, account: Account, out: Path) -> int:
-        """Appends what `out`/{handle}.jsonl lacks; returns how many posts are new. Raises Unavailable."""
+        """Appends the missing pages to `out`/{handle}.jsonl; returns how many posts are new.
+
+        Raises Unavailable if the account cannot be downloaded, or asks not to be used.
+        """
         profile = self._ask("app.bsky.actor.getProfile", actor=account.name)
         did = str(profile["did"])
         preferences = self._preferences(did)
@@ -58,7 +61,7 @@ class Bluesky:
                     return new
 
     def stop(self) -> None:
-        """Ends what other threads are waiting for or trying again."""
+        """Makes the waits and retries of other threads end."""
         self.client.limit.stopped.set()
 
     def _ask(self, method: str, **query: Any) -> Page:
@@ -68,7 +71,7 @@ class Bluesky:
         return page
 
     def _preferences(self, did: str) -> list[Any]:
-        """The account's records about the use of its data by AI, from the server that holds its repository."""
+        """The account's preferences about AI, from the server that hosts its repository."""
         server = self._repository_server(did)
         if server is None:
             return []
@@ -78,7 +81,7 @@ class Bluesky:
         return [record.get("value") for record in records or () if isinstance(record, dict)]
 
     def _repository_server(self, did: str) -> str | None:
-        """The address of the personal data server, from the identity's document."""
+        """The URL of the personal data server in the DID document."""
         if did.startswith("did:web:"):
             document = self.client.get(f"https://{did.removeprefix('did:web:')}/.well-known/did.json")
         else:
@@ -90,7 +93,7 @@ class Bluesky:
         return None
 
     def _picture(self, account: Account, profile: dict[str, Any], out: Path) -> None:
-        """The profile picture, for the model card; a bot does well without it."""
+        """Saves the profile picture, which is optional, for the model card."""
         url = str(profile.get("avatar") or "")
         if url.startswith("https://"):
             try:
@@ -100,5 +103,5 @@ class Bluesky:
 
 
 def _ids(page: Page) -> list[str]:
-    """A page's items: a post and its repost by the same account are two of them."""
+    """The ids of the items in a page; an account's post and its own repost of it have different ids."""
     return [("repost of " if "reason" in item else "") + item["post"]["uri"] for item in page["feed"]]

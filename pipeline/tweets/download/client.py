@@ -1,9 +1,9 @@
-"""GET requests for JSON that wait for rate limits and try again after passing faults.
+"""GET requests for JSON that wait for rate limits and retry after temporary faults.
 
     client = Client("Bluesky", say=print)
     client.get("https://public.api.bsky.app/xrpc/app.bsky.actor.getProfile", actor="ada.bsky.social")
 
-All threads that download from one service share a client: when the service limits one of them, all wait.
+All threads that download from one service share a client: when the service limits one of them, all of them wait.
 """
 
 import json
@@ -22,51 +22,53 @@ from tenacity.nap import sleep_using_event
 from pipeline.core.errors import UserError, one_line
 from pipeline.tweets.files import MAX_PICTURE
 
-WORKERS = 8  # accounts that are downloaded at the same time
-TRIES = 5  # of a request that the server or the network fails
+WORKERS = 8  # accounts to download at the same time
+TRIES = 5  # of a request, if the server or the network fails
 TIMEOUT = 30  # seconds without a byte
-_LARGEST = 32 * 2**20  # bytes of one reply; a page of posts has some 500 KB
-_SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 3600.0  # seconds that a rate limit can make us wait
+_LARGEST = 32 * 2**20  # bytes of one reply; a page of posts has about 500 KB
+_SHORTEST_WAIT, _LONGEST_WAIT = 1.0, 3600.0  # seconds, for a rate limit
 
 
 class Unavailable(Exception):
-    """This account cannot be downloaded; the message says why."""
+    """An account cannot be downloaded; the message is the reason."""
 
 
 class Refused(UserError):
-    """Nothing can be downloaded from this service for anybody: the token or the developer's account is refused."""
+    """The service refuses the token or the developer's account, so no account can be downloaded from it."""
 
 
 class PassingFault(Exception):
-    """The server or the network failed in a way that another try may not meet."""
+    """The server or the network failed; a retry may succeed."""
 
 
 class TimeoutAdapter(HTTPAdapter):
-    """Gives up on a connection that brings no byte for TIMEOUT seconds; requests would wait for ever."""
+    """Sets the timeout of all requests to TIMEOUT seconds without a byte; the default of requests is none."""
 
     def send(self, *arguments: Any, **options: Any) -> requests.Response:
+        """Sends the request with the timeout."""
         options["timeout"] = TIMEOUT
         return super().send(*arguments, **options)
 
 
 class RateLimit:
-    """When a service lets us ask again; all threads that use the service wait together."""
+    """The time from which a service accepts requests again, shared by all threads that use the service."""
 
     def __init__(self, service: str, say: Callable[[str], None]):
+        """`service` is the name in messages; `say` gets a message when a limit is reached."""
         self.service, self.say = service, say
-        self.stopped = threading.Event()  # set: nobody asks any more
+        self.stopped = threading.Event()  # set: no more requests are sent
         self._lock = threading.Lock()
         self._open_at = 0.0  # seconds since the epoch
 
     def wait(self) -> None:
-        """Returns when requests are allowed. Raises Unavailable where the download was stopped."""
+        """Returns when requests are allowed. Raises Unavailable if the download was stopped."""
         while (left := self._open_at - time.time()) > 0 and not self.stopped.wait(min(left, 1.0)):
             pass
         if self.stopped.is_set():
             raise Unavailable("not tried: the download was stopped")
 
     def close_until(self, at: float) -> None:
-        """Closes the service until `at`, in seconds since the epoch, and reports it once."""
+        """Blocks requests until `at`, in seconds since the epoch, and reports it once."""
         with self._lock:
             if at > self._open_at and time.time() < at:
                 self._open_at = at
@@ -74,7 +76,7 @@ class RateLimit:
                 self.say(f"rate limit reached; waiting {wait:.0f} s until {self.service} allows more requests")
 
     def retrying(self) -> Retrying:
-        """Tries that end after TRIES passing faults, or when the download is stopped."""
+        """Returns a retry policy that ends after TRIES temporary faults, or when the download is stopped."""
         return Retrying(
             retry=retry_if_exception_type(PassingFault),
             stop=stop_after_attempt(TRIES),
@@ -85,10 +87,10 @@ class RateLimit:
 
 
 class Client:
-    """See the module. Threads share it."""
+    """Sends GET requests to one service; several threads may use one instance."""
 
     def __init__(self, service: str, say: Callable[[str], None]):
-        """`service` is the name that messages use; `say` gets a line when a rate limit is waited for."""
+        """`service` is the name in messages; `say` gets a message when a rate limit is reached."""
         self.service = service
         self.limit = RateLimit(service, say)
         self.session = requests.Session()
@@ -97,9 +99,9 @@ class Client:
             self.session.mount(scheme, TimeoutAdapter(pool_maxsize=WORKERS))
 
     def get(self, url: str, **query: str | int | None) -> Any:
-        """Returns the reply's JSON, or None where the server answers 404.
+        """Returns the JSON of the reply, or None if the server answers 404.
 
-        Raises Unavailable with the server's reason for any other refusal, and where TRIES tries met a fault.
+        Raises Unavailable for any other error of the request, with the server's reason, and after TRIES failed tries.
         """
         given = {key: value for key, value in query.items() if value is not None}
         try:
@@ -150,10 +152,10 @@ def read_picture(session: requests.Session, url: str) -> bytes:
 
 
 def allowed_at(headers: Mapping[str, str]) -> float:
-    """When the server lets us ask again, in seconds since the epoch.
+    """Returns the time from which the server accepts requests again, in seconds since the epoch.
 
-    Retry-After holds seconds or a date (RFC 9110, 10.2.3); the headers of rate limits hold seconds since the
-    epoch (Bluesky, X) or an ISO 8601 time (Mastodon). Without any of them a minute is waited.
+    Retry-After holds seconds or a date (RFC 9110, 10.2.3). The headers of rate limits hold seconds since the
+    epoch (Bluesky, X) or an ISO 8601 time (Mastodon). Without any of them the wait is one minute.
     """
     now = time.time()
     at = now + 60

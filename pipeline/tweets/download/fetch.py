@@ -1,4 +1,4 @@
-"""Downloads accounts side by side, each into a file of its own.
+"""Downloads accounts in parallel, each into its own file.
 
 fetch(parse_accounts(["nasa", "ada.bsky.social"]), Path("posts"), progress)
 """
@@ -22,33 +22,35 @@ from pipeline.tweets.files import PICTURES
 
 @dataclass
 class Fetched:
-    """What became of one account; `status` is fetched or failed."""
+    """The result of one account; `status` is fetched or failed, `reason` is set if it failed."""
 
     handle: str
     status: str = "fetched"
-    new: int = 0  # posts that this call brought
+    new: int = 0  # posts that this call downloaded
     reason: str | None = None
 
 
 class Downloader(Protocol):
-    """One network; threads share it."""
+    """The interface of a network; several threads may use one instance."""
 
     def look_up(self, accounts: list[Account]) -> None:
-        """Asks about many accounts at once, where the network answers such questions."""
+        """Requests the profiles of many accounts at once, if the network supports that."""
 
     def download(self, account: Account, out: Path) -> int:
-        """Appends what the account's file in `out` lacks; returns how many posts are new. Raises Unavailable."""
+        """Appends the missing pages to the account's file in `out`; returns how many posts are new.
+
+        Raises Unavailable if the account cannot be downloaded.
+        """
 
     def stop(self) -> None:
-        """Ends what other threads are waiting for or trying again."""
+        """Makes the waits and retries of other threads end."""
 
 
 def fetch(accounts: list[Account], out: Path, progress: Progress, consent: bool = False) -> list[Fetched]:
-    """Downloads every account into `out`; what one account meets is that account's failure alone.
+    """Downloads every account into `out`; the failure of one account does not affect the others.
 
-    `consent`: the accounts are the user's own or their owners have agreed, whatever they have published about the use
-    of their posts. Raises UserError where X refuses the bearer token or the developer's account, or where `out` cannot
-    be written.
+    `consent` states that the accounts are the user's own or that their owners agreed; published preferences are then
+    ignored. Raises UserError if X refuses the bearer token or the developer's account, or if `out` cannot be written.
     """
     try:
         (out / PICTURES).mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,7 @@ def _fetch_one(network: Downloader, account: Account, out: Path) -> Fetched:
 
 
 def _bearer_token() -> str:
-    """X's bearer token, a secret and so from the environment. Raises UserError where there is none."""
+    """X's bearer token, from the environment since it is a secret. Raises UserError if it is not set."""
     token = os.environ.get("X_BEARER_TOKEN", "").strip()
     if not token:
         raise UserError("X_BEARER_TOKEN is not set; the X developer portal gives an app's bearer token")

@@ -4,7 +4,7 @@
     mastodon.download(parse_account("@ada@ferry.example"), Path("posts"))       # how many posts are new
 
 Each line of the file is `{"statuses": [...], "next": ...}`: a page of the account's statuses as its own server sent
-them, and the id before which the next page begins. Followers-only and direct posts are not sent to strangers.
+them, and the `max_id` of the next page. The server sends neither followers-only nor direct posts.
 """
 
 import threading
@@ -20,22 +20,26 @@ from pipeline.tweets.download.client import Client, Unavailable, read_picture
 from pipeline.tweets.download.pages import Page, PageFile
 from pipeline.tweets.files import PICTURES
 
-_PAGE = 40  # statuses, the API's most
+_PAGE = 40  # statuses, the API's maximum
 
 
 class Mastodon:
-    """Downloads accounts; threads share it. Each server has a rate limit of its own."""
+    """Downloads accounts; several threads may use one instance. Each server has its own rate limit."""
 
     def __init__(self, say: Callable[[str], None]):
+        """`say` gets messages."""
         self.say = say
         self._clients: dict[str, Client] = {}
         self._lock = threading.Lock()
 
     def look_up(self, accounts: list[Account]) -> None:
-        """Nothing: profiles are asked for one by one."""
+        """Does nothing: `download` requests each profile."""
 
     def download(self, account: Account, out: Path) -> int:
-        """Appends what `out`/{handle}.jsonl lacks; returns how many posts are new. Raises Unavailable."""
+        """Appends the missing pages to `out`/{handle}.jsonl; returns how many posts are new.
+
+        Raises Unavailable if the account cannot be downloaded.
+        """
         user, _, host = account.name.partition("@")
         client, server = self._client(host), f"https://{host}/api/v1/accounts"
         profile = client.get(f"{server}/lookup", acct=user)
@@ -53,7 +57,7 @@ class Mastodon:
                     return new
 
     def stop(self) -> None:
-        """Ends what other threads are waiting for or trying again."""
+        """Makes the waits and retries of other threads end."""
         for client in self._clients.values():
             client.limit.stopped.set()
 
@@ -62,7 +66,7 @@ class Mastodon:
             return self._clients.setdefault(host, Client(host, self.say))
 
     def _picture(self, client: Client, account: Account, profile: dict[str, Any], out: Path) -> None:
-        """The profile picture, for the model card; a bot does well without it."""
+        """Saves the profile picture, which is optional, for the model card."""
         url = str(profile.get("avatar_static") or "")
         if url.startswith("https://"):
             try:

@@ -1,11 +1,11 @@
-"""A file of downloaded pages, one JSON object a line, and what a later call still has to ask for.
+"""A file of downloaded pages, one JSON object per line, from which an interrupted download can continue.
 
     with PageFile(path, ids_of, cursor_of) as file:
         file.add(page)                  # appended and flushed
-        file.cursor, file.complete      # where the sweep under way continues, and whether it is through
+        file.cursor, file.complete      # where the current sweep continues, and whether it has ended
 
-Servers send the newest posts first. A *sweep* goes from the newest post back to one that an earlier sweep has
-brought, or to the end. A page is written whole or not at all, so an interrupted sweep continues from the last page.
+Servers send the newest posts first. A *sweep* downloads pages from the newest post back to a post of an earlier sweep,
+or to the last page. A page that was cut off is removed, so an interrupted sweep continues after the last whole page.
 """
 
 import json
@@ -20,19 +20,19 @@ Page = dict[str, Any]
 
 
 class PageFile:
-    """See the module."""
+    """A file of pages; use it as a context manager to append pages."""
 
     def __init__(
         self, path: Path, ids_of: Callable[[Page], list[str]], cursor_of: Callable[[Page], str | None]
     ) -> None:
-        """`ids_of` gives a page's posts, `cursor_of` where the next page begins; None: there is none.
+        """`ids_of` returns the ids of a page's posts, `cursor_of` the cursor of the next page, or None after the last.
 
-        Raises Unavailable where the file holds something else.
+        Raises Unavailable if the file holds anything but pages of this download.
         """
         self.path, self.ids_of, self.cursor_of = path, ids_of, cursor_of
         self.cursor: str | None = None
         self.complete = True
-        self._earlier: set[str] = set()  # ids that finished sweeps have brought
+        self._earlier: set[str] = set()  # ids of the finished sweeps
         self._sweep: set[str] = set()  # ids of the last sweep
         self._read_back()
 
@@ -46,7 +46,7 @@ class PageFile:
             self.path.unlink()
 
     def add(self, page: Page) -> int:
-        """Appends the page, unless it brings nothing to a finished file; returns how many posts are new."""
+        """Appends the page, unless it has no new post and the file is complete; returns how many posts are new."""
         ids, interrupted = self.ids_of(page), not self.complete
         known = self._earlier | self._sweep
         new = len(set(ids) - known)
@@ -65,7 +65,7 @@ class PageFile:
         self.cursor = None if self.complete else cursor
 
     def _read_back(self) -> None:
-        """Takes in what the file holds; removes a last line that was cut off while it was written."""
+        """Restores the state from the pages in the file; removes a last line that was only partly written."""
         if not self.path.exists():
             return
         with self.path.open("r+b") as file:

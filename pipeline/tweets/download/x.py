@@ -1,11 +1,11 @@
-"""X, through its API v2: an account's most recent posts, 3,200 at most (the API's own limit).
+"""X, with its API v2: an account's most recent posts, at most 3,200 (a limit of the API).
 
     x = X(bearer_token, say=print)
     x.look_up(accounts)                                       # one request for a hundred accounts
     x.download(parse_account("nasa"), Path("posts"))          # how many posts are new
 
-Each line of the file is a response page as X sent it. X charges for each post that it sends, so a later call asks only
-for what is newer than the newest post in the file, or older than the oldest one of an interrupted download.
+Each line of the file is a response page as X sent it. X charges for each post that it sends, so a later call
+requests only posts newer than the newest one in the file, or older than the oldest one of an interrupted download.
 """
 
 import json
@@ -33,7 +33,7 @@ from pipeline.tweets.download.client import (
 )
 from pipeline.tweets.files import PICTURES
 
-_PAGE = 100  # posts or accounts, the API's most
+_PAGE = 100  # posts or accounts, the API's maximum
 _MOST = 3_200  # posts of one account
 _USER_FIELDS = ["name", "username", "profile_image_url", "protected"]
 _TWEET_FIELDS = ["created_at", "lang", "public_metrics", "referenced_tweets", "in_reply_to_user_id", "note_tweet"]
@@ -41,17 +41,19 @@ _EXPANSIONS = ["author_id", "referenced_tweets.id", "referenced_tweets.id.author
 
 
 class X:
-    """Downloads accounts; threads share it."""
+    """Downloads accounts; several threads may use one instance."""
 
     def __init__(self, token: str, say: Callable[[str], None]):
-        """`token` is an app's bearer token; `say` gets a line when a rate limit is waited for."""
+        """`token` is the bearer token of an app; `say` gets messages."""
         self.client = tweepy.Client(token, return_type=dict)
         self.client.session.mount("https://", TimeoutAdapter(pool_maxsize=WORKERS))
         self.say, self.limit = say, RateLimit("X", say)
-        self._users: dict[str, dict[str, Any]] = {}  # by user name, lower-cased; {"error": reason} for others
+        self._users: dict[
+            str, dict[str, Any]
+        ] = {}  # by lower-case user name; {"error": reason} if there is no such user
 
     def look_up(self, accounts: list[Account]) -> None:
-        """Asks for the accounts' ids. Raises Refused where X refuses the token."""
+        """Requests the profiles of the accounts, which `download` needs. Raises Refused if X refuses the token."""
         names = [account.name for account in accounts]
         for start in range(0, len(names), _PAGE):
             page = self._ask(self.client.get_users, usernames=names[start : start + _PAGE], user_fields=_USER_FIELDS)
@@ -62,9 +64,9 @@ class X:
                 self._users[str(error.get("value", "")).lower()] = {"error": reason}
 
     def download(self, account: Account, out: Path) -> int:
-        """Appends what `out`/{handle}.jsonl lacks; returns how many posts are new.
+        """Appends the missing pages to `out`/{handle}.jsonl; returns how many posts are new.
 
-        Raises Unavailable for this account, Refused where X refuses the token.
+        Raises Unavailable if the account cannot be downloaded, Refused if X refuses the token.
         """
         user = self._users.get(account.name, {"error": "no such user"})
         if "error" in user:
@@ -75,11 +77,11 @@ class X:
         return self._pages(out / f"{account.handle}.jsonl", user["id"])
 
     def stop(self) -> None:
-        """Ends what other threads are waiting for or trying again."""
+        """Makes the waits and retries of other threads end."""
         self.limit.stopped.set()
 
     def _pages(self, path: Path, user: str) -> int:
-        """Appends the pages that the file lacks; returns how many posts came."""
+        """Appends the missing pages to the file; returns how many posts they hold."""
         have, new, token = _read_back(path), 0, None
         since = str((have.newest if have.complete else have.floor) or "") or None
         until = None if have.complete else str(have.oldest or "") or None
@@ -88,7 +90,7 @@ class X:
                 page = self._page(user, since, until, token)
                 if page.get("errors") and not page.get("data") and "meta" not in page:
                     raise Unavailable(f"X refuses: {page['errors'][0].get('detail') or page['errors'][0].get('title')}")
-                if page.get("data") or not have.complete:  # an empty page ends a sweep that was interrupted
+                if page.get("data") or not have.complete:  # an empty page ends an interrupted sweep
                     file.write(json.dumps(page, ensure_ascii=False).encode() + b"\n")
                     file.flush()
                     new += have.add(page)
@@ -145,7 +147,7 @@ class X:
         return Refused(reason)
 
     def _picture(self, account: Account, user: dict[str, Any], out: Path) -> None:
-        """The profile picture in the larger size, for the model card; a bot does well without it."""
+        """Saves the profile picture in the larger size, which is optional, for the model card."""
         url = str(user.get("profile_image_url") or "").replace("_normal.", "_400x400.")
         if url.startswith("https://"):
             try:
@@ -156,16 +158,16 @@ class X:
 
 @dataclass
 class _Have:
-    """What an account's file holds. A sweep of pages, newest first, ends with a page that has no next_token."""
+    """The posts in an account's file. A sweep of pages, newest first, ends with a page that has no next_token."""
 
     newest: int = 0  # id
-    oldest: int = 0  # id, of the sweep under way
-    floor: int = 0  # newest id of the sweeps before it
-    sweep: int = 0  # posts of the sweep under way
+    oldest: int = 0  # id, of the current sweep
+    floor: int = 0  # newest id of the earlier sweeps
+    sweep: int = 0  # posts of the current sweep
     complete: bool = True
 
     def add(self, page: dict[str, Any]) -> int:
-        """Takes in a page; returns how many posts it holds."""
+        """Adds a page; returns how many posts it holds."""
         ids = [int(tweet["id"]) for tweet in page.get("data", [])]
         if self.complete:
             self.floor, self.sweep = self.newest, 0
@@ -177,7 +179,7 @@ class _Have:
 
 
 def _read_back(path: Path) -> _Have:
-    """What the file holds; removes a last line that was cut off while it was written."""
+    """Reads the state from the pages in the file; removes a last line that was only partly written."""
     have = _Have()
     if not path.exists():
         return have
