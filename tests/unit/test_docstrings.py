@@ -19,10 +19,6 @@ import serve
 from pipeline.core import settings
 from tests.support import command_line, examples
 
-# Modules that are not done yet; both lists are to become empty.
-UNDOCUMENTED: set[str] = set()
-BROKEN_EXAMPLES: set[str] = set()
-
 OTHER_PROGRAMS = ("curl ", "http://", "ray ", "serve ", "applications:")  # and the YAML that `serve deploy` reads
 DIAGRAM = re.compile("[─│]")
 
@@ -74,8 +70,6 @@ def inherited(module: ModuleType, name: str) -> str | None:
 
 @each_module
 def test_what_is_public_has_a_docstring(name: str):
-    if name in UNDOCUMENTED:
-        pytest.xfail("not done yet")
     module = importlib.import_module(name)
     missing = [
         key or name
@@ -87,8 +81,6 @@ def test_what_is_public_has_a_docstring(name: str):
 
 @each_module
 def test_the_examples_of_a_module_can_be_called(name: str, public: dict[str, list[Any]]):
-    if name in BROKEN_EXAMPLES:
-        pytest.xfail("not done yet")
     module = importlib.import_module(name)
     shown = [block for _, node in definitions(module) for block in examples.examples(node)]
     assert not [problem for block in shown for problem in refused(block, module, public)]
