@@ -23,7 +23,7 @@ from serve.deployments import endpoint, gateway, pool, ray_internals, registry
 from serve.deployments.endpoint import app_name
 from serve.deployments.gateway import APP
 from serve.deployments.pool import pool_name
-from serve.deployments.records import BotRecord, GatewaySettings, NewBots, ServedBot
+from serve.deployments.saved_state import BotRecord, GatewaySettings, NewBots, ServedBot
 from serve.http import keys
 from serve.http.web.signature import stored_key
 

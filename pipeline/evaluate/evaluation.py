@@ -5,7 +5,7 @@
     evaluation.add(bot)                         # from any thread, as bots are trained
     published = evaluation.settle(progress)     # waits for all of them and sets their metrics
 
-Use it in `contextlib.closing`, so that the pool ends with the command, too, where that fails.
+Wrap it in `contextlib.closing`, so that the pool is also ended when the command fails.
 
 First the classifiers of the fleet's voices are trained (voice_groups.py). Then a pool of actors measures one bot after
 another: the loss on the held-out tweets, and what samples show about voice, copying, variety and safety. `evaluate`

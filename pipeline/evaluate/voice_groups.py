@@ -4,8 +4,8 @@
     learn(job, groups, beside=False)                # work/voices/{group}.npz, for groups whose tweets changed
     load(store, groups.of(["nasa"]))                # a VoiceClassifier
 
-A group's file holds its classifier and its people's style profiles, from all of which `learn` also makes the map of
-people by style (work/style.json). The computation is in measures/voice.py and measures/style.py.
+A group's file holds its classifier and its people's style profiles. From the profiles of all groups `learn` also makes
+the map of people by style (work/style.json). The computation is in measures/voice.py and measures/style_map.py.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import ray
 
 from pipeline.core import actor_pool, logs
 from pipeline.core.store import Store
-from pipeline.evaluate.measures import style
+from pipeline.evaluate.measures import style_map
 from pipeline.evaluate.measures.voice import VoiceClassifier, groups
 from pipeline.plan.job import Job
 from pipeline.prepare.index import Person
@@ -100,7 +100,7 @@ class VoiceLearner(actor_pool.Worker[VoiceTask, None]):
         tweets = {handle: texts for handle, texts in sorted(tweets.items()) if texts}
         arrays: dict[str, Any] = {
             "people": np.array(list(tweets)),
-            "style": np.stack([style.profile(texts) for texts in tweets.values()]),
+            "style": np.stack([style_map.profile(texts) for texts in tweets.values()]),
         }
         if len(tweets) > 1:
             classifier = VoiceClassifier.fit(tweets)
@@ -134,4 +134,4 @@ def _draw_map(store: Store, groups: list[str]) -> None:
             with _arrays(store, group) as arrays:
                 people += arrays["people"].tolist()
                 profiles.append(arrays["style"])
-    store.write(MAP, json.dumps(style.layout(people, np.concatenate(profiles))).encode())
+    store.write(MAP, json.dumps(style_map.layout(people, np.concatenate(profiles))).encode())

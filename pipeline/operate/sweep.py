@@ -32,8 +32,8 @@ from pipeline.plan.job import Job, open_job
 from pipeline.plan.versions import version
 from pipeline.prepare.index import Prepared
 from pipeline.report.page import style
-from pipeline.report.plots import Mark, Plot, scatter
 from pipeline.report.progress_record import shared
+from pipeline.report.svg_plots import Mark, Plot, scatter
 from pipeline.run import prepare
 
 FILE, PAGE = "work/sweep.json", "work/sweep.html"

@@ -2,8 +2,8 @@
 
     follow(store, progress)                            # returns when that command has ended
 
-It reads the record that report/live.py writes into the store every other second. Every cluster has a store that both
-sides reach, so this needs no port and no Ray.
+Every two seconds the running command writes a record into the store (report/progress_record.py); this module reads it.
+Both sides reach the store, so no port and no Ray is needed.
 """
 
 import time
@@ -18,7 +18,7 @@ from pipeline.report.progress_record import BEAT, FILE
 START_SECONDS = 600.0  # `status --watch` waits so long for a command that has not begun
 _SILENT_SECONDS = 60.0  # without a new record, after which the command is considered lost
 
-Record = dict[str, Any]  # as report/live.py writes it
+Record = dict[str, Any]  # as report/progress_record.py writes it
 
 
 def follow(

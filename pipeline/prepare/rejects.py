@@ -1,4 +1,4 @@
-"""What could not be used, in few words: reasons that differ only in a name or a number count as one.
+"""Sums up in few words why records could not be used: reasons that differ only in a name or a number count as one.
 
 groups = grouped([Case("no text", "a.csv:3"), Case("not a handle: 'x y'", "a.csv:4")])
 sentence(groups)        # "a.csv:3: no text; a.csv:4: not a handle: 'x y'"

@@ -8,8 +8,8 @@ Up to 40 bots each has its row in a plot; above that plots show distributions an
 from collections.abc import Mapping, Sequence
 
 from pipeline.core.names import handles_of
-from pipeline.report.plots import Dumbbell, Mark, Plot, bars, dumbbells, histogram, matrix, scatter
 from pipeline.report.rows import ReportRow, kept
+from pipeline.report.svg_plots import Dumbbell, Mark, Plot, bars, dumbbells, histogram, matrix, scatter
 
 FEW = 40  # bots that a plot can show by name
 _MARKS = 2000  # points of a plot at most

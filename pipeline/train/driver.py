@@ -2,10 +2,10 @@
 
     train(job, bots, progress)          # afterwards the bots have status and metrics, and their models are in the store
 
-Bots wait in one queue, largest first (queue.py). A *run* is one TorchTrainer (lane_run.py): the lanes of one node, each
-of one worker (lane.py), or one lane of several workers, across nodes where needed. Runs are started where there is room
-while bots wait: on every node at the beginning, on nodes that join, again where a run died. Finished bots are in the
-store, so a later command trains only the rest.
+Bots wait in one queue, largest first (queue.py). A *run* is one TorchTrainer (lane_run.py). It is either several
+lanes of one worker each on one node (lane.py), or a single lane whose workers may be on several nodes. While bots
+wait, a run is started wherever there is room: on every node at the beginning, on nodes that join, and again where a
+run died. Finished bots are in the store, so a later command trains only the rest.
 """
 
 import os

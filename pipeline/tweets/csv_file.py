@@ -14,13 +14,13 @@ from pipeline.tweets import text_file
 from pipeline.tweets.authors import Author, Unknown, author_in, author_of_id, is_loose, link_author
 from pipeline.tweets.columns import KNOWN, USUAL, Columns, missing, plain_name
 from pipeline.tweets.csv_rows import Rows, Table
-from pipeline.tweets.export import OLD_COLUMNS
 from pipeline.tweets.files import TweetFile, export_handle
 from pipeline.tweets.flags import answer, flag
 from pipeline.tweets.html_text import is_html, plain_text
 from pipeline.tweets.record import Profile, Reject, Row
 from pipeline.tweets.text_lines import TextLines
 from pipeline.tweets.users import Users
+from pipeline.tweets.x_account import OLD_COLUMNS
 
 _ACCOUNT = {"name", "description", "profileimageurl", "profileimageurlhttps", "followerscount"}
 

@@ -3,7 +3,7 @@
     table = Table(text_lines, columns={})
     table.names, next(table.rows())          # ["id", "text"], (2, ["1", "tea"])
 
-A quote that is never closed would make one cell of the rest of the file. In that case only the line with the quote is
+An unclosed quote would swallow the rest of the file as one cell. In that case only the line with the quote is
 rejected, and the lines after it are read again. Quotes inside a text that are not doubled are accepted if the row can
 be split into as many cells as the table has columns.
 """

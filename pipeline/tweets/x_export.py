@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.tweets.edits import EARLIER, Edits
-from pipeline.tweets.export import START, Notes, left_out, owner_of, profile
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_stream import values
 from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.record import Notice, Profile, Reject, Row
 from pipeline.tweets.users import Users
+from pipeline.tweets.x_account import START, Notes, left_out, owner_of, profile
 
 NEW, OLD = b"window.YTD.", b"Grailbird.data."
 _KIND = re.compile(rb"window\.YTD\.(tweets?|community_tweets?)\.")

@@ -21,7 +21,7 @@ from pipeline.core.errors import one_line
 from pipeline.core.own_code import PROJECT, code_hash
 from pipeline.core.settings import Serve
 from pipeline.core.store import Store
-from serve.deployments.cache import Cache
+from serve.deployments.disk_cache import Cache
 from serve.deployments.ray_internals import OWN_VERSION
 from serve.engine.question import Choice, Question, ReplicaPart
 from serve.engine.request import DamagedModel, Piece, Request

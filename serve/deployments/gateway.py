@@ -4,7 +4,8 @@
     curl localhost:8000/bots/nasa -d '{"inputs": "My dream is"}'
 
 It follows the registry's table of what is served, so that a list, a 404 or a bad request wakes no bot; the
-routes are in serve/http/routes/. It calls a bot through the handle of its application, and again if a replica is lost.
+routes are in serve/http/routes/. It calls a bot through the handle of its application. If the
+replica is lost, it repeats the call, which reaches another one.
 """
 
 import asyncio
@@ -28,9 +29,9 @@ from pipeline.core import logs
 from pipeline.core.names import typed_bot_name
 from serve.deployments import endpoint, published, ray_internals
 from serve.deployments.endpoint import app_name, pinned_options
+from serve.deployments.gateway_messages import GatewayReport, News
 from serve.deployments.gateway_metrics import GatewayMetrics
 from serve.deployments.handles import Handles
-from serve.deployments.news import GatewayReport, News
 from serve.deployments.pool import pool_name, session
 from serve.deployments.published import BotEntry
 from serve.deployments.registry import Registry

@@ -5,7 +5,7 @@
     sums.take("gateway 1", metrics.report())
     sums.text({})                              # what GET /metrics answers, whichever gateway is asked
 
-Each gateway counts for itself and reports to the registry, which adds up. What a gateway counted stays counted when
+Each gateway counts for itself and reports to the registry, which sums them. What a gateway counted stays counted when
 it is gone. (The metrics of fleets that are made are Ray's: pipeline/core/ray_metrics.py.)
 """
 

@@ -20,7 +20,7 @@ from ray.serve.config import RequestRouterConfig
 from pipeline.core.errors import one_line
 from pipeline.core.settings import Serve
 from pipeline.core.store import Store
-from serve.deployments.cache import Cache
+from serve.deployments.disk_cache import Cache
 from serve.deployments.endpoint import (
     ENGINE_BATCH,
     cache_of,

@@ -3,7 +3,7 @@
     watcher = Watcher(open_storage("politicians", "s3://bucket/fleets"))
     watcher.changes(None)                                     # {"nasa": "0123456789ab"}, once
 
-The files of one bot never keep the others' from being read.
+If the files of one bot cannot be read, those of the other bots still are.
 """
 
 import json
@@ -19,8 +19,8 @@ from pipeline.core import logs
 from pipeline.core.names import handles_of, is_bot_name
 from pipeline.core.picture import profile_file
 from pipeline.core.store import Store, resolve
-from serve.deployments.records import BotRecord
-from serve.http.public import display_names, public_metrics
+from serve.deployments.saved_state import BotRecord
+from serve.http.public_facts import display_names, public_metrics
 
 _REPORT = "report.json"
 _PICTURES = 256  # that a gateway keeps, some 50 KB each

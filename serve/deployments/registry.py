@@ -3,9 +3,9 @@
     handle = serve.get_deployment_handle("Registry", app_name="gateway")
     handle.put.remote("politicians", storage, {"nasa": {"version": "0123456789ab", "settings": {}}}, gateway, None)
 
-What is served is kept in Ray's key-value store (records.py), so that it outlives this process; what a gateway shows of
-a bot is read from the fleet's storage (published.py), which is watched for new versions. Gateways ask for what has
-changed since they last asked, and continue with what they know while this process is gone.
+What is served is kept in Ray's key-value store (saved_state.py), so that it outlives this process; what a gateway
+shows of a bot is read from the fleet's storage (published.py), which is watched for new versions. Gateways ask for
+what has changed since they last asked, and continue with what they know while this process is gone.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from ray.serve.api import RunTarget
 from pipeline.core import logs
 from pipeline.core.settings import Serve
 from pipeline.core.store import Store
-from serve.deployments import endpoint, published, records
+from serve.deployments import endpoint, published, saved_state
+from serve.deployments.gateway_messages import GatewayReport, News
 from serve.deployments.gateway_metrics import MetricSums
-from serve.deployments.mover import Mover
-from serve.deployments.news import GatewayReport, News
+from serve.deployments.placement import Mover
 from serve.deployments.published import BotEntry, Watcher, open_storage
-from serve.deployments.records import BotRecord, FleetRecord, GatewaySettings, NewBots, ServedBot
+from serve.deployments.saved_state import BotRecord, FleetRecord, GatewaySettings, NewBots, ServedBot
 
 NAME = "Registry"
 _POLL_SECONDS = 1.0  # how long a gateway's question waits for something to change
@@ -55,9 +55,9 @@ class Registry:
         self.dedicated: set[str] = set()  # of the bots of auto fleets, those with replicas of their own
         self.moving: dict[str, asyncio.Task[None]] = {}  # by bot of an auto fleet
         self.rolling: dict[str, asyncio.Task[None]] = {}  # by fleet: its replicas change to new versions
-        self.signing_key = await asyncio.to_thread(records.signing_key)
+        self.signing_key = await asyncio.to_thread(saved_state.signing_key)
         self.lock = asyncio.Lock()  # one change at a time
-        for fleet, record in (await asyncio.to_thread(records.load_all)).items():
+        for fleet, record in (await asyncio.to_thread(saved_state.load_all)).items():
             await self._take(fleet, record)
         running = (await asyncio.to_thread(serve.status)).applications if self.entries else {}
         for bot in [bot for bot, entry in self.entries.items() if entry["endpoint"] == "auto"]:
@@ -166,7 +166,7 @@ class Registry:
 
     async def _change(self, fleet: str, record: FleetRecord) -> None:
         """Saves a fleet's record and makes it the one in use. The caller holds the lock."""
-        await asyncio.to_thread(records.save, fleet, record)
+        await asyncio.to_thread(saved_state.save, fleet, record)
         await self._take(fleet, record)
 
     async def _take(self, fleet: str, record: FleetRecord) -> None:

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from pipeline.core.cuda_graph import CudaGraphs
-from serve.engine.copies import Copies
 from serve.engine.kv import ROWS, KVCache, Span
 from serve.engine.network import LOOK_BACK, decode, load_network
+from serve.engine.no_copies import Copies
 from serve.engine.request import Choice, DamagedModel, Request
 from serve.engine.sampling import penalise, sample
 from serve.engine.sequence import Sequence

@@ -1,7 +1,8 @@
-"""The keys and values of the sequences at work: one static cache that grows with them and goes when they do.
+"""The keys and values of the sequences at work, in one preallocated cache.
 
-Every sequence owns a row. A pass says, by a `Span`, which rows it works on and how far it looks back; a row that
-leaves is overwritten by the last one, so nothing is ever padded anew.
+It is enlarged when more or longer sequences come, and freed when none is left. Every sequence owns a row. A pass
+says, by a `Span`, which rows it works on and how far it looks back; a row that leaves is overwritten by the last one,
+so nothing is ever padded anew.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,8 @@
     layer(x), layer.gelu(x), layer.plus(x, rest)
 
 On a CPU, oneDNN multiplies packed weights two to three times as fast as a plain matrix product does at the few
-rows of a decoding step, and adds up each row alike whatever the number of rows.
+rows of a decoding step. It sums each row in the same order however many rows there are, so a result does not depend
+on the batch.
 """
 
 import torch

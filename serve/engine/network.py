@@ -6,10 +6,10 @@
 At the sizes of a bot most of transformers' time for one token goes into Python around the arithmetic (masks, cache
 classes, hooks); GPT-2's own pass leaves that out. It needs neither transformers nor its imports.
 
-A row's result must not depend on what else is in a pass. A matrix product has that property, bit for bit, where
-its rows are a multiple of ROWS (below, other kernels run, that add up in another order), and attention where it
-looks back over a multiple of LOOK_BACK positions; the engine pads to these.
-tests/unit/engine/test_network.py holds both.
+A row's result must not depend on what else is in a pass. A matrix product gives a row the same bits only if its
+number of rows is a multiple of ROWS; with fewer rows, other kernels run and sum in another order. Attention needs a
+multiple of LOOK_BACK positions. So the engine pads its inputs to these multiples. tests/unit/engine/test_network.py
+tests both.
 """
 
 import json

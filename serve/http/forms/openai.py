@@ -1,6 +1,7 @@
 """What OpenAI's two forms share: sampling parameters under OpenAI's names, and the token counts of a reply.
 
-completions.py and chat.py build on it. Parameters that would have an effect that we do not have are refused by name.
+completions.py and chat.py build on it. A parameter that would change the answer but that we do
+not support is refused, and the error names it.
 """
 
 import re

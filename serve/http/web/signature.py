@@ -4,7 +4,7 @@
     is_signed(key, "nasa", "My dream is", " to land on Mars", signature)
 
 A signature is an HMAC over bot, prompt and answer. Its key belongs to the fleet and is kept in the fleet's store.
-Without signatures the gallery would show anybody's text as a person's bot's.
+Without signatures, anyone could have their own text shown on the page as if a bot had written it.
 """
 
 import base64

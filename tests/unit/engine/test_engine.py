@@ -14,7 +14,7 @@ from pipeline.core.cuda_graph import CudaGraphs
 from pipeline.core.settings import Serve
 from pipeline.core.store import Store
 from pipeline.core.word_runs import runs_file
-from serve.deployments.cache import Cache
+from serve.deployments.disk_cache import Cache
 from serve.deployments.endpoint import BotEndpoint, engine_options
 from serve.engine.engine import Engine
 from serve.engine.parameters import Parameters

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.word_runs import run_hashes, runs_file, words
-from pipeline.evaluate.measures import style
+from pipeline.evaluate.measures import style_map
 from pipeline.evaluate.measures.copying import copying, longest_run
 from pipeline.evaluate.measures.held_out import characters, held_out, interval, per_tweet
 from pipeline.evaluate.measures.safety import read_block_list, safety
@@ -197,7 +197,7 @@ class TestVoice:
 class TestStyle:
     def test_who_writes_alike_stands_close(self):
         people = {f"{handle}{i}": tweets_of(handle)[i * 40 : i * 40 + 40] for handle in WORDS for i in range(2)}
-        points = style.layout(list(people), np.stack([style.profile(texts) for texts in people.values()]))
+        points = style_map.layout(list(people), np.stack([style_map.profile(texts) for texts in people.values()]))
         assert all(-1 <= value <= 1 for point in points.values() for value in point)
         near = {
             name: min((other for other in points if other != name), key=lambda other: np.linalg.norm(
@@ -210,5 +210,5 @@ class TestStyle:
     def test_any_number_of_people_has_a_map(self, count):
         rng = np.random.default_rng(0)
         handles = [f"user{i}" for i in range(count)]
-        points = style.layout(handles, rng.poisson(0.5, size=(count, 300)).astype(np.float32))
+        points = style_map.layout(handles, rng.poisson(0.5, size=(count, 300)).astype(np.float32))
         assert list(points) == handles and np.isfinite(list(points.values())).all()

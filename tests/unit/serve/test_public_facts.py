@@ -3,7 +3,7 @@
 import json
 
 from serve.deployments.published import open_storage, read_entries
-from serve.http.public import MAX_NAME_CHARS, display_names
+from serve.http.public_facts import MAX_NAME_CHARS, display_names
 
 
 def test_a_display_name_is_short_and_turns_no_text_around():

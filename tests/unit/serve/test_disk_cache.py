@@ -11,7 +11,7 @@ import pytest
 from pipeline.core import checksums
 from pipeline.core.fleet import Fleet
 from pipeline.core.store import Store
-from serve.deployments.cache import Cache
+from serve.deployments.disk_cache import Cache
 from tests.support.s3 import BUCKET
 
 SIZE = 1_000_000
@@ -160,7 +160,7 @@ def test_a_store_on_this_disk_is_checked_once_for_each_state_of_its_files(tmp_pa
     cache = Cache(store, SIZE, tmp_path)
     assert weights(cache, "wren") == b"wren"
     with monkeypatch.context() as patch:
-        patch.setattr("serve.deployments.cache._digest", None)
+        patch.setattr("serve.deployments.disk_cache._digest", None)
         assert weights(cache, "wren") == b"wren"  # nothing has changed: not read again
     store.write("bots/wren/1/model.safetensors", b"wrong".ljust(SIZE))
     for _ in range(2):

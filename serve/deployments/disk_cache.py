@@ -3,9 +3,9 @@
     cache = Cache(store, budget=10_000_000_000)
     with cache.folder("nasa", "0123456789ab") as folder: Engine(folder)
 
-All replicas of a node share it. What comes from the store is held against the folder's SHA256SUMS before anything is
-loaded, and so is what lies on the disk, once by each process: a file that is not what was published is fetched again,
-and refused if it comes wrong again. A store on a disk is read where it is, and checked in the same way.
+All replicas of a node share it. Fetched files are checked against the folder's SHA256SUMS before they are loaded; files
+that are already on the disk are checked once per process. A file that does not match is fetched once more, and refused
+if it still does not match. A store on a disk is read in place, and checked in the same way.
 """
 
 import fcntl

@@ -12,8 +12,8 @@ from pipeline.core.store import Store
 from pipeline.core.word_runs import RUNS_FILE, runs_file
 from pipeline.evaluate.measures.copying import copying
 from pipeline.operate.generate import LocalBot
-from serve.engine.copies import Copies
 from serve.engine.engine import Engine, Request
+from serve.engine.no_copies import Copies
 from serve.engine.parameters import Parameters
 from tests.support.serve_fleet import publish
 

@@ -2,7 +2,7 @@
 
     mover = Mover(); mover.report("gateway 1", {"nasa": 3.2}); mover.moves({"nasa": Serve()}, dedicated={"gov"})
 
-It decides and does nothing itself (registry.py does), so it is tested with a clock of the test's own.
+It only decides; registry.py makes the moves. Tests can therefore pass in a clock of their own.
 """
 
 import time

@@ -1,7 +1,7 @@
 """Traffic and moves, with a clock of the test's own."""
 
 from pipeline.core.settings import Serve
-from serve.deployments.mover import Mover
+from serve.deployments.placement import Mover
 from serve.deployments.pool import SPREAD, session
 from serve.deployments.traffic import Traffic
 

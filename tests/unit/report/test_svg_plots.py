@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report.plots import WIDTH, Axis, Mark, bars, histogram, nice_ticks, scatter
+from pipeline.report.svg_plots import WIDTH, Axis, Mark, bars, histogram, nice_ticks, scatter
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
