@@ -255,10 +255,13 @@ def _axes(across: Axis, up: Axis, x: str, y: str) -> list[str]:
 def _x_axis(across: Axis, height: float, x: str) -> list[str]:
     parts = []
     for tick in across.ticks:
-        at = across.at(tick)
+        at, label = across.at(tick), _number(tick)
+        # a long number at the right edge ends there, where it would otherwise be cut off
+        sticks_out = at + _CHARACTER * len(label) / 2 > WIDTH
+        anchor, place = ("tick end", float(WIDTH)) if sticks_out else ("tick", at)
         parts.append(
             f'<line class="grid" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{height - _BOTTOM}"/>'
-            f'<text class="tick" x="{at:.1f}" y="{height - _BOTTOM + 16}">{_number(tick)}</text>'
+            f'<text class="{anchor}" x="{place:.1f}" y="{height - _BOTTOM + 16}">{label}</text>'
         )
     middle = (across.start + across.end) / 2
     parts.append(f'<text class="axis" x="{middle:.1f}" y="{height - 6}">{escape(x)}</text>')
