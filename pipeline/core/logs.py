@@ -31,19 +31,10 @@ class _About(logging.LoggerAdapter):
 
 @cache
 def _logger() -> logging.Logger:
-    from ray._common.filters import CoreContextFilter
-    from ray._common.formatters import JSONFormatter, TextFormatter
-    from ray._private.worker import global_worker
+    from pipeline.core.ray_internals import log_handler
 
-    job = global_worker.job_logging_config if global_worker.connected else None
-    handler = logging.StreamHandler()
-    if as_json() or (job and job.encoding == "JSON"):
-        handler.setFormatter(JSONFormatter())
-        handler.addFilter(CoreContextFilter())
-    else:
-        handler.setFormatter(TextFormatter())
     logger = logging.getLogger("huggingtweets")
-    logger.addHandler(handler)
+    logger.addHandler(log_handler(as_json()))
     logger.setLevel(logging.INFO)
     logger.propagate = False  # Ray's own handlers would repeat each line
     return logger

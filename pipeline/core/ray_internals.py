@@ -1,12 +1,20 @@
-"""What Ray knows and offers only under `ray._private`; no other module imports from there.
+"""What Ray knows and offers only in its private modules; in `pipeline`, no other module imports from there.
 
     free = available_resources_per_node()        # {node id: {"CPU": 2.0, …}}
 
 pyproject.toml bounds Ray's version for the sake of this module. Try each of these functions when you raise it.
 """
 
-from ray._private import auto_init_hook, services, state
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ray._common.filters import CoreContextFilter
+from ray._common.formatters import JSONFormatter, TextFormatter
+from ray._private import auto_init_hook, services, state, worker
+from ray._private.authentication import authentication_token_setup
 from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
+from ray.experimental import internal_kv
 
 
 def available_resources_per_node() -> dict[str, dict[str, float]]:
@@ -27,3 +35,46 @@ def requires_token() -> bool:
 def set_auto_connect(enabled: bool) -> None:
     """Whether a call without a connection makes Ray connect, or start a cluster. Ray reads its variable only once."""
     auto_init_hook.enable_auto_connect = enabled
+
+
+def running_cluster() -> str | None:
+    """host:port of a cluster that runs on this machine, as Ray's own commands find it."""
+    return services.find_bootstrap_address(None)
+
+
+def use_token_if_available() -> None:
+    """Has this process present Ray's token where this machine has one. `ray.init` does it only for its own clusters."""
+    authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+def create_token() -> None:
+    """Makes Ray's token where there is none, and requires it: as `ray.init` does for a cluster of its own."""
+    authentication_token_setup.enable_token_auth_by_default()
+    authentication_token_setup.ensure_token_if_auth_enabled(create_token_if_missing=True)
+
+
+def print_worker_lines_by(write: Callable[[list[str]], None]) -> None:
+    """Has `write` print the lines that workers send to the driver; Ray itself writes them to stdout."""
+    worker.print_to_stdstream = lambda data, ignore_prefix: write(data["lines"])
+
+
+def put_value(key: bytes, value: bytes) -> None:
+    """Stores a value in the cluster's key-value store, which lives as long as the cluster."""
+    internal_kv._internal_kv_put(key, value)
+
+
+def get_value(key: bytes) -> bytes | None:
+    """A value from the cluster's key-value store."""
+    return internal_kv._internal_kv_get(key)
+
+
+def log_handler(as_json: bool) -> logging.Handler:
+    """A handler for stderr with Ray's format: JSON where it is asked for or the job logs so, else text."""
+    job: Any = worker.global_worker.job_logging_config if worker.global_worker.connected else None
+    handler = logging.StreamHandler()
+    if as_json or (job and job.encoding == "JSON"):
+        handler.setFormatter(JSONFormatter())
+        handler.addFilter(CoreContextFilter())
+    else:
+        handler.setFormatter(TextFormatter())
+    return handler

@@ -22,19 +22,10 @@ from typing import Any
 
 import psutil
 import ray
-from ray._private import worker
-from ray._private.authentication.authentication_token_setup import (
-    enable_token_auth_by_default,
-    ensure_token_if_auth_enabled,
-    maybe_enable_token_auth_if_token_available,
-)
-from ray._private.services import find_bootstrap_address
-from ray.experimental import internal_kv
 
-from pipeline.core import logs
+from pipeline.core import logs, ray_internals
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.proxies import NO_GRPC_PROXY, bypass_proxies
-from pipeline.core.ray_internals import set_auto_connect
 
 _HEAD_KEY = b"huggingtweets:head"
 _START_SECONDS = 60
@@ -82,10 +73,10 @@ def join() -> bool:
         _join_given(given)
         return True
     # a head that was killed leaves its address behind, and Ray's own "auto" would wait minutes for it
-    address = find_bootstrap_address(None)
+    address = ray_internals.running_cluster()
     if not address or not _listens(address):
         return False
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    ray_internals.use_token_if_available()
     _connect(address)
     return True
 
@@ -126,7 +117,7 @@ def leave() -> None:
 
     Threads that still wait for answers get an error instead of a new connection or a new cluster.
     """
-    set_auto_connect(False)
+    ray_internals.set_auto_connect(False)
     ray.shutdown()
 
 
@@ -165,7 +156,7 @@ def _quiet() -> None:
     if logs.as_json():
         logging.getLogger().setLevel(logging.WARNING)  # Ray sets it to INFO
     # Ray prints deaths of workers on stdout, among a command's results; those that matter are raised as errors
-    worker.print_to_stdstream = lambda data, ignore_prefix: logging.getLogger("ray").warning("\n".join(data["lines"]))
+    ray_internals.print_worker_lines_by(lambda lines: logging.getLogger("ray").warning("\n".join(lines)))
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -177,8 +168,7 @@ def start_head(*options: str) -> str:
     `options` are those of `ray start`. The head's output goes to a file. It requires Ray's authentication token, which
     is created if there is none. Raises UserError if it does not start within a minute.
     """
-    enable_token_auth_by_default()  # as ray.init does for a cluster of its own
-    ensure_token_if_auth_enabled(create_token_if_missing=True)
+    ray_internals.create_token()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -201,13 +191,13 @@ def start_head(*options: str) -> str:
             raise UserError(f"a local Ray head did not start; its output is in {log}")
         time.sleep(0.2)
     _connect(f"127.0.0.1:{port}")
-    internal_kv._internal_kv_put(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
+    ray_internals.put_value(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
     return f"started a local Ray head that stays (process {process.pid}, output in {log}); stop it with `undeploy`"
 
 
 def stop_head() -> bool:
     """Disconnects, and ends this cluster if `start_head` started it. Returns whether it did."""
-    known = internal_kv._internal_kv_get(_HEAD_KEY)
+    known = ray_internals.get_value(_HEAD_KEY)
     if not known:
         return False
     pid = json.loads(known)["pid"]
