@@ -48,7 +48,7 @@ def test_the_next_run_leaves_them_out(cluster, make_fleet, huggingtweets):
         "ada-ben": "skipped",
         "ben": "prepared",
     }
-    assert "@ada was taken out" in rows["ada-ben"]["reason"]
+    assert "@ada was removed from this fleet" in rows["ada-ben"]["reason"]
     everybody = make_fleet(("ada", "ben"))
     code, out, _ = huggingtweets("prepare", everybody, "--json")
     assert [row["bot"] for row in json.loads(out)["bots"]] == ["ben"]
