@@ -47,12 +47,21 @@ _ENVIRONMENT = {
 
 @contextmanager
 def session() -> Iterator[None]:
-    """For the length of a command: at its end, disconnects from the cluster that `ensure` found or started."""
-    already = ray.is_initialized()
+    """For the length of a command: at its end, disconnects from the cluster that `ensure` found or started.
+
+    After Ctrl-C it ends the cluster that was started, and stays connected: threads that still wait for answers would
+    crash the process if they met a closed connection. The process has to exit next, by `os._exit`.
+    """
+    already, interrupted = ray.is_initialized(), False
     try:
         yield
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
-        if not already and ray.is_initialized():
+        if interrupted and not already:
+            ray_internals.end_own_cluster()
+        elif not already and ray.is_initialized():
             leave()
 
 
