@@ -390,6 +390,29 @@ def test_steps_recorded_for_a_gpu_say_the_same(base, monkeypatch):
     assert recording.bytes == plain.bytes
 
 
+def test_steps_are_recorded_anew_when_the_cache_moves(base, monkeypatch):
+    """A long prompt makes the cache grow; when it is gone, steps look back over the first length again."""
+    graphs = fake_graphs.install(monkeypatch)
+
+    def answers(engine):
+        short = Request("Soup", Parameters(seed=1, min_new_tokens=25, max_new_tokens=25, stop=[]))
+        long = Request("River barge " * 40, Parameters(seed=2, max_new_tokens=3, stop=[]))
+        engine.add(short)
+        for _ in range(6):
+            engine.step()
+        engine.add(long)
+        while engine.busy:
+            engine.step()
+        return [request.choices[0].text for request in (short, long)]
+
+    plain, recording = Engine(base, max_batch=4), Engine(base, max_batch=4)
+    recording._fixed = True
+    recording._graphs = CudaGraphs(recording._decode, warmup=1)
+    monkeypatch.setattr("serve.engine.engine._STRETCH", 32)
+    assert answers(recording) == answers(plain)
+    assert len(graphs) >= 2 and graphs[0].replays > 1
+
+
 def test_a_replica_without_a_share_of_a_gpu_leaves_the_gpus_alone():
     assert engine_options(Serve())["device"] == "cpu"
     assert engine_options(Serve(gpus_per_replica=0.1))["device"] == "cuda"

@@ -15,7 +15,7 @@ from pipeline.core.store import Store
 from pipeline.train.deepspeed_engine import init_single_process_group
 from pipeline.train.lane import Lane, LaneConfig
 from pipeline.train.learned_tweets import read_learned
-from pipeline.train.queue import Queue, Task
+from pipeline.train.queue import RESULT_FILE, Queue, Task
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_whatever_goes_wrong_with_a_bot_is_that_bots_failure_alone(store, make_l
     assert not lane.in_hand and not store.exists("work/checkpoints")
 
 
-def test_a_bot_that_takes_long_goes_on_from_its_checkpoint_and_ends_as_if_nothing_had_happened(store, make_lane):
+def test_a_bot_that_takes_long_continues_from_its_checkpoint_with_the_same_result(store, make_lane):
     prepared(store, "ada", 1)
     calm = Queue([task("ada")], retries=0)
     make_lane(calm).run()
@@ -89,7 +89,9 @@ def test_a_bot_that_takes_long_goes_on_from_its_checkpoint_and_ends_as_if_nothin
 
     rough = Queue([task("ada", checkpoint_minutes=1e-9)], retries=0)
     _break_off(make_lane, rough, 7)
-    assert store.exists("work/checkpoints/ada") and not store.exists("work/trained/ada")
+    [folder] = store.list("work/checkpoints/ada")
+    assert store.list(f"work/checkpoints/ada/{folder}") == ["6"] and not store.exists("work/trained/ada")
+    store.write(f"work/checkpoints/ada/{folder}/9/weights.safetensors", b"the lane died while it wrote this")
     second = make_lane(rough)
     trained = _count_steps(second)
     second.run()
@@ -98,6 +100,31 @@ def test_a_bot_that_takes_long_goes_on_from_its_checkpoint_and_ends_as_if_nothin
     after = store.read("work/trained/ada/v/provenance.json")
     assert after.split(b'"losses"')[1] == losses.split(b'"losses"')[1]
     assert not store.exists("work/checkpoints/ada")
+
+
+def test_a_held_out_loss_that_is_not_finite_is_a_failure(store, make_lane, monkeypatch):
+    prepared(store, "ada", 1)
+    queue = Queue([task("ada")], retries=0)
+    lane = make_lane(queue)
+    losses = iter([6.0, float("nan")])
+    monkeypatch.setattr(lane.trainer, "loss", lambda stream, block_size: next(losses))
+    lane.run()
+    assert queue.failed["ada"].reason == "Diverged: the held-out loss is nan" and not store.exists("work/trained/ada")
+
+
+def test_a_model_that_another_lane_has_written_or_that_is_published_stays(store, make_lane):
+    version = "0123456789ab"
+    prepared(store, "ada", 1)
+    again = task("ada")
+    again.version, again.folder = version, f"work/trained/ada/{version}"
+    store.write(f"{again.folder}/{RESULT_FILE}", b"another lane's")
+    make_lane(Queue([again], retries=0)).run()
+    assert store.list(again.folder) == [RESULT_FILE]
+    store.delete("work/trained")
+    store.write("bots/ada/current", version.encode())
+    queue = Queue([again], retries=0)
+    make_lane(queue).run()
+    assert list(queue.done) == ["ada"] and not store.exists("work/trained")
 
 
 def test_the_bytes_do_not_depend_on_lane_or_order(store, make_lane):
@@ -151,7 +178,8 @@ def test_a_bot_goes_on_from_its_last_version_the_same_wherever_and_however_often
     assert (told["from"], told["new_tweets"], told["old_tweets"]) == ("v", 10, 36)
     assert told["loss_before"] == pytest.approx(first.done["ben"].metrics["held_out"]["loss"], abs=1e-3)  # float16
     assert metrics["train"]["tokens"] < 2 * 46 * 12 and told["seconds_to_start_over"] > 0
-    assert json.loads(store.read("work/trained/ben/w/provenance.json"))["last_version"] == "v"
+    made_by = json.loads(store.read("work/trained/ben/w/provenance.json"))
+    assert made_by["last_version"] == "v" and made_by["learning_rates"][0] == 0.25 * 1e-3
     assert len(read_learned(store, "work/trained/ben/w")) == 46
 
     calm = store.read(f"work/trained/ben/w/{model_folder.WEIGHTS}")
