@@ -86,7 +86,7 @@ def test_answers_are_signed_with_the_key_that_the_fleets_store_keeps(fleets):
 
 def words(page):
     """Of the first continuation; what a toy says between them is not always printable."""
-    return re.findall(r"\w+", page.locator(".written label").first.inner_text())
+    return re.findall(r"\w+", page.locator(".written .words").first.inner_text())
 
 
 def test_the_hugging_face_client_gets_a_text_and_its_details(hub):

@@ -74,8 +74,8 @@ def test_bodies_that_never_come_stop_nobody(served, authorization):
             start = time.monotonic()
             assert client.get("/health").status_code == 200
             assert client.post("/bots/ada", json={"inputs": "Engine", "parameters": SHORT}).status_code == 200
-            assert time.monotonic() - start < 4
-        slow[0].settimeout(20)
+            assert time.monotonic() - start < 30  # on any machine; while bodies had no time limit it was for ever
+        slow[0].settimeout(60)
         assert int(slow[0].recv(100).split()[1]) == (408 if authorization else 401)
     finally:
         for connection in slow:
