@@ -42,12 +42,6 @@ def running_cluster() -> str | None:
     return services.find_bootstrap_address(None)
 
 
-def end_own_cluster() -> None:
-    """Ends the processes of a cluster that `ray.init` started for this process; does nothing to any other cluster."""
-    if worker._global_node is not None:
-        worker._global_node.kill_all_processes(check_alive=False, allow_graceful=True)
-
-
 def use_token_if_available() -> None:
     """Has this process present Ray's token where this machine has one. `ray.init` does it only for its own clusters."""
     authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)

@@ -60,9 +60,19 @@ def session() -> Iterator[None]:
         raise
     finally:
         if interrupted and not already:
-            ray_internals.end_own_cluster()
+            _kill_children()
         elif not already and ray.is_initialized():
             leave()
+
+
+def _kill_children() -> None:
+    """Kills what this process started: the processes of a cluster of its own, and theirs.
+
+    It waits for nothing: as soon as they are gone, Ray would end this process, too, with messages of its own.
+    """
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def ensure() -> None:
