@@ -7,7 +7,7 @@ import pytest
 import ray
 from ray._private.node import Node
 
-from pipeline.core import ray_session
+from pipeline.core import ray_internals, ray_session
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,7 +21,7 @@ def no_cluster() -> Iterator[None]:
         patch.setattr(ray, "init", refuse)
         patch.setattr(Node, "__init__", refuse)
         patch.setattr(ray_session, "start_head", refuse)
-        patch.setattr(ray_session, "find_bootstrap_address", lambda address: None)
+        patch.setattr(ray_internals, "running_cluster", lambda: None)
         yield
 
 
