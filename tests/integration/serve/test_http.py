@@ -190,7 +190,8 @@ def test_a_new_version_rolls_without_a_failed_request(served, base):
     for thread in threads:
         thread.start()
     try:
-        assert deploy(fleet, Store.of(fleet), versions | {"ada": new})["deployed"] == ["ada"]
+        report = deploy(fleet, Store.of(fleet), versions | {"ada": new})
+        assert "ada" in report["deployed"] + report["unchanged"]  # the registry may have followed it before
         assert client.get("/bots/ada").json()["version"] == new
     finally:
         stop.set()
