@@ -19,26 +19,26 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli import bots, cluster, people, serving
+from pipeline.cli import cluster, maintain, make_bots, start, use_bots
 from pipeline.core import logs
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.proxies import bypass_proxies
 
-# In the order of work, as --help lists them.
+# A module for each section of --help, in the order of work.
 COMMANDS: dict[str, list[Callable[..., None]]] = {
-    "Start": [bots.demo, people.new, people.show, people.fetch],
+    "Start": [start.demo, start.new, start.show, start.fetch],
     "Make bots": [
-        bots.run,
-        bots.prepare,
-        bots.train,
-        bots.evaluate,
-        bots.publish,
-        bots.status,
-        bots.sweep,
-        bots.pretrain,
+        make_bots.run,
+        make_bots.prepare,
+        make_bots.train,
+        make_bots.evaluate,
+        make_bots.publish,
+        make_bots.status,
+        make_bots.sweep,
+        make_bots.pretrain,
     ],
-    "Use bots": [serving.generate, serving.chat, serving.deploy, serving.undeploy, serving.export],
-    "Look after a fleet": [people.sync, people.forget, cluster.gc],
+    "Use bots": [use_bots.generate, use_bots.chat, use_bots.deploy, use_bots.undeploy, use_bots.export],
+    "Look after a fleet": [maintain.sync, maintain.forget, maintain.gc],
     "Use a cluster": [cluster.doctor, cluster.submit],
 }
 

@@ -1,4 +1,4 @@
-"""Commands for clusters and storage: `doctor`, `submit`, `gc`."""
+"""Commands for a cluster: `doctor`, `submit`."""
 
 from typing import Annotated
 
@@ -42,28 +42,3 @@ def submit(
     if as_json:
         print_json({"job": job.id, "exit_code": job.exit_code})
     raise typer.Exit(job.exit_code or 0)
-
-
-def gc(
-    fleet: FleetFile,
-    grace: Annotated[
-        float, typer.Option("--grace", metavar="SECONDS", help="keep what changed within this time; default: an hour")
-    ] = 3600.0,
-    set_: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Delete versions that are neither in use nor served."""
-    from pipeline.operate.gc import gc as collect
-
-    result = collect(fleets.load(fleet, set_), grace)
-    for unused in result.removed:
-        say(unused.path)
-    say(f"removed {len(result.removed)} things, {sum(unused.bytes for unused in result.removed):,} bytes")
-    if result.kept_by_grace:
-        size = sum(unused.bytes for unused in result.kept_by_grace)
-        say(
-            f"{len(result.kept_by_grace)} more, {size:,} bytes, changed within the last {grace / 60:.0f} minutes; "
-            "`--grace 0` removes them, too, if no run is under way"
-        )
-    if as_json:
-        print_json(result.removed)

@@ -1,6 +1,5 @@
-"""Commands that make bots: `demo`, `run` and its steps, `status`, `sweep`, `pretrain`."""
+"""Commands that make bots: `run` and its steps, `status`, `sweep`, `pretrain`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,19 +15,6 @@ from pipeline.core.ray_session import ensure, session
 
 if TYPE_CHECKING:
     from pipeline.report.rows import Report
-
-
-def demo(
-    once: Annotated[bool, typer.Option("--once", help="exit as soon as each bot has answered")] = False,
-    storage: Annotated[Path, typer.Option(help="folder for the fleet")] = Path("fleets"),
-    set_: SetOption = None,
-) -> None:
-    """Make four bots from the bundled sample tweets and serve them."""
-    from pipeline.operate.demo import demo as run_demo
-
-    with session():
-        code = run_demo(storage, set_ or [], once)
-    raise typer.Exit(code)
 
 
 def run(
