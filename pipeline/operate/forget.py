@@ -27,8 +27,8 @@ from pipeline.core.names import handles_of
 from pipeline.core.ray_session import join, session
 from pipeline.core.store import Store
 from pipeline.plan.forgotten import FORGOTTEN
+from pipeline.prepare.by_person import PICTURES
 from pipeline.prepare.index import INDEX, REJECTS
-from pipeline.prepare.people import PICTURES
 from pipeline.publish import hub
 from pipeline.report import progress_record
 from pipeline.track import journal, lineage

@@ -6,7 +6,7 @@
     files ─read─> batches ─judge─> chunks ─┬─ people who are in one chunk alone ──────────────> finish
                                            └─ the others ─one hash shuffle by person─> shards ─> finish
 
-Reading, judging (verdicts and tokens) and finishing (`people.py`) are parallel tasks. `finish` writes
+Reading, judging (`verdicts.py`) and finishing (`by_person.py`) are parallel tasks. `finish` writes
 `work/tweets/{handle}.parquet` (id, text, tokens, held_out) and returns one small row for each person. The driver never
 holds a tweet. docs/prepare.md has the memory that a worker needs.
 """
@@ -30,12 +30,12 @@ from pipeline.core.errors import UserError
 from pipeline.core.ray_session import capacity, ensure
 from pipeline.core.settings import Filters
 from pipeline.core.store import Store
-from pipeline.prepare import people
+from pipeline.prepare import by_person
 from pipeline.prepare.filters import TweetFilters, resolved
 from pipeline.prepare.index import INDEX, REJECTS, Person, Prepared, load_index
-from pipeline.prepare.people import KEPT, RAW
 from pipeline.prepare.rejects import Case, Group, grouped, merged, same_ids, sentence, summed
 from pipeline.prepare.tokens import Encoder
+from pipeline.prepare.verdicts import KEPT, RAW, judged, profile_note
 from pipeline.tweets import TweetFile
 
 NOTICE_LINE = -1  # where a row of the rejects is a notice
@@ -126,9 +126,9 @@ def _kept_texts(chunk: pa.Table) -> pa.Table:
 def chunks_of(
     files: list[TweetFile], filters: Filters, tokenizer: str = "", only: str | None = None
 ) -> ray.data.Dataset:
-    """Returns the files' content as a lazy dataset of people.CHUNK, in no order; without a tokenizer it has no tokens.
+    """Returns the files' content as a lazy dataset with the columns of verdicts.CHUNK, in no order.
 
-    `only`: nothing but this handle's tweets.
+    Without a tokenizer the lists of tokens are empty. `only`: read this handle's tweets alone.
     """
     ensure()
     context = ray.data.DataContext.get_current().copy()
@@ -185,7 +185,7 @@ def _raw(found: tweets.Batch, number: int, people_of: dict[str, str]) -> pa.Tabl
     records = records.append_column(RAW.field("note"), pa.nulls(len(records), pa.string()))
     rejects = [("", one.line, reject_line(found.path, one.line, one.reason)) for one in found.rejects]
     rejects += [("", NOTICE_LINE, json.dumps(one)) for one in found.notices]
-    profiles = [(people_of.get(one.handle, one.handle), 0, people.profile_note(one)) for one in found.profiles]
+    profiles = [(people_of.get(one.handle, one.handle), 0, profile_note(one)) for one in found.profiles]
     notes = [
         {"handle": handle, "line": line, "note": note, "id": "", "text": "", "file": number, "account": 0}
         for handle, line, note in rejects + profiles
@@ -194,7 +194,7 @@ def _raw(found: tweets.Batch, number: int, people_of: dict[str, str]) -> pa.Tabl
 
 
 def _judge(raw: pa.Table, filters: str, tokenizer: str) -> pa.Table:
-    return people.judged(raw, _filters(filters), _encoder(tokenizer))
+    return judged(raw, _filters(filters), _encoder(tokenizer))
 
 
 @lru_cache(maxsize=1)
@@ -246,7 +246,7 @@ def _finish(chunks: pa.Table, work: Work, without: set[str]) -> pa.Table:
     rejected = pc.equal(chunks["handle"], "")
     if "" not in without and pc.any(rejected).as_py():
         rows.append(("", _rejects(chunks.filter(rejected), work)))
-    for person in people.finished(chunks, work.store, work.holdout, work.filters, without):
+    for person in by_person.finished(chunks, work.store, work.holdout, work.filters, without):
         rows.append((person.handle, asdict(person)))
     columns = [[handle for handle, _ in rows], [json.dumps(summary) for _, summary in rows]]
     return pa.table([pa.array(column, pa.string()) for column in columns], names=["handle", "summary"])

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.core.errors import UserError
 from pipeline.core.settings import Filters
-from pipeline.prepare import people
+from pipeline.prepare.by_person import sampled
 from pipeline.prepare.dataset import WHOLE, chunks_of
 from pipeline.prepare.filters import ROWS, resolved
 from pipeline.tweets import TweetFile
@@ -34,7 +34,7 @@ def preview(files: list[TweetFile], handle: str, filters: Filters, count: int = 
 
 
 def _sample(chunk: pa.Table, filters: Filters, count: int) -> pa.Table:
-    sample = [json.dumps(people.sampled(chunk, filters, count))] if len(chunk) else []
+    sample = [json.dumps(sampled(chunk, filters, count))] if len(chunk) else []
     return pa.table({"sample": pa.array(sample, pa.string())})
 
 

@@ -19,9 +19,9 @@ from pipeline.core.word_runs import RUNS_FILE, runs_file
 from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
 from pipeline.plan.job import Job
+from pipeline.prepare.by_person import PICTURES
 from pipeline.prepare.filters import language_of
 from pipeline.prepare.kept_tweets import read_tweets
-from pipeline.prepare.people import PICTURES
 from pipeline.publish.card import PROMPT, CardFacts, card, languages_of
 from pipeline.train import learned_tweets
 

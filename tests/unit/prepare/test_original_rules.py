@@ -19,8 +19,9 @@ from pipeline.core.model_folder import SEPARATOR
 from pipeline.core.settings import Filters
 from pipeline.core.store import Store, resolve
 from pipeline.prepare import rules as product
+from pipeline.prepare.by_person import finished
 from pipeline.prepare.filters import TweetFilters
-from pipeline.prepare.people import RAW, finished, judged
+from pipeline.prepare.verdicts import RAW, judged
 from tests.support import plain_rules as plain
 from tests.support.plain_rules import held_out
 

@@ -10,11 +10,12 @@ from pipeline.core.model_folder import SEPARATOR, tokenizer_json
 from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import Filters
 from pipeline.core.store import Store, resolve
+from pipeline.prepare.by_person import finished, sampled
 from pipeline.prepare.filters import TweetFilters
 from pipeline.prepare.index import Person
 from pipeline.prepare.kept_tweets import load_tweets
-from pipeline.prepare.people import CHUNK, RAW, finished, judged, profile_note, sampled
 from pipeline.prepare.tokens import Encoder
+from pipeline.prepare.verdicts import CHUNK, RAW, judged, profile_note
 from pipeline.tweets import Profile
 from tests.support.plain_rules import clean, held_out
 
