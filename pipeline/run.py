@@ -16,6 +16,7 @@ from pipeline import tweets
 from pipeline.base import adapt
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.lease import held
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.evaluate import evaluation
@@ -41,15 +42,19 @@ def run(
     progress: Progress,
     only: list[str] | None = None,
     again: bool = False,
+    wait: bool = False,
 ) -> Report:
     """Runs the steps for the fleet's bots; writes report.json and report.html and returns what report.json holds.
 
     `only` limits the work to these bots. `again` also evaluates or publishes bots for which that is done already.
-    Raises UserError if the storage cannot be written, or if an earlier step is missing.
+    While another command works on the fleet, `wait` waits for its end. Raises UserError if one does and `wait` is
+    false, if the storage cannot be written, or if an earlier step is missing.
     """
     job = open_job(fleet)
     job.store.check_writable()
-    with shared(job.store, progress):
+    command = next(iter(steps)) if len(steps) == 1 else "run"
+    with held(job.store, command, wait, progress.say) as lease, shared(job.store, progress):
+        progress.checks.append(lease.check)
         return _run(job, steps, progress, only, again)
 
 

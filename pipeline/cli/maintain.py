@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import FleetFile, JsonOption, SetOption, print_json, say
+from pipeline.cli.options import FleetFile, JsonOption, SetOption, WaitOption, print_json, say
 from pipeline.core import fleet as fleets
 from pipeline.core.errors import UsageError
 from pipeline.core.names import handle_of, not_a_handle
@@ -29,6 +29,7 @@ def sync(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False) 
 def forget(
     fleet: FleetFile,
     handle: Annotated[str, typer.Argument(metavar="HANDLE")],
+    wait: WaitOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +39,7 @@ def forget(
     person = handle_of(handle)
     if person is None:
         raise UsageError(not_a_handle(handle))
-    result = forget_person(fleets.load(fleet, set_), person)
+    result = forget_person(fleets.load(fleet, set_), person, wait, say)
     for item in result.removed:
         say(f"removed  {item.kind} {item.name}")
     for item in result.left:
@@ -55,13 +56,14 @@ def gc(
     grace: Annotated[
         float, typer.Option("--grace", metavar="SECONDS", help="keep what changed within this time; default: an hour")
     ] = 3600.0,
+    wait: WaitOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete versions that are neither in use nor served."""
     from pipeline.operate.gc import gc as collect
 
-    result = collect(fleets.load(fleet, set_), grace)
+    result = collect(fleets.load(fleet, set_), grace, wait, say)
     for unused in result.removed:
         say(unused.path)
     say(f"removed {len(result.removed)} things, {sum(unused.bytes for unused in result.removed):,} bytes")

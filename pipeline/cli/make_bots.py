@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from pipeline.cli.options import BotsOption, FleetFile, JsonOption, SetOption, names_of, print_json, say
+from pipeline.cli.options import BotsOption, FleetFile, JsonOption, SetOption, WaitOption, names_of, print_json, say
 from pipeline.core import fleet as fleets
 from pipeline.core import logs
 from pipeline.core.errors import UsageError
@@ -21,6 +21,7 @@ def run(
     fleet: FleetFile,
     deploy: Annotated[bool, typer.Option("--deploy", help="also deploy the bots")] = False,
     bots: BotsOption = None,
+    wait: WaitOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -28,7 +29,7 @@ def run(
     from pipeline.run import STEPS
 
     settings = fleets.load(fleet, set_)
-    report = _run_steps(settings, STEPS, bots)
+    report = _run_steps(settings, STEPS, bots, wait)
     if deploy:
         from pipeline.operate.deploy import deploy as deploy_bots
 
@@ -43,13 +44,14 @@ def prepare(
         typer.Option("--preview", metavar="HANDLE", help="show which tweets of a person are kept, and why not others"),
     ] = None,
     bots: BotsOption = None,
+    wait: WaitOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read, clean, count and tokenise the tweets."""
     settings = fleets.load(fleet, set_)
     if preview is None:
-        _finish(_run_steps(settings, ("prepare",), bots), bots, as_json)
+        _finish(_run_steps(settings, ("prepare",), bots, wait), bots, as_json)
     else:
         _preview(settings, preview, as_json)
 
@@ -74,21 +76,23 @@ def _preview(settings: Fleet, person: str, as_json: bool) -> None:
 def train(
     fleet: FleetFile,
     bots: BotsOption = None,
+    wait: WaitOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the prepared bots."""
-    _finish(_run_steps(fleets.load(fleet, set_), ("train",), bots), bots, as_json)
+    _finish(_run_steps(fleets.load(fleet, set_), ("train",), bots, wait), bots, as_json)
 
 
 def evaluate(
     fleet: FleetFile,
     bots: BotsOption = None,
+    wait: WaitOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate all trained bots again: held-out loss, voice, copying, variety, safety."""
-    _finish(_run_steps(fleets.load(fleet, set_), ("evaluate",), bots, again=True), bots, as_json)
+    _finish(_run_steps(fleets.load(fleet, set_), ("evaluate",), bots, wait, again=True), bots, as_json)
 
 
 def publish(
@@ -97,12 +101,13 @@ def publish(
         str | None, typer.Option("--hub", metavar="ORG", help="also push to the Hugging Face hub (token in HF_TOKEN)")
     ] = None,
     bots: BotsOption = None,
+    wait: WaitOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the model folders of trained bots, and write cards and pictures again."""
     settings = fleets.load(fleet, set_)
-    report = _run_steps(settings, ("publish",), bots, again=True)
+    report = _run_steps(settings, ("publish",), bots, wait, again=True)
     if hub is not None:
         from pipeline.operate.published import push
 
@@ -151,6 +156,7 @@ def _watch(settings: Fleet, as_json: bool) -> None:
 def sweep(
     fleet: FleetFile,
     bots: BotsOption = None,
+    wait: WaitOption = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -159,7 +165,7 @@ def sweep(
     from pipeline.operate.sweep import sweep as try_recipes
 
     with session(), Progress() as progress:
-        result = try_recipes(fleets.load(fleet, set_), progress, names_of(bots))
+        result = try_recipes(fleets.load(fleet, set_), progress, names_of(bots), wait)
     if as_json:
         print_json(result)
     else:
@@ -189,11 +195,11 @@ def pretrain(
         say(f"{settings.pretrain.out}: held-out perplexity {metrics['perplexity']:.1f}")
 
 
-def _run_steps(settings: Fleet, steps: tuple[Any, ...], bots: str | None, again: bool = False) -> "Report":
+def _run_steps(settings: Fleet, steps: tuple[Any, ...], bots: str | None, wait: bool, again: bool = False) -> "Report":
     from pipeline.run import run as run_steps
 
     with session(), Progress() as progress:
-        return run_steps(settings, steps, progress, names_of(bots), again)
+        return run_steps(settings, steps, progress, names_of(bots), again, wait)
 
 
 def _finish(report: "Report", bots: str | None, as_json: bool) -> None:

@@ -19,6 +19,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="override a key of the fleet file, e.g. train.epochs=2"),
 ]
+WaitOption = Annotated[bool, typer.Option("--wait", help="wait until no other command works on the fleet")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON on stdout")]
 
 

@@ -59,6 +59,7 @@ class Progress:
         self.listeners: list[
             Callable[[str, BotState], None]
         ] = []  # called with the step and a bot that has been through it
+        self.checks: list[Callable[[], None]] = []  # called at each report; what they raise ends the command
         self._live = self.console.is_terminal
         columns = TextColumn("{task.description:<10}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn()
         self._bars = Bars(*columns, TextColumn("{task.fields[note]}"), console=self.console)
@@ -76,6 +77,7 @@ class Progress:
 
     def start(self, step: str, total: int, text: str = "") -> None:
         """Starts a step of `total` units, and ends the one before."""
+        self._check()
         self.end()
         self.step, self.total, self.done = step, total, 0
         self.text, self.figures = text, {}
@@ -87,6 +89,7 @@ class Progress:
 
     def advance(self, text: str = "", count: int = 1, bot: BotState | None = None) -> None:
         """Counts `count` units as done and shows `text`. `bot` is the one that finished the step, or failed in it."""
+        self._check()
         self.done += count
         if self._live and self._task is not None:
             self._bars.advance(self._task, count)  # type: ignore[arg-type]
@@ -100,6 +103,7 @@ class Progress:
 
     def note(self, text: str, **figures: float) -> None:
         """Shows a note on the step until the next one; off a terminal, one every few seconds."""
+        self._check()
         self.text, self.figures = text, figures
         if self._live and self._task is not None:
             self._bars.update(self._task, note=text)  # type: ignore[arg-type]
@@ -114,6 +118,10 @@ class Progress:
             return
         about = {"fleet": self.fleet, "step": self.step} | ({"bot": bot.name, "version": bot.version} if bot else {})
         logs.log(**about).info(text)
+
+    def _check(self) -> None:
+        for check in self.checks:
+            check()
 
     @property
     def elapsed(self) -> float:

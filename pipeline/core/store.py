@@ -168,6 +168,12 @@ class Store:
         names = (info.base_name for info in self._retry(lambda: self.filesystem.get_file_info(selector)))
         return sorted(name for name in names if not name.startswith("."))
 
+    def modified(self, name: str) -> dict[str, float]:
+        """When each file directly in a folder was last written, in seconds by the store's clock; no drafts."""
+        selector = fs.FileSelector(self.path(name), allow_not_found=True)
+        infos = self._retry(lambda: self.filesystem.get_file_info(selector))
+        return {info.base_name: (info.mtime_ns or 0) / 1e9 for info in infos if not info.base_name.startswith(".")}
+
     def delete(self, name: str) -> None:
         """Deletes a file or a folder, if it exists."""
         kind = self._type(name)

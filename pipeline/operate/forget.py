@@ -11,7 +11,7 @@ not changed.
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from pipeline import tweets
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
 from pipeline.core.json_file import json_bytes
+from pipeline.core.lease import held
 from pipeline.core.names import handles_of
 from pipeline.core.ray_session import join, session
 from pipeline.core.store import Store
@@ -34,7 +35,7 @@ from pipeline.report import progress_record
 from pipeline.track import journal, lineage
 
 # Entries of work/ that hold the data of single people. All others are made from everybody's tweets, and made again.
-_PER_PERSON = ("people.json", "tweets", "pictures", "trained", "progress.json")
+_PER_PERSON = ("people.json", "tweets", "pictures", "trained", "progress.json", "lease")
 _READERS = 8
 
 
@@ -62,9 +63,17 @@ class Forgotten:
         return not any(item.kind in ("endpoint", "repository") for item in self.left)
 
 
-def forget(fleet: Fleet, handle: str) -> Forgotten:
-    """Removes everything about this person. A second call tries again what the first could not remove."""
+def forget(fleet: Fleet, handle: str, wait: bool = False, say: Callable[[str], None] = lambda line: None) -> Forgotten:
+    """Removes everything about this person. A second call tries again what the first could not remove.
+
+    Raises UserError if another command works on the fleet and `wait` is false; `say` reports that it waits.
+    """
     store = Store.of(fleet)
+    with held(store, "forget", wait, say):
+        return _forget(store, fleet, handle)
+
+
+def _forget(store: Store, fleet: Fleet, handle: str) -> Forgotten:
     known = store.read_json(FORGOTTEN)
     entry = known.get(handle) or {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []}
     bots = _bots(store, handle)

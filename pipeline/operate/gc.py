@@ -9,12 +9,13 @@ period stays, too: a run may be about to publish it.
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pyarrow import fs
 
 from pipeline.core.fleet import Fleet
+from pipeline.core.lease import held
 from pipeline.core.names import is_bot_name
 from pipeline.core.store import Store
 from pipeline.operate.status import served
@@ -38,10 +39,18 @@ class Collection:
     kept_by_grace: list[Unused] = field(default_factory=list)
 
 
-def gc(fleet: Fleet, grace: float) -> Collection:
-    """Deletes old versions and the drafts of killed writers, if nothing in them changed for `grace` seconds."""
-    store, collection = Store.of(fleet), Collection()
-    oldest_kept = time.time() - grace
+def gc(fleet: Fleet, grace: float, wait: bool = False, say: Callable[[str], None] = lambda line: None) -> Collection:
+    """Deletes old versions and the drafts of killed writers, if nothing in them changed for `grace` seconds.
+
+    Raises UserError if another command works on the fleet and `wait` is false; `say` reports that it waits.
+    """
+    store = Store.of(fleet)
+    with held(store, "gc", wait, say):
+        return _collect(store, fleet, grace)
+
+
+def _collect(store: Store, fleet: Fleet, grace: float) -> Collection:
+    collection, oldest_kept = Collection(), time.time() - grace
     for path in _unused(store, served(fleet)):
         files = _files(store, path)
         found = Unused(path, sum(info.size or 0 for info in files))

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.lease import held
 from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
@@ -82,13 +83,15 @@ class Recipes(Train):
         return self.of_variant[bot]
 
 
-def sweep(fleet: Fleet, progress: Progress, only: list[str] | None = None) -> Result:
+def sweep(fleet: Fleet, progress: Progress, only: list[str] | None = None, wait: bool = False) -> Result:
     """Tries all recipes; writes work/sweep.json and work/sweep.html and returns the result.
 
-    `only` names the bots to try them on. Raises UserError if no bot can be trained.
+    `only` names the bots to try them on. Raises UserError if no bot can be trained, or if another command works on the
+    fleet and `wait` is false.
     """
     job = open_job(fleet)
-    with shared(job.store, progress):
+    with held(job.store, "sweep", wait, progress.say) as lease, shared(job.store, progress):
+        progress.checks.append(lease.check)
         return _sweep(job, progress, only)
 
 

@@ -1,11 +1,16 @@
 """The store on a real S3 server on loopback, also while it fails."""
 
+import json
 import threading
+import time
+from dataclasses import asdict
 
 import pytest
 
+from pipeline.core import lease as leases
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.lease import FOLDER, held
 from pipeline.core.store import Store
 from tests.support.s3 import BUCKET
 
@@ -59,3 +64,32 @@ def test_a_bucket_that_is_not_there_is_named_at_once(s3):
     with pytest.raises(UserError, match="nobodys-bucket"):
         store.check_writable()
     assert s3.asked - asked < 5
+
+
+def test_of_many_commands_on_a_bucket_one_works_at_a_time_and_a_dead_one_is_taken_over_from(store, s3, monkeypatch):
+    monkeypatch.setattr(leases, "RENEWAL_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "_PAUSE_SECONDS", (0.0, 0.3))
+    monkeypatch.setattr(leases, "END_SECONDS", 3.0)
+    dead = leases.Claim("run", "ada@far", "another machine", 1, 1.0, since=time.time())
+    store.write(f"{FOLDER}/dead.json", json.dumps(asdict(dead)).encode())
+    at_work, most, done = [0], [0], []
+
+    def command() -> None:
+        with held(store, "run", wait=True) as lease:
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+            time.sleep(0.3)
+            at_work[0] -= 1
+            lease.check()
+            done.append(1)
+
+    threads = [threading.Thread(target=command) for _ in range(4)]
+    s3.failures = 0.1
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+    finally:
+        s3.failures = 0.0
+    assert len(done) == 4 and most == [1] and store.list(FOLDER) == []
