@@ -33,6 +33,7 @@ from engine import SAMPLING, beginnings, random_gpt2
 
 from pipeline.core import model_folder
 from pipeline.core.own_code import ASSETS
+from pipeline.core.weights import safetensors_bytes, snapshot
 from pipeline.train.deepspeed_engine import init_single_process_group
 from pipeline.train.device import choose_precision, limit_gpu_memory
 from pipeline.train.loop import train_blocks
@@ -135,9 +136,9 @@ def lanes(job: Job, chosen: argparse.Namespace) -> None:
     loss = seconds(lambda: trainer.loss(stream, job[2]))
     print(f"next bot: reset {1000 * seconds(lambda: trainer.reset(0)):.1f} ms, ", end="")
     print(f"held-out loss {1e6 * loss / stream.size:.1f} ms for 1,000 tokens, ", end="")
-    taken = seconds(lambda: model_folder.snapshot(trainer.state(), "float16"))
-    weights = model_folder.snapshot(trainer.state(), "float16")
-    print(f"snapshot {1000 * taken:.1f} ms, as bytes {1000 * seconds(lambda: model_folder.saved(weights)):.1f} ms")
+    taken = seconds(lambda: snapshot(trainer.state(), "float16"))
+    weights = snapshot(trainer.state(), "float16")
+    print(f"snapshot {1000 * taken:.1f} ms, as bytes {1000 * seconds(lambda: safetensors_bytes(weights)):.1f} ms")
     if GPU:
         print(f"GPU memory {torch.cuda.max_memory_reserved() / 1e9:.1f} GB")
 

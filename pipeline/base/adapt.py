@@ -26,6 +26,7 @@ from pipeline.core.model_folder import ModelFolder
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import capacity, ensure
 from pipeline.core.store import Store
+from pipeline.core.weights import weight_bytes
 from pipeline.plan.job import Job
 from pipeline.prepare.index import Person, Prepared
 from pipeline.prepare.kept_tweets import load_tweets
@@ -87,7 +88,7 @@ def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, b
     )
     texts = _texts(job.store, learning), _texts(job.store, held_out)
     trained = train_model(run, job.base, *texts, job.store, progress)
-    weights = model_folder.weight_bytes(trained.model.state_dict(), job.fleet.publish.dtype)
+    weights = weight_bytes(trained.model.state_dict(), job.fleet.publish.dtype)
     kept = {name: data for name, data in job.base.files.items() if not name.endswith((".safetensors", ".index.json"))}
     metrics: AdaptMetrics = {**trained.metrics, "people": len(learning), "held_out_people": len(held_out)}
     return kept | {model_folder.WEIGHTS: weights}, metrics

@@ -29,6 +29,7 @@ from pipeline.core.progress import Progress
 from pipeline.core.settings import Pretrain
 from pipeline.core.store import Store, write_folder_at
 from pipeline.core.templates import render
+from pipeline.core.weights import weight_bytes
 from pipeline.prepare.dataset import kept_texts
 
 _TOKENIZER_TEXTS = 500_000  # tweets are enough to learn a vocabulary from
@@ -140,7 +141,7 @@ def _config(settings: Pretrain) -> Any:
 def _write_base(fleet: Fleet, base: ModelFolder, trained: TrainedBase) -> None:
     """Writes the model folder at `pretrain.out`, with a card that says how good the base is."""
     settings = fleet.pretrain
-    files = base.bot_files(model_folder.weight_bytes(trained.model.state_dict(), fleet.publish.dtype))
+    files = base.bot_files(weight_bytes(trained.model.state_dict(), fleet.publish.dtype))
     if settings.train_defaults:
         files[model_folder.DEFAULTS] = (json.dumps(settings.train_defaults, indent=2) + "\n").encode()
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,6 @@ from pipeline.core.json_file import json_bytes
 from pipeline.core.own_code import ASSETS
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 SEPARATOR = "<|endoftext|>"  # the token between two tweets
@@ -194,52 +193,3 @@ def positions(config: dict[str, Any]) -> int | None:
 def blocks(config: dict[str, Any]) -> int | None:
     """Returns the number of transformer blocks of a model, from its config.json, or None if that does not say."""
     return config.get("n_layer") or config.get("num_hidden_layers")
-
-
-def load_weights(network: "torch.nn.Module", path: Path) -> None:
-    """Copies the weights in a safetensors file into a model of the same shapes, in place; the model keeps its dtype.
-
-    Raises ValueError naming the file if they are another model's.
-    """
-    from safetensors.torch import load_file
-
-    try:
-        load_state(network, load_file(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def load_state(network: "torch.nn.Module", state: "dict[str, torch.Tensor]") -> None:
-    """Copies weights into a model, in place; of tied weights one is enough. Raises ValueError if they do not fit."""
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    tied = set(getattr(network, "_tied_weights_keys", None) or ())
-    if unexpected or set(missing) - tied:
-        raise ValueError(f"weights of another model: {(unexpected + missing)[0]} does not fit")
-
-
-def snapshot(state: "dict[str, torch.Tensor]", dtype: str) -> "dict[str, torch.Tensor]":
-    """Returns a copy of a state dict with floating-point weights in `dtype` ("float16", …); of tied weights one."""
-    import torch
-
-    seen: set[int] = set()
-    kept = {}
-    for name in sorted(state, key=lambda name: (name.startswith("lm_head"), name)):
-        tensor = state[name]
-        if tensor.data_ptr() in seen:
-            continue
-        seen.add(tensor.data_ptr())
-        to = getattr(torch, dtype) if tensor.is_floating_point() else tensor.dtype
-        kept[name] = tensor.detach().to(to, copy=True)
-    return kept
-
-
-def saved(weights: "dict[str, torch.Tensor]") -> bytes:
-    """Returns weights as the content of a safetensors file."""
-    from safetensors.torch import save
-
-    return save({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, metadata={"format": "pt"})
-
-
-def weight_bytes(state: "dict[str, torch.Tensor]", dtype: str) -> bytes:
-    """Returns a state dict as the content of a safetensors file: `saved(snapshot(state, dtype))`."""
-    return saved(snapshot(state, dtype))

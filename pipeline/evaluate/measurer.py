@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import model_folder, onednn
+from pipeline.core.weights import load_weights
 from pipeline.evaluate import voice_groups
 from pipeline.evaluate.measures.copying import copying
 from pipeline.evaluate.measures.held_out import HeldOut, characters, held_out, per_tweet
@@ -95,7 +96,7 @@ class Measurer:
         lengths = [len(one) + 1 for one in ids]
         self.network.load_state_dict(self.base_state)
         base = self._nats(stream, lengths)
-        model_folder.load_weights(self.network, weights)
+        load_weights(self.network, weights)
         texts = [text for tweets in people for text in tweets.held_out]
         return held_out(self._nats(stream, lengths), base, lengths, characters(texts))
 

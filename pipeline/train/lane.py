@@ -27,6 +27,7 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.core.model_folder import ModelFolder
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
+from pipeline.core.weights import safetensors_bytes, snapshot
 from pipeline.plan import provenance
 from pipeline.train import learned_tweets
 from pipeline.train.checkpoints import Checkpoints
@@ -148,7 +149,7 @@ class Lane:
                 writing.result()  # at most one model waits to be written
                 writing = None
             if result:
-                weights = model_folder.snapshot(self.trainer.state(), self.config.dtype)
+                weights = snapshot(self.trainer.state(), self.config.dtype)
                 writing = writer.submit(self._write, task, weights, result) if self.rank == 0 else None
             idle_since = time.perf_counter()
         if writing:
@@ -270,7 +271,7 @@ class Lane:
             config.base_model, task.digests, task.settings, log.losses, log.rates, task.previous_version
         )
         files = {
-            model_folder.WEIGHTS: model_folder.saved(weights),
+            model_folder.WEIGHTS: safetensors_bytes(weights),
             provenance.FILE: made_by,
             learned_tweets.FILE: result.learned,
             RESULT_FILE: result.trained.to_json(),

@@ -22,8 +22,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.core.cuda_graph import CudaGraphs
-from pipeline.core.model_folder import load_state
 from pipeline.core.settings import Lora
+from pipeline.core.weights import load_state
 from pipeline.train import deepspeed_engine
 from pipeline.train.lora import LoraAdapters
 from pipeline.train.loss import next_token_loss, stream_loss

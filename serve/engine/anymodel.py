@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from pipeline.core import model_folder, onednn
+from pipeline.core.weights import load_weights
 from serve.engine.kv import ROWS, KVCache, Span
 
 
@@ -36,7 +37,7 @@ class AnyModel:
 
     def load(self, path: Path) -> None:
         """Loads weights of the same shapes from a safetensors file. Raises ValueError where they are not."""
-        model_folder.load_weights(self.module, path)
+        load_weights(self.module, path)
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:
         wanted, place = last.unique(return_inverse=True)

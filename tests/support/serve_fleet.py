@@ -21,7 +21,8 @@ def publish(storage: Path, base: Path, bot: str, version: str = VERSION, seed: i
     """A published bot: the toy base with weights of its own (a seed's noise); returns its version."""
     import torch
 
-    from pipeline.core.model_folder import ModelFolder, load, weight_bytes
+    from pipeline.core.model_folder import ModelFolder, load
+    from pipeline.core.weights import weight_bytes
 
     folder = storage / "bots" / bot / version
     folder.mkdir(parents=True)

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.core.errors import UserError
-from pipeline.core.model_folder import load, load_model, load_state, separator_id
+from pipeline.core.model_folder import load, load_model, separator_id
 from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import Lora
+from pipeline.core.weights import load_state
 from pipeline.train import packing
 from pipeline.train.deepspeed_engine import init_single_process_group
 from pipeline.train.loop import Diverged, train_blocks
