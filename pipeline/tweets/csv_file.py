@@ -10,13 +10,14 @@ from operator import itemgetter
 from typing import Any
 
 from pipeline.core.names import handle_of
-from pipeline.tweets import text_file
+from pipeline.tweets import reddit, text_file
 from pipeline.tweets.authors import Author, Unknown, author_in, author_of_id, is_loose, link_author
 from pipeline.tweets.columns import KNOWN, USUAL, Columns, missing, plain_name
 from pipeline.tweets.csv_rows import Rows, Table
 from pipeline.tweets.files import TweetFile, export_handle
 from pipeline.tweets.flags import answer, flag
 from pipeline.tweets.html_text import is_html, plain_text
+from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.record import Profile, Reject, Row
 from pipeline.tweets.text_lines import TextLines
 from pipeline.tweets.users import Users
@@ -34,7 +35,11 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
     table = Table(text, file.columns)
     names = table.names
     columns = Columns.of(names, file.columns)
-    if columns.text or any(file.columns.values()):
+    if reddit.is_messages(names):
+        yield Reject(0, "private messages, which are never read")
+    elif reddit.is_table(names) and not file.columns:
+        yield from _reddit(table.rows(), names, file, users)
+    elif columns.text or any(file.columns.values()):
         if (problem := missing(names, file.columns)) is not None:
             yield Reject(0, problem)
         else:
@@ -80,6 +85,22 @@ def _tweets(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Ite
             reply(row) if reply else None,
             quote(row) if quote else None,
         )
+
+
+def _reddit(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
+    """The posts or comments in a table of Reddit, as json_tweet.py reads them."""
+    keys = [plain_name(name) if plain_name(name) in reddit.KEYS else name for name in names]
+    owner = {"author": reddit.export_handle(file)} if reddit.is_export(names) else {}
+    tweets = Tweets(file, users)
+    for line, row in lines:
+        if isinstance(row, Reject):
+            yield row
+        elif len(row) > len(names) and any(row[len(names) :]):
+            yield Reject(line, f"{len(row)} cells in a row, and {len(names)} columns")
+        elif owner.get("author", "") is None:
+            yield Reject(line, reddit.WHOSE)
+        elif row != names:
+            yield from tweets.rows(dict(zip(keys, row, strict=False)) | owner, line)
 
 
 def _is_header(row: _Cells, header: list[str]) -> bool:

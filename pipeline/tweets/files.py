@@ -21,6 +21,18 @@ from pipeline.core.settings import TweetSource
 from pipeline.core.store import resolve
 
 _EXPORT_PART = re.compile(r"(tweets?|community-tweets?)(-part\d+)?\.js")
+THREADS_FILE = "threads_and_replies.json"  # in exports of Instagram accounts
+_THREADS_FOLDER = "your_instagram_activity/threads"
+_INSTAGRAM_FOLDERS = {"ads_information", "apps_and_websites_off_of_instagram", "connections", "files", "media"}
+_INSTAGRAM_FOLDERS |= {"logged_information", "personal_information", "preferences", "security_and_login_information"}
+_INSTAGRAM_FOLDERS |= {"your_instagram_activity"}
+_REDDIT_SIGNS = {"comment_headers.csv", "post_headers.csv", "comment_votes.csv", "post_votes.csv"}
+_REDDIT_OTHERS = re.compile(  # parts of an export of Reddit that hold no posts, or none that were published
+    r"(account_gender|announcements|approved_submitter_\w+|birthdate|chat_history|checkfile|drafts|friends|gilded_content"
+    r"|gold_received|hidden_posts|ip_logs|linked_\w+|moderated_\w+|multireddits|payouts|persona|purchases|reddit_gold_\w+"
+    r"|saved_(comments|posts)|scheduled_posts|sensitive_\w+|statistics|stripe|subscri\w+|twitter|user_preferences"
+    r"|messages?(_archive)?|\w+_(headers|votes))\.csv"
+)
 _MONTHS = "data/js/tweets"  # folder with one file for each month, in exports from before 2018
 _GLOB = re.compile(r"[*?\[]")
 _LONGEST_NAME = 15  # characters of an account's name on X
@@ -153,14 +165,22 @@ def tweet_files(files: list[fs.FileInfo]) -> list[fs.FileInfo]:
     roots = {_without(folder, "data") for folder in new} | {_without(folder, "data/js") for folder in old}
     full = {_without(folder, _MONTHS) for folder in months}
 
-    # an archive of Mastodon has its posts in outbox.json; likes and bookmarks are posts of others
+    # exports of other networks hold likes, messages and the like beside the posts
     outboxes = {parent(info.path) for info in files if info.base_name == "outbox.json"}
     mastodon = {parent(info.path) for info in files if info.base_name == "actor.json"} & outboxes
+    reddit = {parent(info.path) for info in files if info.base_name in _REDDIT_SIGNS}
+    threads = {parent(info.path) for info in files if info.base_name == THREADS_FILE}
+    roots_of_threads = {_without(folder, _THREADS_FOLDER) for folder in threads if _within(folder, _THREADS_FOLDER)}
+    instagram = {f"{root}/{name}" if root else name for root in roots_of_threads for name in _INSTAGRAM_FOLDERS}
 
     def holds_tweets(info: fs.FileInfo) -> bool:
         folder = parent(info.path)
         if folder in mastodon:
             return info.base_name == "outbox.json"
+        if folder in threads or any(_below(info.path, root) for root in instagram):
+            return info.base_name == THREADS_FILE
+        if folder in reddit and _REDDIT_OTHERS.fullmatch(info.base_name):
+            return False
         if _EXPORT_PART.fullmatch(info.base_name) or not any(_below(info.path, root) for root in roots):
             return True
         return folder in months or (info.base_name == "tweets.csv" and folder not in full)
@@ -216,6 +236,8 @@ def owner(filesystem: fs.FileSystem, path: str, archive: str = "") -> str | None
     """Returns the handle in the file's name, or `export_handle` for a part of an X export; None if there is none."""
     if _EXPORT_PART.fullmatch(path.rpartition("/")[2]) or _within(parent(path), _MONTHS):
         return export_handle(filesystem, path, archive)
+    if path.rpartition("/")[2] == THREADS_FILE:
+        return None  # threads.py knows where its account is named
     stem = _stem(path)
     short = stem.removesuffix("_tweets")  # the file names of tweet_dumper
     return handle_of(short if len(stem) > _LONGEST_NAME >= len(short) else stem)

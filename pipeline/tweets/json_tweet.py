@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipeline.core.names import handle_of
-from pipeline.tweets import bluesky, mastodon, wrappers
+from pipeline.tweets import bluesky, mastodon, reddit, threads, wrappers
 from pipeline.tweets.authors import Author, Unknown, author_in, author_of, author_of_id, is_loose, link_author
 from pipeline.tweets.bluesky_consent import PREFERENCES, refusal, refused_use
 from pipeline.tweets.columns import Columns, plain_name, value_at
@@ -28,6 +28,7 @@ NESTED |= {"edit_history_tweet_ids", "edit_info", "edit_control"}
 NESTED |= {"favorited", "is_quote_status", "referenced_tweets", "public_metrics", "reblog"}
 _ACCOUNT = {"name", "displayname", "description", "profileimageurl", "profileimageurlhttps", "followerscount"}
 _NETWORKS = {"$type", "record", "value", "post", "actor", "attributedTo", "visibility", "preferredUsername"}
+_NETWORKS |= {"subreddit", threads.POSTS}
 _SHAPES = 1000  # remembered at most
 _Tests = list[tuple[str, Test]]
 
@@ -37,7 +38,7 @@ class _Shape(NamedTuple):
 
     columns: Columns
     nested: bool  # it holds more than plain values under the usual names
-    network: bool  # it may come from Bluesky or Mastodon
+    network: bool  # it may come from a network other than X
     account: bool  # a user, not a tweet
     single: tuple[str | None, ...] | None  # the keys of a plain object, if no field has more than one
     elsewhere: bool  # an id or a URL may give the author
@@ -96,7 +97,10 @@ class Tweets:
             if mastodon.is_actor(item):
                 self._account(item)
                 return
-            found = bluesky.flat(item) or mastodon.flat(item)
+            if threads.POSTS in item:
+                yield from threads.rows(item, line, self._file)
+                return
+            found = bluesky.flat(item) or mastodon.flat(item) or (None if self._file.columns else reddit.flat(item))
             if isinstance(found, str):
                 yield Reject(line, found)
                 return

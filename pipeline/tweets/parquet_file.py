@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.tweets import reddit
 from pipeline.tweets.columns import KNOWN, USUAL, Columns, missing, plain_name
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_tweet import NESTED, Tweets
@@ -19,7 +20,7 @@ from pipeline.tweets.users import Users
 MAGIC = b"PAR1"
 _ROWS = 2_000  # read at a time
 _MAX_COLUMN = 2**30  # bytes of one column in one row group, unpacked
-_WANTED = KNOWN | {plain_name(name) for name in NESTED}
+_WANTED = KNOWN | {plain_name(name) for name in NESTED | reddit.KEYS}
 
 
 def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
@@ -29,7 +30,7 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
         names = table.schema_arrow.names
         columns = Columns.of(names, file.columns, nested=True)
         problem = missing(names, file.columns, nested=True)
-        if problem is None and not columns.text:
+        if problem is None and not columns.text and not reddit.is_table(names):
             problem = f"not a tweet file: no column named {', '.join(USUAL['text'])}"
         if problem is not None:
             yield Reject(0, problem)

@@ -25,6 +25,7 @@ _LISTS = (
     "ordereditems",
     "timeline",
     "toots",
+    "children",
 )
 _SINGLE = ("tweet", "post", "status")  # an object under one of these is the tweet
 _WEB_DEPTH = 40

@@ -114,3 +114,46 @@ def tarred(files: dict[str, str]) -> bytes:
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content.encode()))
     return packed.getvalue()
+
+
+_STAMP = "2025-05-18 04:35:32 UTC"
+_LINK = "https://www.reddit.com/r/tea/comments/p1/ferries"
+REDDIT: dict[str, str | bytes] = {  # what an export holds, by path; ada-wren's
+    "statistics.csv": "statistic,value\naccount name,Ada-Wren\nexport time,2026-01-02 06:57:14 UTC\nis_deleted,False\n",
+    "comment_headers.csv": f"id,permalink,date,ip,subreddit,gildings,link,parent\nc1,{_LINK}/c1,{_STAMP},,tea,0,,\n",
+    "comment_votes.csv": f"id,permalink,direction\nv1,{_LINK},up\n",
+    "comments.csv": "id,permalink,date,ip,subreddit,gildings,link,parent,body,media\n"
+    f"c1,{_LINK}/c1,{_STAMP},,tea,0,{_LINK},,{TEA},\n"
+    f'c2,{_LINK}/c2,{_STAMP},,tea,0,{_LINK},c1,"> hot?\n\nno, cold",\n'
+    f"c3,{_LINK}/c3,{_STAMP},,tea,0,{_LINK},,[removed],\n",
+    "posts.csv": "id,permalink,date,ip,subreddit,gildings,title,url,body\n"
+    f"p1,{_LINK},{_STAMP},,tea,0,Ferries,https://x.com/nasa/status/1,\n"
+    f"p2,{_LINK},{_STAMP},,tea,0,Ferries,,{TEA}\n",
+    "messages.csv": f"id,permalink,thread_id,date,ip,from,to,subject,body\nm1,x,,{_STAMP},,lark,Ada-Wren,hi,a secret\n",
+    "chat_history.csv": f"message_id,created_at,updated_at,username,message\n1,{_STAMP},,lark,a secret\n",
+    "drafts.csv": "id,title,body,kind,created\nd1,never,published,text,x\n",
+}
+
+
+def _mangled(value: str) -> str:
+    return value.encode().decode("latin-1")
+
+
+_THREADS_POSTS = [
+    {"media": [{"uri": "", "creation_timestamp": 1754466859, "title": _mangled("café 👍"),
+                "text_app_post": {"reply_control": "everyone", "is_reply": True}}]},
+    {"title": "two pictures", "creation_timestamp": 1754500000,
+     "media": [{"uri": "1.jpg", "title": "", "text_app_post": {"is_reply": False}}, {"uri": "2.jpg", "title": ""}]},
+    {"media": [{"uri": "3.jpg", "creation_timestamp": 1754500001, "title": ""}]},
+    "nothing",
+]  # fmt: skip
+_THREADS_USER = {"Username": {"href": "", "value": "Ada.Wren", "timestamp": 0}}
+_AT = "your_instagram_activity"
+THREADS: dict[str, str | bytes] = {  # what an export of an Instagram account holds, by path; ada.wren's
+    f"{_AT}/threads/threads_and_replies.json": json.dumps({"text_post_app_text_posts": _THREADS_POSTS}),
+    f"{_AT}/threads/personal_information.json": json.dumps(
+        {"text_post_app_text_post_app_profile": [{"string_map_data": _THREADS_USER}]}
+    ),
+    f"{_AT}/threads/liked_threads.json": json.dumps({"text_post_app_media_likes": [{"title": "lark"}]}),
+    f"{_AT}/messages/inbox/lark/message_1.json": json.dumps([{"sender_name": "lark", "content": "a secret"}]),
+}

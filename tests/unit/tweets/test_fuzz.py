@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from pipeline.core.names import handle_of
 from pipeline.core.settings import TweetSource
 from pipeline.tweets import Record, Reject, TweetFile, find, read, wrappers
-from tests.support.network_samples import ADA, ARCHIVE, LARK, POST, car, tarred, view
+from tests.support.network_samples import ADA, ARCHIVE, LARK, POST, REDDIT, THREADS, car, tarred, view
 from tests.support.tweet_samples import FORMATS, export_files, put, zipped
 
 FEW = 40  # files of each kind in `make test`
@@ -136,6 +136,13 @@ NETWORKS = {
     "Bluesky, a repository": car(POST, POST | {"text": "cake"}),
     "Mastodon, an outbox": ARCHIVE["outbox.json"].encode(),
     "Mastodon, an archive": tarred(ARCHIVE),
+    "Reddit, comments of an export": str(REDDIT["comments.csv"]).encode(),
+    "Reddit, a dump": b"".join(
+        json.dumps({"subreddit": "tea", "author": "Ada-Wren", "id": id, "created_utc": 1579712461} | post).encode()
+        + b"\n"
+        for id, post in {"a": {"body": "> hot?\nno, cold"}, "b": {"title": "tea", "selftext": "[deleted]"}}.items()
+    ),
+    "Threads, an export": str(next(iter(THREADS.values()))).encode(),
     "glued": b'{"text": "tea"}{"text": "cake"}{"text": "bread"}',
     "with lengths": b'15\n{"text": "tea"}\n16\n{"text": "cake"}\n',
     "by handle": b'{"wren": [{"text": "tea"}], "lark": [{"text": "cake"}]}',
@@ -158,6 +165,7 @@ def test_any_author_and_flag_is_an_answer(folder):
         ["user", "author", "screen_name", "author_id", "url", "account", "type", "is_retweet", "reblog"]
     )
     names |= st.sampled_from(["post", "record", "$type", "actor", "object", "feed", "visibility", "content", "date"])
+    names |= st.sampled_from(["subreddit", "title", "text_post_app_text_posts"])
 
     @fuzz(st.lists(st.dictionaries(names, NESTED, max_size=5), max_size=5))
     def read_it(values):
