@@ -24,7 +24,7 @@ from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure, session
 from pipeline.core.store import Store
 from pipeline.track import offline
-from pipeline.track.journal import Journal
+from pipeline.track.stored_runs import StoredRuns
 from tests.support import published
 from tests.support.fake_wandb import WandbServer
 
@@ -53,11 +53,11 @@ def written(count: int) -> float:
     """Milliseconds a bot, for its data set's and its training's run."""
     with tempfile.TemporaryDirectory() as folder:
         bots = tuple(f"bird{i}" for i in range(count + 1))
-        journal = Journal.of(published.fleet_of(Path(folder), bots))
-        journal.write_bot(bots[0], VERSION)  # starts W&B's process
+        stored = StoredRuns.of(published.fleet_of(Path(folder), bots))
+        stored.write_bot(bots[0], VERSION)  # starts W&B's process
         started = time.perf_counter()
         for bot in bots[1:]:
-            journal.write_bot(bot, VERSION)
+            stored.write_bot(bot, VERSION)
         return (time.perf_counter() - started) / count * 1000
 
 

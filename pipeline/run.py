@@ -19,7 +19,7 @@ from pipeline.core.fleet import Fleet
 from pipeline.core.lease import held
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
-from pipeline.evaluate import evaluation
+from pipeline.evaluate.driver import Evaluation, needs_evaluation
 from pipeline.plan.bot import Bot
 from pipeline.plan.bots import plan, update_status
 from pipeline.plan.forgotten import forgotten
@@ -122,7 +122,7 @@ def _train_and_evaluate(
     to_train = [bot for bot in bots if bot.status == "prepared"] if "train" in steps else []
     finished = [bot for bot in bots if bot.status in ("trained", "unchanged")]
     evaluate_all = again and "evaluate" in steps
-    to_evaluate = [bot for bot in finished if evaluate_all or evaluation.missing(bot)] if evaluates else []
+    to_evaluate = [bot for bot in finished if evaluate_all or needs_evaluation(bot)] if evaluates else []
     if to_train:
         # The import takes seconds, in which Ray can start. A later import of the same module waits for this one.
         threading.Thread(target=importlib.import_module, args=("pipeline.train.driver",)).start()
@@ -130,7 +130,7 @@ def _train_and_evaluate(
         ensure()
     if "train" in steps and finished and not to_train:
         progress.say(f"train: nothing to do, {len(finished)} bots are trained already")
-    workers = evaluation.Evaluation(job, prepared.people, beside=bool(to_train), publish="publish" in steps)
+    workers = Evaluation(job, prepared.people, beside=bool(to_train), publish="publish" in steps)
     with closing(workers):
         for bot in to_evaluate:
             workers.add(bot)

@@ -32,7 +32,7 @@ from pipeline.prepare.by_person import PICTURES
 from pipeline.prepare.index import INDEX, REJECTS
 from pipeline.publish import hub
 from pipeline.report import progress_record
-from pipeline.track import journal, lineage
+from pipeline.track import lineage, stored_runs
 
 # Entries of work/ that hold the data of single people. All others are made from everybody's tweets, and made again.
 _PER_PERSON = ("people.json", "tweets", "pictures", "trained", "progress.json", "lease")
@@ -77,7 +77,7 @@ def _forget(store: Store, fleet: Fleet, handle: str) -> Forgotten:
     known = store.read_json(FORGOTTEN)
     entry = known.get(handle) or {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []}
     bots = _bots(store, handle)
-    runs = journal.runs_about(store, handle, bots)
+    runs = stored_runs.runs_about(store, handle, bots)
     entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
     store.write(FORGOTTEN, json_bytes(known | {handle: entry}))  # first, so that a new run ignores the person
     items = [item for bot in bots for item in _repositories(store, bot)]
@@ -121,13 +121,13 @@ def _repositories(store: Store, bot: str) -> Iterator[Item]:
 def _runs(store: Store, folders: list[str]) -> Iterator[Item]:
     """W&B's offline runs about the person, and the fleet's runs, which list all bots and are written again."""
     for folder in folders:
-        store.delete(f"{journal.FOLDER}/{folder}")
-        yield Item("W&B offline run", journal.id_of(folder))
+        store.delete(f"{stored_runs.FOLDER}/{folder}")
+        yield Item("W&B offline run", stored_runs.id_of(folder))
 
 
 def _synced(fleet: Fleet, store: Store, folders: list[str]) -> list[str]:
     """The runs that were sent to W&B, as far as this store knows, and the artifacts that they created."""
-    ids = [journal.id_of(folder) for folder in journal.synced(store).intersection(folders)]
+    ids = [stored_runs.id_of(folder) for folder in stored_runs.synced(store).intersection(folders)]
     return [name for id in ids for name in lineage.pages(fleet.wandb, id)]
 
 

@@ -26,7 +26,7 @@ from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.core.settings import Sweep, Train
 from pipeline.core.templates import render
-from pipeline.evaluate.evaluation import Evaluation
+from pipeline.evaluate.driver import Evaluation
 from pipeline.plan.bot import Bot
 from pipeline.plan.bots import plan
 from pipeline.plan.job import Job, open_job

@@ -31,9 +31,8 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store
-from pipeline.track import journal as journals
-from pipeline.track import lineage
-from pipeline.track.journal import FOLDER, Journal
+from pipeline.track import lineage, stored_runs
+from pipeline.track.stored_runs import FOLDER, StoredRuns
 
 _BATCH = 20  # runs that one `wandb sync` sends
 _PARALLEL = 4  # of them at a time: far below W&B's rate limits
@@ -109,12 +108,12 @@ def _locked(store: Store) -> Iterator[None]:
 
 def _sync(fleet: Fleet, store: Store, progress: Progress) -> SyncResult:
     problems = _write_missing(fleet)
-    unsynced = journals.unsynced(store)
+    unsynced = stored_runs.unsynced(store)
     progress.start("sync", len(unsynced), f"{len(unsynced)} runs to {_server()}")
     sent = 0
     for batch in _batches(unsynced):
         problem = _unreachable() or _send(store, batch)
-        done = journals.synced(store).intersection(batch)
+        done = stored_runs.synced(store).intersection(batch)
         sent += len(done)
         progress.advance(f"{len(done)} of {len(batch)} runs", len(done))
         if len(done) < len(batch):
@@ -125,16 +124,16 @@ def _sync(fleet: Fleet, store: Store, progress: Progress) -> SyncResult:
 
 def _write_missing(fleet: Fleet) -> list[str]:
     """Writes the runs that a crash left out; returns what went wrong."""
-    journal, problems = Journal.of(fleet), []
-    rows = journal.store.read_json("report.json").get("bots", [])
+    stored, problems = StoredRuns.of(fleet), []
+    rows = stored.store.read_json("report.json").get("bots", [])
     for bot in sorted(lineage.chosen((row["bot"] for row in rows), fleet.wandb.max_runs)):
-        version = journal.store.current_version(bot)
-        if version and not journal.has(bot, version):
+        version = stored.store.current_version(bot)
+        if version and not stored.has(bot, version):
             try:
-                journal.write_bot(bot, version)
+                stored.write_bot(bot, version)
             except Exception as error:
                 problems.append(f"{bot}: {one_line(error)}")
-    journal.write_fleet(rows)
+    stored.write_fleet(rows)
     return problems
 
 
@@ -142,7 +141,7 @@ def _batches(names: list[str]) -> Iterator[list[str]]:
     """Data sets, then bots, then the fleet: a run that makes an artifact is sent before those that use it."""
 
     def order(name: str) -> int:
-        return lineage.sync_order(journals.id_of(name))
+        return lineage.sync_order(stored_runs.id_of(name))
 
     for _, same in groupby(sorted(names, key=order), key=order):
         part = list(same)
@@ -168,7 +167,7 @@ def _send(store: Store, names: list[str]) -> str:
         seconds = _START_SECONDS + _RUN_SECONDS * len(names)
         last_line = _run(seconds, [*command, *map(str, folders.values())], scratch)
         for name, folder in folders.items():
-            mark = journals.mark_of(name)
+            mark = stored_runs.mark_of(name)
             if not store.local and (folder / Path(mark).name).exists():
                 store.write(mark, b"")
     return last_line

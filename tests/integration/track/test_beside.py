@@ -5,7 +5,7 @@ import time
 
 from pipeline.core import fleet as fleets
 from pipeline.core.store import Store
-from pipeline.track import journal as journals
+from pipeline.track import stored_runs
 
 
 def test_a_run_does_not_wait_for_a_slow_wandb_and_a_second_adds_nothing(cluster, server, make_fleet, huggingtweets):
@@ -15,17 +15,17 @@ def test_a_run_does_not_wait_for_a_slow_wandb_and_a_second_adds_nothing(cluster,
     assert code == 0, err
     version = json.loads(out)["bots"][0]["version"]
     store = Store.of(fleets.load(path))
-    runs = journals.runs(store)
-    assert {journals.id_of(name).split(".")[0] for name in runs} == {"tweets", f"ada-{version}", "fleet"}
-    assert not journals.synced(store)  # at 5 seconds a call, that takes a minute a run
+    runs = stored_runs.runs(store)
+    assert {stored_runs.id_of(name).split(".")[0] for name in runs} == {"tweets", f"ada-{version}", "fleet"}
+    assert not stored_runs.synced(store)  # at 5 seconds a call, that takes a minute a run
     assert "in the background" in err
     server.delay = 0.0
     deadline = time.monotonic() + 150
-    while journals.unsynced(store):
+    while stored_runs.unsynced(store):
         assert time.monotonic() < deadline, server.operations
         time.sleep(0.2)
     assert (f"ada-{version}", "ada-train") in server.uses
     calls = len(server.operations)
     assert huggingtweets("run", path)[0] == 0
-    assert journals.runs(store) == runs
+    assert stored_runs.runs(store) == runs
     assert huggingtweets("sync", path)[0] == 0 and len(server.operations) == calls

@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store
-from pipeline.track import journal as journals
+from pipeline.track import stored_runs
 from pipeline.track import sync as syncing
 from tests.support import published
 
@@ -77,7 +77,7 @@ def test_without_a_server_nothing_waits_long(fleet, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     result = sync(fleet)
     assert result["waiting"] == 5 and "does not answer" in result["problems"][0]
-    assert len(journals.runs(Store.of(fleet))) == 5
+    assert len(stored_runs.runs(Store.of(fleet))) == 5
 
 
 def test_a_key_is_needed(fleet):
@@ -103,7 +103,7 @@ def test_runs_in_an_object_store_are_sent_and_marked_there(server, s3, tmp_path)
     fleet = published.fleet_of(tmp_path, ("wren",), storage="s3://fleets/tracked")
     assert sync(fleet)["synced"] == 3
     store = Store.of(fleet)
-    assert journals.synced(store) == set(journals.runs(store))
+    assert stored_runs.synced(store) == set(stored_runs.runs(store))
     assert sync(fleet)["synced"] == 0
     files = [name for name in server.files.values() if b"My dream is rain" in name]
     assert files  # the table of samples came along

@@ -10,8 +10,8 @@ from pipeline.core.progress import Progress
 from pipeline.core.store import Store
 from pipeline.operate.forget import forget
 from pipeline.publish import hub
-from pipeline.track import journal as journals
-from pipeline.track.journal import Journal
+from pipeline.track import stored_runs
+from pipeline.track.stored_runs import StoredRuns
 from tests.support import published
 from tests.support.fake_hub import Hub
 
@@ -45,8 +45,8 @@ def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
     store.write("report.html", b"<td>wren</td>")
     store.write("work/progress.json", b'{"failed": {"owl-wren": "no luck"}, "ended": true}')
     for bot in BOTS:
-        Journal.of(fleet).write_bot(bot, VERSION)
-    Journal.of(fleet).write_fleet(published.report(store, BOTS))
+        StoredRuns.of(fleet).write_bot(bot, VERSION)
+    StoredRuns.of(fleet).write_fleet(published.report(store, BOTS))
     before = files(store)
     result = forget(fleet, "wren")
     after = files(store)
@@ -61,7 +61,7 @@ def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
     others = {path: data for path, data in others.items() if not path.endswith("metrics.json")}
     assert others.items() <= after.items()
     assert json.loads(after[f"bots/owl/{VERSION}/metrics.json"])["voice"]["attributed"] == [["stork", 3]]
-    ids = {journals.id_of(name) for name in journals.runs(store)}
+    ids = {stored_runs.id_of(name) for name in stored_runs.runs(store)}
     data = {f"tweets.{handle}.{published.digest(handle)[:12]}" for handle in ("owl", "stork")}
     assert ids == data | {f"owl-{VERSION}", f"stork-{VERSION}"}
     kinds = {item.kind for item in result.removed}
@@ -80,9 +80,9 @@ def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
 def test_what_others_hold_is_named(fleet, store, tmp_path):
     table = tmp_path / "tweets" / "mixed.csv"
     table.write_text('user,text\nStork,"Nothing to see here at all."\n@Wren,"One more tweet about rain."\n')
-    Journal.of(fleet).write_bot("wren", VERSION)
-    for name in journals.runs(store):
-        store.write(journals.mark_of(name), b"")  # synced
+    StoredRuns.of(fleet).write_bot("wren", VERSION)
+    for name in stored_runs.runs(store):
+        store.write(stored_runs.mark_of(name), b"")  # synced
     for _ in range(2):  # a second call still knows
         left = [(item.kind, item.name) for item in forget(fleet, "wren").left]
         held = {name for kind, name in left if kind == "W&B"}

@@ -8,7 +8,7 @@ from pyarrow import fs
 from pipeline.core.settings import Wandb
 from pipeline.core.store import Store
 from pipeline.track import lineage
-from pipeline.track.journal import read_published
+from pipeline.track.stored_runs import read_published
 from tests.support import published
 
 

@@ -1,8 +1,8 @@
-"""The W&B runs that a fleet's store holds: which are written, which are missing, which are synced.
+"""The W&B runs in a fleet's store: writes those that are missing, and finds those that are not synced.
 
-    journal = Journal.of(fleet)
-    journal.write_bot("nasa", "0123456789ab")       # writes those of the bot's runs that are missing
-    unsynced(journal.store)                         # the folders that `sync` has still to send
+    stored = StoredRuns.of(fleet)
+    stored.write_bot("nasa", "0123456789ab")       # writes those of the bot's runs that are missing
+    unsynced(stored.store)                         # the folders that `sync` has still to send
 
 A bot's runs are made from its published folder alone, so a crash loses nothing that the next command cannot write. A
 run's folder appears whole in `{storage}/{fleet}/wandb/`; a file of W&B's own in it marks it as synced.
@@ -29,16 +29,16 @@ _PREFIX = "offline-run-20260101_000000-"  # as long as every prefix that W&B put
 
 
 @dataclass
-class Journal:
-    """Writes a fleet's runs, each once."""
+class StoredRuns:
+    """The runs of a fleet that its store holds; writes each missing run once."""
 
     source: Source
     settings: Wandb
     written: set[str] = field(default_factory=set)  # ids of the runs that the store holds
 
     @classmethod
-    def of(cls, fleet: Fleet) -> "Journal":
-        """The journal of a fleet, with one look at its folder of runs."""
+    def of(cls, fleet: Fleet) -> "StoredRuns":
+        """Returns the stored runs of a fleet; lists its folder of runs once."""
         store = Store.of(fleet)
         source = Source(fleet.fleet, store, [entry.path for entry in fleet.tweets])
         return cls(source, fleet.wandb, {id_of(name) for name in runs(store)})

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.store import Store
-from pipeline.track import journal as journals
-from pipeline.track.journal import Journal
+from pipeline.track import stored_runs
+from pipeline.track.stored_runs import StoredRuns
 from pipeline.track.wandb_internals import read_records
 from tests.support import published
 
@@ -21,7 +21,7 @@ def fleet(tmp_path):
 
 def read_back(store: Store, run_id: str) -> dict:
     """A run's file as W&B's server would see it."""
-    [folder] = [name for name in journals.runs(store) if journals.id_of(name) == run_id]
+    [folder] = [name for name in stored_runs.runs(store) if stored_runs.id_of(name) == run_id]
     found: dict = {"config": {}, "history": [], "summary": {}, "uses": {}, "makes": {}}
     found["folder"] = Path(store.path(f"wandb/{folder}"))
     for record in read_records(found["folder"] / f"run-{run_id}.wandb"):
@@ -51,7 +51,7 @@ def values(items) -> dict:
 
 def test_a_bots_runs_read_back(fleet):
     store = Store.of(fleet)
-    Journal.of(fleet).write_bot("owl-wren", VERSION)
+    StoredRuns.of(fleet).write_bot("owl-wren", VERSION)
     train = read_back(store, f"owl-wren-{VERSION}")
     made = [
         read_back(store, f"tweets.{handle}.{published.digest(handle)[:12]}")["makes"][f"{handle}-train"]
@@ -76,7 +76,7 @@ def test_a_bots_runs_read_back(fleet):
 
 def test_models_are_referred_to_and_nothing_is_copied(fleet):
     store = Store.of(fleet)
-    Journal.of(fleet).write_bot("wren", VERSION)
+    StoredRuns.of(fleet).write_bot("wren", VERSION)
     run = read_back(store, f"wren-{VERSION}")
     [entry] = run["makes"]["wren-model"].manifest.contents
     assert entry.ref == f"file://{store.path(f'bots/wren/{VERSION}/model.safetensors')}" and not entry.local_path
@@ -86,25 +86,25 @@ def test_models_are_referred_to_and_nothing_is_copied(fleet):
 
 def test_a_second_time_adds_nothing_and_a_crash_loses_nothing(fleet):
     store = Store.of(fleet)
-    Journal.of(fleet).write_bot("wren", VERSION)
-    before = journals.runs(store)
+    StoredRuns.of(fleet).write_bot("wren", VERSION)
+    before = stored_runs.runs(store)
     assert len(before) == 2
-    Journal.of(fleet).write_bot("wren", VERSION)
-    assert journals.runs(store) == before
+    StoredRuns.of(fleet).write_bot("wren", VERSION)
+    assert stored_runs.runs(store) == before
     [train] = [name for name in before if "tweets." not in name]
     store.delete(f"wandb/{train}")  # as if the writer had been killed between the two
-    Journal.of(fleet).write_bot("wren", VERSION)
-    assert sorted(map(journals.id_of, journals.runs(store))) == sorted(map(journals.id_of, before))
+    StoredRuns.of(fleet).write_bot("wren", VERSION)
+    assert sorted(map(stored_runs.id_of, stored_runs.runs(store))) == sorted(map(stored_runs.id_of, before))
 
 
 def test_the_fleets_run_reads_back(fleet):
     store = Store.of(fleet)
     rows = published.report(store, ("owl-wren", "wren"))
-    journal = Journal.of(fleet)
-    journal.write_fleet(rows)
-    journal.write_fleet(rows)
-    [folder] = journals.runs(store)
-    run = read_back(store, journals.id_of(folder))
+    stored = StoredRuns.of(fleet)
+    stored.write_fleet(rows)
+    stored.write_fleet(rows)
+    [folder] = stored_runs.runs(store)
+    run = read_back(store, stored_runs.id_of(folder))
     assert run["summary"]["bots"] == 2 and run["run"].job_type == "fleet"
     table = run["folder"] / "files" / run["history"][-1]["bots"]["path"]
     assert [row[0] for row in json.loads(table.read_text())["data"]] == ["owl-wren", "wren"]
@@ -113,4 +113,4 @@ def test_the_fleets_run_reads_back(fleet):
 def test_a_bot_without_its_record_is_an_error_that_says_so(fleet):
     Store.of(fleet).delete(f"bots/wren/{VERSION}/provenance.json")
     with pytest.raises(FileNotFoundError, match="provenance"):
-        Journal.of(fleet).write_bot("wren", VERSION)
+        StoredRuns.of(fleet).write_bot("wren", VERSION)

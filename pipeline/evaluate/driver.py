@@ -37,8 +37,8 @@ _POLL_SECONDS = 0.3
 _END_SECONDS = 10  # to wait for the pool to end, if the command failed or was interrupted
 
 
-def missing(bot: Bot) -> bool:
-    """Whether a metric of this bot has not been measured yet."""
+def needs_evaluation(bot: Bot) -> bool:
+    """Whether one of this bot's metrics is still to be measured."""
     return not bot.metrics.keys() >= MEASURED
 
 
