@@ -22,13 +22,13 @@ from pipeline.plan.bot import Bot
 from pipeline.plan.job import Job
 from pipeline.train.lane import LaneConfig
 from pipeline.train.lane_run import LaneRun
+from pipeline.train.node_health import SEVERAL_NODES, NodeHealth
 from pipeline.train.pace import Pace, progress_text
-from pipeline.train.placement import node_resources, place_runs, worker_resources
+from pipeline.train.placement import fits, node_resources, place_runs, worker_resources
 from pipeline.train.queue import FailedBot, QueueStatus, Task, TrainedBot
 from pipeline.train.queue_actor import remote_queue, start_queue
 
 _POLL_SECONDS = 0.3
-_FRUITLESS_RUNS = 10  # in a row that end with an error before any bot is finished; then their bots are given up
 _PATIENCE_SECONDS = 3.0  # for the cores of an earlier step to become free, before fewer lanes are started
 _JOIN_SECONDS = 30
 # Ray Train's: it notices a worker's end within half a second, and starts no process that waits for preemption notices
@@ -67,7 +67,7 @@ class _Driver:
         self.base = ray.put(job.base)
         self.runs: list[LaneRun] = []
         self.run_numbers = count()
-        self.fruitless_runs, self.last_error = 0, ""
+        self.health, self.last_error = NodeHealth(), ""
         self.pace = Pace()
         self.started = time.monotonic()
         self.requested_lanes = 0  # from the cluster's autoscaler
@@ -81,6 +81,7 @@ class _Driver:
             self._reap_runs()
             if not self.left or (not status.waiting and not status.running and not self.runs):
                 break
+            self._give_up_kinds(status)
             self._start_runs(status)
             self._show(status)
             time.sleep(_POLL_SECONDS)
@@ -117,7 +118,6 @@ class _Driver:
         held_out = trained.metrics["held_out"]
         text = f"{bot.name}: held-out loss {held_out['base_loss']:.2f} → {held_out['loss']:.2f}"
         self.progress.advance(text, bot=bot)
-        self.fruitless_runs = 0
         self.done(bot)
 
     def _fail(self, bot: Bot, failed: FailedBot) -> None:
@@ -125,17 +125,33 @@ class _Driver:
         self.progress.advance(f"{bot.name} failed: {failed.reason}", bot=bot)
 
     def _reap_runs(self) -> None:
-        """Removes finished or lost runs; after 10 runs without a finished bot, fails that kind's bots."""
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        """Removes finished or lost runs; those that failed count against their nodes."""
+        alive = {node["NodeID"]: node.get("NodeManagerHostname", "") for node in ray.nodes() if node["Alive"]}
         for run in [run for run in self.runs if not run.is_alive() or (run.node and run.node not in alive)]:
             self.runs.remove(run)  # Ray Train gives up a run on a lost node by itself, but later
             self.queue.leave(run.name, run.died, run.error)
-            if run.error and self.left and not run.found_no_room:
-                self.fruitless_runs += 1
+            if not run.error:
+                self.health.run_ended_well(run.config.kind, run.config.node)
+            elif self.left and not run.found_no_room:
                 self.last_error = run.reason
-                if self.fruitless_runs >= _FRUITLESS_RUNS:
-                    self.queue.give_up(run.config.kind, f"its lanes end early: {run.reason}")
-                    self.fruitless_runs = 0
+                self._blame(run, alive)
+
+    def _blame(self, run: LaneRun, host_names: dict[str, str]) -> None:
+        """Counts a run that failed against its node, and names a node that is left out from now on."""
+        node = run.config.node
+        status = self.queue.status(self.queue_id, self.results_known)  # as it is now that the run has ended
+        set_up, productive = run.name in status.active_runs, run.name in status.productive_runs
+        if self.health.run_failed(run.config.kind, node, run.reason, set_up, productive) and node:
+            name = host_names.get(node) or node
+            self.progress.say(f"train: node {name} is left out because its lanes fail: {run.reason}")
+
+    def _give_up_kinds(self, status: QueueStatus) -> None:
+        """Fails the waiting bots of kinds whose lanes work on no node."""
+        for kind in status.waiting:
+            settings = self.settings[kind]
+            nodes = [node for node, room in node_resources(free=False).items() if fits(settings, room)]
+            if reason := self.health.fault_of(kind, nodes if settings.workers_per_bot == 1 else [SEVERAL_NODES]):
+                self.queue.give_up(kind, f"its lanes end early: {reason}")
 
     def _start_runs(self, status: QueueStatus) -> None:
         """Fills the cluster with lanes, at most one for each bot that is left, the largest bots' kind first."""
@@ -150,7 +166,8 @@ class _Driver:
         if not self.runs and waited < _PATIENCE_SECONDS and room != node_resources(free=False):
             return
         for kind, waiting in status.waiting.items():
-            for lanes, node in place_runs(self.settings[kind], room, min(waiting, most)):
+            healthy = {node: free for node, free in room.items() if node not in self.health.left_out(kind)}
+            for lanes, node in place_runs(self.settings[kind], healthy, min(waiting, most)):
                 most -= lanes
                 self._start(kind, lanes, node)
         if not self.runs and not self.requested_lanes and waited > 2 * _PATIENCE_SECONDS:
@@ -160,6 +177,7 @@ class _Driver:
         fleet = self.job.fleet
         config = LaneConfig(
             run=f"run-{next(self.run_numbers)}",
+            node=node or SEVERAL_NODES,
             queue=self.queue_actor,
             base=self.base,
             store=self.job.store,

@@ -23,7 +23,7 @@ import ray
 import ray.train
 
 from pipeline.core import logs, model_folder, ray_metrics
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import one_line
 from pipeline.core.model_folder import ModelFolder
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _WAIT_SECONDS = 0.3  # until a lane without work asks again
 _REPORT_SECONDS = 1.0
 _LOG_LINES = 20  # of a failure's traceback
+_MAX_FAILURES = 3  # in a row that are no fault of their bots, after which the lane ends: it may be its node's fault
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class LaneConfig:
     """What the lanes of a run need. It holds no path of this machine: no shared disk is assumed."""
 
     run: str
+    node: str  # of its workers, by id; "" where they may be on several
     queue: "ActorHandle"  # of QueueActor
     base: "ray.ObjectRef[ModelFolder]"
     store: Store
@@ -72,24 +74,21 @@ class _Result:
     learned: bytes  # the file that says which tweets it learned from
 
 
+class LaneBroken(Exception):
+    """Bot after bot failed in this lane: it ends, and they are tried elsewhere."""
+
+
 def run_lane_worker(loop_config: dict[str, LaneConfig]) -> None:
     """The function that Ray Train runs in each worker of a run; `loop_config` has the one entry "config".
 
     A lane of one worker gets a process group of its own, whichever workers are in the same run.
     """
     config = loop_config["config"]
-    lane, rank = divmod(ray.train.get_context().get_world_rank(), config.settings.workers_per_bot)
+    lane = ray.train.get_context().get_world_rank() // config.settings.workers_per_bot
     limit_gpu_memory(config.settings.gpus_per_worker)
     if config.settings.workers_per_bot == 1:
         init_single_process_group()
-    queue = remote_queue(config.queue)
-    try:
-        worker = Lane(f"{config.run}/{lane}", config, queue, ray.get(config.base))
-    except UserError as error:  # every start would end the same way
-        if rank == 0:
-            queue.give_up(config.kind, one_line(error))
-        return
-    worker.run()
+    Lane(f"{config.run}/{lane}", config, remote_queue(config.queue), ray.get(config.base)).run()
 
 
 class Lane:
@@ -113,6 +112,7 @@ class Lane:
         )
         self.rank = self.trainer.rank
         self.tokens_trained = 0.0  # of all bots
+        self.failures_in_a_row = 0  # that are no fault of their bots
         self.in_hand: dict[str, float] = {}  # tokens trained of each bot that is in training or being written
         # held while a bot is given back, so that no report names it after that
         self.report_lock = threading.Lock()
@@ -122,7 +122,7 @@ class Lane:
         ended = threading.Event()
         with ThreadPoolExecutor(1) as loader, ThreadPoolExecutor(1) as writer:
             if self.rank == 0:
-                self.queue.enter(self.name)
+                self.queue.enter(self.name, self.config.kind, self.config.node)
                 threading.Thread(target=self._report_until, args=(ended,), daemon=True).start()
             try:
                 self._train_bots(loader, writer)
@@ -168,12 +168,20 @@ class Lane:
             handover = time.perf_counter() - idle_since
             result = self._train(task, loaded, round(handover, 3))
             self._log(task).info("trained in %.1f s, after %.3f s for the change", result.trained.seconds, handover)
+            self.failures_in_a_row = 0
             return result
         except Exception as error:
+            bots_own = isinstance(error, Diverged | BadData)
+            if self.trainer.workers == 1 or bots_own:
+                self.trainer.recover()  # where that raises, the device is at fault, and the bot has not failed
             self._fail(task, error)
-            if self.trainer.workers > 1 and not isinstance(error, Diverged | BadData):
+            self.failures_in_a_row += not (bots_own or is_out_of_memory(error))
+            if self.trainer.workers > 1 and not bots_own:
                 raise  # the other workers are in the middle of a step: only a new start brings them together
-            self.trainer.recover()
+            if self.failures_in_a_row == _MAX_FAILURES:
+                raise LaneBroken(
+                    f"{_MAX_FAILURES} bots in a row failed here, the last with {one_line(error)}"
+                ) from error
             return None
 
     def _fail(self, task: Task, error: Exception) -> None:
@@ -288,7 +296,7 @@ class Lane:
             over = ended.wait(_REPORT_SECONDS)
             if not over:
                 with self.report_lock:
-                    self.queue.report(self.name, dict(self.in_hand))
+                    self.queue.report(self.name, dict(self.in_hand), self.config.kind, self.config.node)
             tokens = self.tokens_trained
             ray_metrics.record("lane_tokens_total", tokens - counted, fleet=self.store.fleet, lane=self.name)
             counted = tokens

@@ -17,6 +17,8 @@ from pipeline.core.ray_session import NODE_LABEL
 from pipeline.train.lane import LaneConfig, run_lane_worker
 from pipeline.train.placement import worker_resources
 
+_WRAPPER = "UserExceptionWithTraceback: "  # in which Ray Train passes on an error of a worker
+
 
 class LaneRun(threading.Thread):
     """A run: lanes of one worker on one node, or one lane of several workers."""
@@ -38,7 +40,7 @@ class LaneRun(threading.Thread):
         except Exception as error:
             failures = getattr(error, "worker_failures", {})
             self.died = {f"{self.name}/{rank // self.config.settings.workers_per_bot}" for rank in failures}
-            self.error, self.reason = str(error), one_line(next(iter(failures.values()), error))
+            self.error, self.reason = str(error), one_line(next(iter(failures.values()), error)).removeprefix(_WRAPPER)
             self.found_no_room = "WorkerGroupStartupTimeoutError" in self.error
 
     def _trainer(self) -> TorchTrainer:

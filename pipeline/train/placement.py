@@ -29,6 +29,11 @@ def worker_resources(settings: Train) -> dict[str, float]:
     return {"CPU": 1.0} | ({"GPU": settings.gpus_per_worker} if gpus else {})
 
 
+def fits(settings: Train, room: dict[str, float]) -> bool:
+    """Whether a node with this room has a place for a worker of these settings."""
+    return all(room.get(name, 0.0) >= amount for name, amount in worker_resources(settings).items())
+
+
 def place_runs(settings: Train, room: Room, most: int) -> Iterator[tuple[int, str | None]]:
     """Where to start runs of up to `most` lanes in all: (lanes, node id) of each run.
 

@@ -47,7 +47,7 @@ class Task:
     failures: int = 0
     deaths: int = 0  # of workers that were training it
     lane: str = ""  # that has it in hand
-    failed_in: str | None = None  # the lane of its last failure
+    failed_in: str | None = None  # the place of its last failure: a node, or a lane where its node is not known
 
     @cached_property
     def kind(self) -> str:
@@ -105,6 +105,7 @@ class QueueStatus:
     waiting: dict[str, int]  # bots of each kind, the kind of the largest bot first
     running: int  # bots in hand of lanes
     active_runs: set[str]  # runs with a lane that is set up
+    productive_runs: set[str]  # runs that have finished a bot
     tokens_trained: float
     tokens_left: float
 
@@ -123,23 +124,28 @@ class Queue:
         self.tokens_trained: dict[str, float] = {}  # by bot
         self.promised: dict[str, str] = {}  # the bot whose data a lane loads ahead, by lane
         self.active_runs: set[str] = set()
+        self.productive_runs: set[str] = set()
+        self.nodes: dict[str, dict[str, str]] = {}  # by kind and run, of runs with a lane that is set up
         self.recovering_until = 0.0  # a time.monotonic(); see `recover`
 
-    def enter(self, lane: str) -> None:
-        """A lane is set up."""
+    def enter(self, lane: str, kind: str = "", node: str = "") -> None:
+        """A lane of this kind is set up on a node, if its workers are on one."""
         self.active_runs.add(_run_of(lane))
+        if node:
+            self.nodes.setdefault(kind, {})[_run_of(lane)] = node
 
     def take(self, lane: str, kind: str) -> Assignment:
         """Gives a lane that is set up for this kind its next bot."""
         if time.monotonic() < self.recovering_until:
             return Assignment(wait=True)
-        task = self.waiting.by_bot.get(self.promised.pop(lane, ""))
-        if task is None or task.failed_in == lane:
+        task, place = self.waiting.by_bot.get(self.promised.pop(lane, "")), self._place(lane)
+        if task is None or task.failed_in == place:
             task = self._next(lane, kind)
         if task is None:
             left = self.waiting.by_kind.get(kind, [])
-            for one in left:  # all failed in this lane: others get a moment to take them first
-                one.failed_in = None
+            if not set(self.nodes.get(kind, {}).values()) - {place}:  # which would take them
+                for one in left:  # all failed in this place: other lanes get a moment to take them first
+                    one.failed_in = None
             return Assignment(wait=bool(left) or any(task.kind == kind for task in self.running.values()))
         self.waiting.remove(task.bot)
         self.running[task.bot], task.lane = task, lane
@@ -148,16 +154,22 @@ class Queue:
             self.promised[lane] = upcoming.bot
         return Assignment(task, upcoming)
 
+    def _place(self, lane: str) -> str:
+        """The node of a lane; where it is not known, or the lane's workers are on several, the lane itself."""
+        run = _run_of(lane)
+        return next((nodes[run] for nodes in self.nodes.values() if run in nodes), lane)
+
     def _next(self, lane: str, kind: str) -> Task | None:
-        """The largest bot that did not fail in this lane; while many wait, one that no other lane loads ahead."""
+        """The first bot that did not fail on this lane's node; while many wait, one that no other lane loads ahead."""
         tasks, promised = self.waiting.by_kind.get(kind, []), set(self.promised.values())
         if len(tasks) <= 2 * len(promised):
             promised.clear()
-        return next((task for task in tasks if task.failed_in != lane and task.bot not in promised), None)
+        place = self._place(lane)
+        return next((task for task in tasks if task.failed_in != place and task.bot not in promised), None)
 
-    def report(self, lane: str, in_hand: dict[str, float]) -> None:
-        """Every second or so: the bots that a lane has in hand, with the tokens trained so far."""
-        self.active_runs.add(_run_of(lane))
+    def report(self, lane: str, in_hand: dict[str, float], kind: str = "", node: str = "") -> None:
+        """Every second or so: the bots that a lane has in hand, with the tokens trained so far; and as in `enter`."""
+        self.enter(lane, kind, node)  # of which a restarted queue does not know
         recovering = time.monotonic() < self.recovering_until
         for bot, tokens in in_hand.items():
             if recovering and (task := self.waiting.remove(bot)):  # this queue gave it to the lane before it died
@@ -167,6 +179,7 @@ class Queue:
 
     def finish(self, lane: str, bot: str, trained: TrainedBot) -> None:
         """A bot's model is in the store."""
+        self.productive_runs.add(_run_of(lane))
         self.running.pop(bot, None)
         self.waiting.remove(bot)
         self.failed.pop(bot, None)
@@ -177,7 +190,7 @@ class Queue:
     def fail(self, lane: str, bot: str, reason: str, log: str = "") -> None:
         """A bot failed in a lane: it waits for another try, or is given up after `retries` of them."""
         if task := self._return(lane, bot):
-            task.failures, task.failed_in = task.failures + 1, lane
+            task.failures, task.failed_in = task.failures + 1, self._place(lane)
             if task.failures > self.retries:
                 self._give_up(task, reason, log)
 
@@ -190,12 +203,14 @@ class Queue:
         """A run has ended: what its lanes had in hand waits again; the lanes in `died` count against their bots."""
         died = set(died)
         for task in [task for task in self.running.values() if _run_of(task.lane) == run]:
-            self._return(task.lane, task.bot)
             task.has_checkpoint = True
             task.deaths += task.lane in died
+            self._return(task.lane, task.bot)
             if task.deaths > self.retries + _FORGIVEN_DEATHS:
                 self._give_up(task, f"each of {task.deaths} workers that trained it died", reason)
         self.promised = {lane: bot for lane, bot in self.promised.items() if _run_of(lane) != run}
+        for nodes in self.nodes.values():
+            nodes.pop(run, None)
 
     def give_up(self, kind: str, reason: str) -> None:
         """Fails the waiting bots of a kind for which no lane can be set up."""
@@ -226,6 +241,7 @@ class Queue:
             waiting=self.waiting.counts(),
             running=len(self.running),
             active_runs=self.active_runs,
+            productive_runs=self.productive_runs,
             tokens_trained=sum(self.tokens_trained.values()),
             tokens_left=self.waiting.total_tokens + left,
         )
@@ -249,7 +265,10 @@ class Queue:
 
 
 class WaitingTasks:
-    """Tasks in the order in which they are given out: by kind, the bot with the most tokens first."""
+    """Tasks in the order in which they are given out: by kind, the bot with the most tokens first.
+
+    Bots whose workers died twice come last, so that one that kills its workers holds up no others.
+    """
 
     def __init__(self, tasks: Iterable[Task]):
         self.by_kind: dict[str, list[Task]] = {}
@@ -281,8 +300,8 @@ class WaitingTasks:
         return {kind: len(self.by_kind[kind]) for kind in sorted(kinds, key=lambda k: _order(self.by_kind[k][0]))}
 
 
-def _order(task: Task) -> tuple[int, str]:
-    return -task.total_tokens, task.bot
+def _order(task: Task) -> tuple[bool, int, str]:
+    return task.deaths > 1, -task.total_tokens, task.bot
 
 
 def _run_of(lane: str) -> str:

@@ -1,6 +1,7 @@
 """The driver without Ray: its queue is in this process, and its runs are threads that do as each test says."""
 
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -21,14 +22,19 @@ COUNTS = {"downloaded": 9, "retweets": 0, "short": 0, "kept": 9}
 
 
 class Cluster:
-    """One node of two free cores; `work` is what each lane does until it returns or raises an error."""
+    """Nodes of two free cores, one if not told; `work` is what each lane does until it returns or raises an error."""
 
     def __init__(self, work: Callable[[str, LaneConfig, Queue], None]):
         self.work, self.runs, self.queue = work, [], None
+        self.nodes = {"here": {"CPU": 2.0, "GPU": 0.0}}
 
     def start_queue(self, tasks: list, retries: int, store: Store) -> Queue:
         self.queue = Queue(tasks, retries)
         return self.queue
+
+    def room(self, free: bool) -> dict[str, dict[str, float]]:
+        taken = {run.node for run in self.runs if run.is_alive()} if free else set()
+        return {node: dict(room) for node, room in self.nodes.items() if node not in taken}
 
     def run(self, config: LaneConfig, lanes: int, node: str | None, scratch: str) -> "Run":
         self.runs.append(Run(self, config, lanes, node))
@@ -71,16 +77,23 @@ def train_all(lane: str, config: LaneConfig, queue: Queue) -> None:
 def train(tmp_path, monkeypatch) -> Callable[..., tuple[list[Bot], Cluster]]:
     """Trains bots of these names with lanes that do `work`."""
 
-    def run(names: list[str], work: Callable[[str, LaneConfig, Queue], None], **settings: Any):
+    def run(
+        names: list[str],
+        work: Callable[[str, LaneConfig, Queue], None],
+        nodes: tuple[str, ...] = ("here",),
+        **settings: Any,
+    ):
         cluster = Cluster(work)
-        node = {"here": {"CPU": 2.0, "GPU": 0.0}}
+        cluster.nodes = {node: {"CPU": 2.0, "GPU": 0.0} for node in nodes}
         monkeypatch.setattr(driving, "start_queue", cluster.start_queue)
         monkeypatch.setattr(driving, "remote_queue", lambda actor: actor)
         monkeypatch.setattr(driving, "LaneRun", cluster.run)
-        monkeypatch.setattr(driving, "node_resources", lambda free: {name: dict(room) for name, room in node.items()})
+        monkeypatch.setattr(driving, "node_resources", cluster.room)
         monkeypatch.setattr("pipeline.train.placement.capacity", lambda: (0, 2))
         ray = SimpleNamespace(
-            put=lambda value: value, kill=lambda actor: None, nodes=lambda: [{"NodeID": "here", "Alive": True}]
+            put=lambda value: value,
+            kill=lambda actor: None,
+            nodes=lambda: [{"NodeID": node, "NodeManagerHostname": node, "Alive": True} for node in nodes],
         )
         monkeypatch.setattr(driving, "ray", ray)
         monkeypatch.setattr(driving, "_POLL_SECONDS", 0.01)
@@ -134,6 +147,48 @@ def test_after_ten_runs_without_a_finished_bot_the_bots_fail_with_the_reason(tra
     bots, cluster = train(["ada", "ben"], break_down)
     assert [(bot.status, bot.reason) for bot in bots] == [("failed", "its lanes end early: no CUDA here")] * 2
     assert len(cluster.runs) in (10, 11)  # one more may start before the driver asks the queue again
+
+
+def test_a_node_whose_lanes_cannot_be_set_up_is_left_out_and_named(train, capsys):
+    def broken_on_one(lane: str, config: LaneConfig, queue: Queue) -> None:
+        if config.node == "bad":
+            raise RuntimeError("the base model does not load: no such library")
+        queue.enter(lane, config.kind, config.node)
+        time.sleep(0.2)
+        while (assignment := queue.take(lane, config.kind)).task or assignment.wait:
+            if assignment.task:
+                time.sleep(0.05)
+                queue.finish(lane, assignment.task.bot, trained())
+
+    names = [f"bot{i:02}" for i in range(12)]
+    bots, cluster = train(names, broken_on_one, nodes=("bad", "good", "fine"))
+    assert [bot.status for bot in bots] == ["trained"] * 12
+    assert [run.node for run in cluster.runs].count("bad") == 2
+    assert capsys.readouterr().err.count("node bad is left out because its lanes fail: the base model does not") == 1
+
+
+def test_the_base_is_at_fault_where_three_nodes_say_so(train):
+    def broken(lane: str, config: LaneConfig, queue: Queue) -> None:
+        raise RuntimeError("the base model does not load")
+
+    bots, cluster = train(["ada", "ben"], broken, nodes=("a", "b", "c", "d", "e"))
+    assert {bot.reason for bot in bots} == {"its lanes end early: the base model does not load"}
+    assert len(cluster.runs) <= 10
+
+
+def test_many_early_deaths_on_many_nodes_give_nothing_up(train):
+    """Ten spot nodes taken away, one after another, with a bot in hand each: no node is at fault."""
+    deaths = []
+
+    def die_often(lane: str, config: LaneConfig, queue: Queue) -> None:
+        queue.enter(lane, config.kind, config.node)
+        if len(deaths) < 20:
+            deaths.append(lane)
+            raise RuntimeError("taken away")
+        train_all(lane, config, queue)
+
+    bots, _ = train(["ada", "ben"], die_often, nodes=("a", "b", "c", "d"))
+    assert [bot.status for bot in bots] == ["trained"] * 2 and len(deaths) == 20
 
 
 def test_a_failed_bot_has_the_reason_and_the_log(train):

@@ -13,7 +13,7 @@ from pipeline.core.fleet import Fleet
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
 from pipeline.train.deepspeed_engine import init_single_process_group
-from pipeline.train.lane import Lane, LaneConfig
+from pipeline.train.lane import Lane, LaneBroken, LaneConfig
 from pipeline.train.learned_tweets import read_learned
 from pipeline.train.queue import RESULT_FILE, Queue, Task
 
@@ -44,7 +44,7 @@ def make_lane(base, store):
 
     def make(queue: Queue) -> Lane:
         return Lane(
-            "run-0/0", LaneConfig("run-0", None, None, store, Train(), task("a").kind, "float16", {}), queue, folder
+            "run-0/0", LaneConfig("run-0", "", None, None, store, Train(), task("a").kind, "float16", {}), queue, folder
         )
 
     return make
@@ -77,6 +77,38 @@ def test_whatever_goes_wrong_with_a_bot_is_that_bots_failure_alone(store, make_l
     metrics = queue.done["dora"].metrics
     assert metrics["held_out"]["loss"] < metrics["held_out"]["base_loss"]
     assert not lane.in_hand and not store.exists("work/checkpoints")
+
+
+def test_a_lane_whose_device_is_broken_ends_and_its_bot_has_not_failed(store, make_lane, monkeypatch):
+    prepared(store, "ada", 1)
+    queue = Queue([task("ada")], retries=0)
+    lane = make_lane(queue)
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("CUDA error: uncorrectable ECC error")
+
+    monkeypatch.setattr(lane.trainer, "step", broken)
+    monkeypatch.setattr(lane.trainer, "recover", broken)
+    with pytest.raises(RuntimeError, match="ECC"):
+        lane.run()
+    assert not queue.failed and list(queue.running) == ["ada"]  # it waits again when the driver sees the lane's end
+
+
+def test_a_lane_in_which_bot_after_bot_fails_ends(store, make_lane, monkeypatch):
+    for seed, bot in enumerate(names := ("ada", "ben", "cleo", "dora")):
+        prepared(store, bot, seed)
+    queue = Queue([task(bot) for bot in names], retries=1)
+    lane = make_lane(queue)
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("a kernel is missing")
+
+    monkeypatch.setattr(lane.trainer, "step", broken)
+    with pytest.raises(
+        LaneBroken, match="3 bots in a row failed here, the last with RuntimeError: a kernel is missing"
+    ):
+        lane.run()
+    assert not queue.failed and len(queue.waiting.by_bot) == 4
 
 
 def test_a_bot_that_takes_long_continues_from_its_checkpoint_with_the_same_result(store, make_lane):

@@ -79,6 +79,26 @@ def test_a_bot_whose_data_a_lane_loaded_ahead_goes_elsewhere_where_it_failed_in_
     assert take(queue, "a/0") == "ben"
 
 
+def test_a_failed_bot_is_tried_again_on_another_node_where_there_is_one():
+    queue = Queue([task("ada")], retries=1)
+    for lane, node in (("a/0", "bad"), ("b/0", "bad"), ("c/0", "good")):
+        queue.enter(lane, KIND, node)
+    take(queue, "a/0")
+    queue.fail("a/0", "ada", "bad luck")
+    assert [take(queue, "b/0") for _ in range(5)] == ["wait"] * 5
+    assert take(queue, "c/0") == "ada"
+    queue.leave("c", [], "its node was lost")
+    assert [take(queue, "b/0"), take(queue, "b/0")] == ["wait", "ada"]  # no other node is left
+
+
+def test_a_bot_whose_workers_die_holds_up_no_others():
+    queue = Queue([task("killer", 9), task("ada", 5), task("ben", 1)], retries=0)
+    for i in range(2):
+        assert take(queue, f"{i}/0") == "killer"
+        queue.leave(str(i), {f"{i}/0"}, "killed")
+    assert [take(queue, "9/0") for _ in range(3)] == ["ada", "ben", "killer"]
+
+
 def test_a_bot_that_a_lost_lane_finishes_after_all_has_not_failed():
     queue = Queue([task("ada")], retries=0)
     take(queue, "a/0")
@@ -114,8 +134,8 @@ def test_a_lane_alone_tries_its_failed_bot_itself():
 def test_what_a_lost_run_had_comes_back_and_counts_for_the_bots_whose_worker_died():
     queue = Queue([task("ada"), task("ben")], retries=0)
     for i in range(5):
-        assert (take(queue, f"{i}/0"), take(queue, f"{i}/1")) == ("ada", "ben")
-        queue.leave(str(i), {f"{i}/0"}, "killed")
+        in_hand = {take(queue, lane): lane for lane in (f"{i}/0", f"{i}/1")}
+        queue.leave(str(i), {in_hand["ada"]}, "killed")
     assert queue.failed["ada"].reason == "each of 5 workers that trained it died"
     ben = queue.take("6/0", KIND).task
     assert ben and (ben.bot, ben.deaths, ben.has_checkpoint) == ("ben", 0, True)
