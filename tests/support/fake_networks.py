@@ -18,6 +18,7 @@ class FakeNetworks(FakeServer):
         self.posts = list(range(250, 0, -1))  # numbers, newest first
         self.preferences: list[dict[str, Any]] = []
         self.faults: list[Callable[[Any], None]] = []
+        self.picture: Callable[[Any], None] = lambda handler: handler.answer(200, b"a picture")
         self.asked: list[tuple[str, dict[str, str]]] = []
 
 
@@ -45,7 +46,7 @@ class _Handler(FakeHandler):
         }
         answer = routes[name](query) if name in routes else None
         if name.endswith(".png"):
-            self.answer(200, b"a picture")
+            self.server.picture(self)
         elif answer is None:
             refusal = {"error": "InvalidRequest", "message": "Profile not found"}
             self.answer_json(400 if "xrpc" in url.path else 404, refusal)

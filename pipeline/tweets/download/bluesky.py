@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import requests
-
-from pipeline.core.errors import one_line
 from pipeline.tweets.bluesky_consent import PREFERENCES, refused_use
 from pipeline.tweets.download.accounts import Account
-from pipeline.tweets.download.client import Client, Unavailable, read_picture
+from pipeline.tweets.download.client import Client, Unavailable, save_picture
 from pipeline.tweets.download.pages import Page, PageFile
 from pipeline.tweets.files import PICTURES
 
@@ -50,7 +47,7 @@ class Bluesky:
                 f"asks that its posts are not used for {use} (community.lexicon.preference.ai); "
                 "`--consent own` downloads them where the account is yours or its owner agreed to you"
             )
-        self._picture(account, profile, out)
+        save_picture(self.client.session, profile.get("avatar"), out / PICTURES / f"{account.handle}.jpg", self.say)
         new = 0
         with PageFile(out / f"{account.handle}.jsonl", _ids, lambda page: page.get("cursor")) as file:
             while True:
@@ -91,15 +88,6 @@ class Bluesky:
             if str(service.get("id", "")).endswith("#atproto_pds"):
                 return str(service["serviceEndpoint"]).rstrip("/")
         return None
-
-    def _picture(self, account: Account, profile: dict[str, Any], out: Path) -> None:
-        """Saves the profile picture, which is optional, for the model card."""
-        url = str(profile.get("avatar") or "")
-        if url.startswith("https://"):
-            try:
-                (out / PICTURES / f"{account.handle}.jpg").write_bytes(read_picture(self.client.session, url))
-            except (requests.RequestException, OSError) as error:
-                self.say(f"{account.handle}: no picture: {one_line(error)}")
 
 
 def _ids(page: Page) -> list[str]:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -117,8 +118,7 @@ class Client:
                     if reply.status_code == 429:
                         self.limit.close_until(allowed_at(reply.headers))
                         continue
-                    body = reply.raw.read(_LARGEST + 1, decode_content=True)
-                    return self._judged(reply, body)
+                    return self._judged(reply, _body(reply, _LARGEST))
             except (requests.RequestException, OSError) as error:
                 raise PassingFault(one_line(error)) from None
 
@@ -128,7 +128,7 @@ class Client:
         if reply.status_code >= 500:
             raise PassingFault(f"status {reply.status_code}")
         if len(body) > _LARGEST:
-            raise Unavailable(f"{self.service} sent a page of over {_LARGEST} bytes")
+            raise Unavailable(f"{self.service} sent a page of over {_LARGEST:,} bytes")
         try:
             content = json.loads(body)
         except ValueError:
@@ -141,13 +141,39 @@ class Client:
         return content
 
 
-def read_picture(session: requests.Session, url: str) -> bytes:
-    """Returns a profile picture of at most MAX_PICTURE bytes. Raises OSError; requests' exceptions are OSErrors."""
+def save_picture(session: requests.Session, url: str | None, path: Path, say: Callable[[str], None]) -> None:
+    """Saves a profile picture at `path`, for the model card; does nothing without an https URL.
+
+    A picture is optional: if it cannot be downloaded or written, `say` gets a message and the download continues.
+    """
+    if not str(url).startswith("https://"):
+        return
+    try:
+        path.write_bytes(_read_picture(session, str(url)))
+    except OSError as error:  # requests' exceptions are OSErrors
+        say(f"{path.stem}: no picture: {one_line(error)}")
+
+
+def _read_picture(session: requests.Session, url: str) -> bytes:
+    """Returns a profile picture of at most MAX_PICTURE bytes. Raises OSError."""
     with session.get(url, stream=True) as reply:
         reply.raise_for_status()
-        data = reply.raw.read(MAX_PICTURE + 1, decode_content=True)
+        data = _body(reply, MAX_PICTURE)
     if len(data) > MAX_PICTURE:
-        raise OSError(f"it is over {MAX_PICTURE} bytes")
+        raise OSError(f"it is over {MAX_PICTURE:,} bytes")
+    return data
+
+
+def _body(reply: requests.Response, limit: int) -> bytes:
+    """Returns a reply's body; of a larger one than `limit` bytes only the beginning, which is also over the limit.
+
+    Raises requests.RequestException if the connection breaks.
+    """
+    data = bytearray()
+    for piece in reply.iter_content(2**16):
+        data += piece
+        if len(data) > limit:
+            break
     return bytes(data)
 
 

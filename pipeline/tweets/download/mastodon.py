@@ -10,13 +10,9 @@ them, and the `max_id` of the next page. The server sends neither followers-only
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import requests
-
-from pipeline.core.errors import one_line
 from pipeline.tweets.download.accounts import Account
-from pipeline.tweets.download.client import Client, Unavailable, read_picture
+from pipeline.tweets.download.client import Client, Unavailable, save_picture
 from pipeline.tweets.download.pages import Page, PageFile
 from pipeline.tweets.files import PICTURES
 
@@ -45,7 +41,7 @@ class Mastodon:
         profile = client.get(f"{server}/lookup", acct=user)
         if not isinstance(profile, dict):
             raise Unavailable(f"no such account on {host}")
-        self._picture(client, account, profile, out)
+        save_picture(client.session, profile.get("avatar_static"), out / PICTURES / f"{account.handle}.jpg", self.say)
         new = 0
         with PageFile(out / f"{account.handle}.jsonl", _ids, lambda page: page["next"]) as file:
             while True:
@@ -64,15 +60,6 @@ class Mastodon:
     def _client(self, host: str) -> Client:
         with self._lock:
             return self._clients.setdefault(host, Client(host, self.say))
-
-    def _picture(self, client: Client, account: Account, profile: dict[str, Any], out: Path) -> None:
-        """Saves the profile picture, which is optional, for the model card."""
-        url = str(profile.get("avatar_static") or "")
-        if url.startswith("https://"):
-            try:
-                (out / PICTURES / f"{account.handle}.jpg").write_bytes(read_picture(client.session, url))
-            except (requests.RequestException, OSError) as error:
-                self.say(f"{account.handle}: no picture: {one_line(error)}")
 
 
 def _ids(page: Page) -> list[str]:

@@ -34,7 +34,7 @@ class PageFile:
         self.complete = True
         self._earlier: set[str] = set()  # ids of the finished sweeps
         self._sweep: set[str] = set()  # ids of the last sweep
-        self._read_back()
+        read_pages(path, lambda page: self._take(ids_of(page), cursor_of(page)))
 
     def __enter__(self) -> "PageFile":
         self._file = self.path.open("ab")
@@ -64,19 +64,22 @@ class PageFile:
         self.complete = cursor is None or not ids or any(id in self._earlier for id in ids)
         self.cursor = None if self.complete else cursor
 
-    def _read_back(self) -> None:
-        """Restores the state from the pages in the file; removes a last line that was only partly written."""
-        if not self.path.exists():
-            return
-        with self.path.open("r+b") as file:
-            end = 0
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    page = json.loads(line)
-                    self._take(self.ids_of(page), self.cursor_of(page))
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    raise Unavailable(f"{self.path} does not hold pages of this download; move it away") from None
-                end += len(line)
-            file.truncate(end)
+
+def read_pages(path: Path, take: Callable[[Page], object]) -> None:
+    """Calls `take` with each page in the file, if there is one; removes a last line that was only partly written.
+
+    Raises Unavailable if the file holds anything but pages: if a line is not JSON, or `take` does not understand it.
+    """
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        end = 0
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                take(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise Unavailable(f"{path} does not hold pages of this download; move it away") from None
+            end += len(line)
+        file.truncate(end)

@@ -29,8 +29,9 @@ from pipeline.tweets.download.client import (
     TimeoutAdapter,
     Unavailable,
     allowed_at,
-    read_picture,
+    save_picture,
 )
+from pipeline.tweets.download.pages import read_pages
 from pipeline.tweets.files import PICTURES
 
 _PAGE = 100  # posts or accounts, the API's maximum
@@ -48,9 +49,8 @@ class X:
         self.client = tweepy.Client(token, return_type=dict)
         self.client.session.mount("https://", TimeoutAdapter(pool_maxsize=WORKERS))
         self.say, self.limit = say, RateLimit("X", say)
-        self._users: dict[
-            str, dict[str, Any]
-        ] = {}  # by lower-case user name; {"error": reason} if there is no such user
+        # by user name in lower case; {"error": reason} if there is no such user
+        self._users: dict[str, dict[str, Any]] = {}
 
     def look_up(self, accounts: list[Account]) -> None:
         """Requests the profiles of the accounts, which `download` needs. Raises Refused if X refuses the token."""
@@ -73,7 +73,8 @@ class X:
             raise Unavailable(user["error"])
         if user.get("protected"):
             raise Unavailable("is protected: only approved followers see its posts")
-        self._picture(account, user, out)
+        larger = str(user.get("profile_image_url") or "").replace("_normal.", "_400x400.")
+        save_picture(self.client.session, larger, out / PICTURES / f"{account.handle}.jpg", self.say)
         return self._pages(out / f"{account.handle}.jsonl", user["id"])
 
     def stop(self) -> None:
@@ -82,7 +83,8 @@ class X:
 
     def _pages(self, path: Path, user: str) -> int:
         """Appends the missing pages to the file; returns how many posts they hold."""
-        have, new, token = _read_back(path), 0, None
+        have, new, token = _Have(), 0, None
+        read_pages(path, have.add)
         since = str((have.newest if have.complete else have.floor) or "") or None
         until = None if have.complete else str(have.oldest or "") or None
         with path.open("ab") as file:
@@ -146,15 +148,6 @@ class X:
         self.stop()
         return Refused(reason)
 
-    def _picture(self, account: Account, user: dict[str, Any], out: Path) -> None:
-        """Saves the profile picture in the larger size, which is optional, for the model card."""
-        url = str(user.get("profile_image_url") or "").replace("_normal.", "_400x400.")
-        if url.startswith("https://"):
-            try:
-                (out / PICTURES / f"{account.handle}.jpg").write_bytes(read_picture(self.client.session, url))
-            except (requests.RequestException, OSError) as error:
-                self.say(f"{account.handle}: no picture: {one_line(error)}")
-
 
 @dataclass
 class _Have:
@@ -176,22 +169,3 @@ class _Have:
         self.sweep += len(ids)
         self.complete = "next_token" not in page.get("meta", {}) or self.sweep >= _MOST
         return len(ids)
-
-
-def _read_back(path: Path) -> _Have:
-    """Reads the state from the pages in the file; removes a last line that was only partly written."""
-    have = _Have()
-    if not path.exists():
-        return have
-    with path.open("r+b") as file:
-        end = 0
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                have.add(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise Unavailable(f"{path} does not hold pages of the X API; move it away") from None
-            end += len(line)
-        file.truncate(end)
-    return have

@@ -116,11 +116,20 @@ def test_rate_limits_are_waited_for_and_faults_tried_again(networks, tmp_path, a
         lambda handler: handler.answer_json(429, {}, ratelimit_reset=str(reset)),
         lambda handler: handler.answer_json(503, {}),
         lambda handler: handler.answer(200, b"{nonsense"),
+        lambda handler: handler.cut(),
     ]
     assert download(account, tmp_path).status == "fetched"
     assert time.time() >= reset
     assert "rate limit reached; waiting" in capsys.readouterr().err
     assert numbers_in(tmp_path / f"{ACCOUNTS[account]}.jsonl") == networks.posts
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_a_picture_that_is_cut_off_is_reported_and_the_posts_are_still_downloaded(networks, tmp_path, account, capsys):
+    networks.picture = lambda handler: handler.cut()
+    assert download(account, tmp_path).status == "fetched"
+    assert "no picture" in capsys.readouterr().err
+    assert not list(tmp_path.glob(".pictures/*"))
 
 
 @pytest.mark.parametrize("account", ["nobody.bsky.social", "@nobody@ferry.example"])
