@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.core import tokenizer_files
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.json_file import json_bytes
 from pipeline.core.own_code import ASSETS
@@ -87,19 +88,29 @@ class ModelFolder:
 
         `weights` is the content of model.safetensors. `dtype: float32` in config.json makes transformers compute with
         half-precision weights in single precision; its text-generation pipeline puts `prefix` before each prompt.
+        Other programs open the folder, too: config.json names the architecture, and see tokenizer_files.py.
         """
         config = self.config
         config.pop("torch_dtype", None)
         config.pop("task_specific_params", None)
         config |= {"dtype": "float32", "prefix": SEPARATOR}
+        if not config.get("architectures"):
+            config["architectures"] = _architectures(config)
         sampling = SAMPLING | {"max_length": min(160, positions(config) or 160)}
         tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), self.separator)
         files = {name: data for name, data in self._without_weights().files.items() if name != DEFAULTS}
-        return files | {
+        return files | self._portable_tokenizer | {
             "config.json": json_bytes(config),
             "generation_config.json": json_bytes(sampling | tokens),
             WEIGHTS: weights,
         }
+
+    @cached_property
+    def _portable_tokenizer(self) -> dict[str, bytes]:
+        from tokenizers import Tokenizer
+
+        separator = Tokenizer.from_str(self.tokenizer_json).id_to_token(self.separator) or SEPARATOR
+        return tokenizer_files.portable(self.files, separator)
 
     def _without_weights(self) -> "ModelFolder":
         weights = (".safetensors", ".safetensors.index.json")  # in one file or in several
@@ -193,3 +204,11 @@ def positions(config: dict[str, Any]) -> int | None:
 def blocks(config: dict[str, Any]) -> int | None:
     """Returns the number of transformer blocks of a model, from its config.json, or None if that does not say."""
     return config.get("n_layer") or config.get("num_hidden_layers")
+
+
+def _architectures(config: dict[str, Any]) -> list[str]:
+    """The class of the causal language model of this configuration, for programs that choose by it; [] if unknown."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.get("model_type", ""))
+    return [name] if name else []

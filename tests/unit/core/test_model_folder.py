@@ -119,7 +119,18 @@ def test_a_bots_folder_holds_the_new_weights_and_the_tokenizer_and_nothing_else_
 
 def test_a_bots_weights_are_computed_with_in_full_and_its_prompt_starts_a_tweet():
     config = json.loads(ModelFolder(BASE).bot_files(b"")["config.json"])
-    assert config == {"model_type": "gpt2", "n_positions": 1024, "dtype": "float32", "prefix": "<|endoftext|>"}
+    assert config == {
+        "model_type": "gpt2",
+        "n_positions": 1024,
+        "dtype": "float32",
+        "prefix": "<|endoftext|>",
+        "architectures": ["GPT2LMHeadModel"],
+    }
+
+
+def test_an_architecture_that_the_base_names_stays():
+    named = BASE | {"config.json": b'{"model_type": "gpt2", "architectures": ["Mine"]}'}
+    assert json.loads(ModelFolder(named).bot_files(b"")["config.json"])["architectures"] == ["Mine"]
 
 
 def test_a_bot_samples_as_the_original_did():
