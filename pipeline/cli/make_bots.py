@@ -26,6 +26,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run all steps, each only for what changed: prepare, train, evaluate, publish."""
+    from pipeline.operate.status import add_served
     from pipeline.run import STEPS
 
     settings = fleets.load(fleet, set_)
@@ -34,6 +35,7 @@ def run(
         from pipeline.operate.deploy import deploy as deploy_bots
 
         report["deployed"] = deploy_bots(settings, names_of(bots), say)
+    add_served(report, settings)
     _finish(report, bots, as_json)
 
 
@@ -106,6 +108,8 @@ def publish(
     as_json: JsonOption = False,
 ) -> None:
     """Write the model folders of trained bots, and write cards and pictures again."""
+    from pipeline.operate.status import add_served
+
     settings = fleets.load(fleet, set_)
     report = _run_steps(settings, ("publish",), bots, wait, again=True)
     if hub is not None:
@@ -113,6 +117,7 @@ def publish(
 
         with Progress() as progress:
             report["pushed"] = push(settings, names_of(bots), hub, progress)
+    add_served(report, settings)
     _finish(report, bots, as_json)
     if any(result.status == "failed" for result in report.get("pushed", [])):
         raise typer.Exit(3)

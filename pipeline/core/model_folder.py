@@ -99,11 +99,15 @@ class ModelFolder:
         sampling = SAMPLING | {"max_length": min(160, positions(config) or 160)}
         tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), self.separator)
         files = {name: data for name, data in self._without_weights().files.items() if name != DEFAULTS}
-        return files | self._portable_tokenizer | {
-            "config.json": json_bytes(config),
-            "generation_config.json": json_bytes(sampling | tokens),
-            WEIGHTS: weights,
-        }
+        return (
+            files
+            | self._portable_tokenizer
+            | {
+                "config.json": json_bytes(config),
+                "generation_config.json": json_bytes(sampling | tokens),
+                WEIGHTS: weights,
+            }
+        )
 
     @cached_property
     def _portable_tokenizer(self) -> dict[str, bytes]:

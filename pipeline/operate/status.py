@@ -1,6 +1,7 @@
 """The state of a fleet: the last report, brought up to date with the store, and each bot's endpoint.
 
 report, endpoints = status(fleet)        # endpoints == {"nasa": "http://127.0.0.1:8000/bots/nasa"}
+add_served(report, fleet)                # report["bots"][0]["serves"] == "0123456789ab"
 """
 
 import json
@@ -20,7 +21,7 @@ _PAGE = 1000  # bots in one answer
 
 
 def status(fleet: Fleet, only: list[str] | None = None) -> tuple[Report, dict[str, str]]:
-    """report.json with the version in use in each row, and the address of each bot that is served.
+    """report.json with the published and the served version in each row, and the address of each served bot.
 
     `only` limits the rows to these bots. Raises UserError if no command has run on the fleet yet.
     """
@@ -31,12 +32,21 @@ def status(fleet: Fleet, only: list[str] | None = None) -> tuple[Report, dict[st
     report["bots"] = [row for row in report["bots"] if only is None or row["bot"] in only]
     for row in report["bots"]:
         row["current"] = store.current_version(row["bot"])
-    return report, endpoints(fleet)
+    versions = add_served(report, fleet)
+    return report, {bot: f"{_address(fleet)}/bots/{bot}" for bot in versions}
 
 
-def endpoints(fleet: Fleet) -> dict[str, str]:
-    """The address of each bot of this fleet that the gateway serves; empty if no gateway answers."""
-    return {bot: f"{_address(fleet)}/bots/{bot}" for bot in served(fleet)}
+def add_served(report: Report, fleet: Fleet) -> dict[str, str]:
+    """Puts the version that each bot's endpoint answers with into its row as `serves`; returns what `served` does.
+
+    A row whose `version` is another one gets the published version as `current`, too.
+    """
+    versions, store = served(fleet), Store.of(fleet)
+    for row in report["bots"]:
+        row["serves"] = versions.get(row["bot"])
+        if row["serves"] not in (None, row["version"]) and "current" not in row:
+            row["current"] = store.current_version(row["bot"])
+    return versions
 
 
 def served(fleet: Fleet) -> dict[str, str]:

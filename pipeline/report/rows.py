@@ -24,6 +24,7 @@ class ReportRow(TypedDict):
     log: NotRequired[str]  # the last lines of a failed bot's log
     current: NotRequired[str | None]  # the published version; added by `status`
     endpoint: NotRequired[str | None]  # the bot's URL; added by `status --json`
+    serves: NotRequired[str | None]  # the version that its endpoint answers with; added by `status`, `run`, `publish`
 
 
 class Report(TypedDict):
@@ -66,6 +67,12 @@ def metric(row: ReportRow, measure: str, key: str) -> float | None:
 def metric_values(rows: Sequence[ReportRow], measure: str, key: str) -> list[float]:
     """One number of the metrics of all bots that have it."""
     return [value for row in rows if (value := metric(row, measure, key)) is not None]
+
+
+def outdated(row: ReportRow) -> str:
+    """That a bot's endpoint answers with an older version than the published one; "" where it does not."""
+    serves, published = row.get("serves"), row.get("current") or row["version"]
+    return f"serves {serves}, older than {published}" if serves and published and serves != published else ""
 
 
 def remarks(row: ReportRow) -> list[str]:

@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.report.rows import Report, ReportRow, continuation, kept, metric
+from pipeline.report.rows import Report, ReportRow, continuation, kept, metric, outdated
 
 COLUMNS = ("bot", "status", "version", "tweets kept", "loss before", "loss after", "voice", "copied runs")
 _TEXT_COLUMNS = ("bot", "status", "version")  # the others are numbers
@@ -33,7 +33,8 @@ def show(
 ) -> None:
     """Prints the report: a table as wide as the terminal, then endpoints and remarks, then one line of warnings.
 
-    `endpoints`: the address of each bot that is served; `only`: the bots to show (`--bots`), or None for all.
+    `endpoints`: the address of each bot that is served, or None to show only that some serve an older version; `only`:
+    the bots to show (`--bots`), or None for all.
     Names are shortened where the terminal is narrow; numbers never are.
     """
     rows = [row for row in report["bots"] if only is None or row["bot"] in only]
@@ -41,11 +42,14 @@ def show(
     title = f"fleet {report['fleet']}" + (f": {len(rows)} of {len(report['bots'])} bots" if left_out else "")
     console.print(_table(title, rows, console.width))
     for row in rows:
-        for text in ((endpoints or {}).get(row["bot"]), row["reason"], continuation(row["metrics"])):
+        address = (endpoints or {}).get(row["bot"])
+        endpoint = ", ".join(text for text in (address, outdated(row)) if text and address)
+        for text in (endpoint, row["reason"], continuation(row["metrics"])):
             if text:
                 console.print(f"{row['bot']}: {text}", markup=False, soft_wrap=True)
-    if warning := _warning(rows):
-        console.print(warning, markup=False, soft_wrap=True)
+    for line in (_warning(rows), _outdated(rows) if endpoints is None else ""):
+        if line:
+            console.print(line, markup=False, soft_wrap=True)
 
 
 def _table(title: str, rows: Sequence[ReportRow], width: int) -> Table:
@@ -77,6 +81,15 @@ def _warning(rows: Sequence[ReportRow]) -> str:
     if len(warned) == 1:
         return first
     return f"{len(warned)} bots have a warning, such as {first} (report.html has all of them)"
+
+
+def _outdated(rows: Sequence[ReportRow]) -> str:
+    """The endpoints that have not changed to the published version yet, in one line."""
+    texts = [f"{row['bot']} {outdated(row)}" for row in rows if outdated(row)]
+    if not texts:
+        return ""
+    more = f" (and {len(texts) - 1:,} more)" if len(texts) > 1 else ""
+    return f"{texts[0]}{more}; endpoints change to new versions by themselves, `huggingtweets status` shows when"
 
 
 def _formatted(value: float | None, form: str) -> str:

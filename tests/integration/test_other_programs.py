@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -52,9 +53,9 @@ def today(bot: Path) -> dict:
 @pytest.mark.parametrize("version, tokenizers", [("4.40.2", "0.19.1"), ("4.57.1", "0.22.2")])
 def test_a_bot_opens_and_answers_batches_in_an_older_transformers(bot, today, tmp_path, version, tokenizers):
     wanted = [f"transformers=={version}", f"tokenizers=={tokenizers}", "huggingface_hub==0.36.2"]
-    options = ["--quiet", "--no-deps", "--no-compile", "--only-binary=:all:", "--retries=1", "--timeout=10", "--target", tmp_path]
-    environment = os.environ | {"HOME": os.path.expanduser("~root")}  # where pip's settings are
-    pip = [sys.executable, "-m", "pip", "install", *options, *wanted]
+    options = ["--quiet", "--no-deps", "--no-compile", "--only-binary=:all:", "--retries=1", "--timeout=10"]
+    environment = os.environ | {"HOME": pwd.getpwuid(os.getuid()).pw_dir}  # where pip's settings are
+    pip = [sys.executable, "-m", "pip", "install", *options, "--target", tmp_path, *wanted]
     done = subprocess.run(pip, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"transformers {version} cannot be had from the package index: {done.stderr.strip()[-200:]}")
@@ -83,4 +84,5 @@ def test_ctranslate2_converts_a_bot_and_writes_the_same_text(bot, today, tmp_pat
 def test_what_vllm_and_llama_cpp_look_for_is_there(bot):
     config = json.loads((bot / "config.json").read_text())
     assert config["architectures"] == ["GPT2LMHeadModel"] and config["dtype"] == "float32"
-    assert {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"} <= {one.name for one in bot.iterdir()}
+    files = {path.name for path in bot.iterdir()}
+    assert {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"} <= files

@@ -78,7 +78,7 @@ def report(store: Store, bots: tuple[str, ...], version: str = "0123456789ab") -
     """Writes report.json, in which nothing had to be done; returns its rows."""
     rows = [
         {"bot": bot, "status": "unchanged", "version": version, "metrics": metrics()}
-        | {"tweets": {handle: counts() for handle in handles_of(bot)}}
+        | {"reason": None, "warning": None, "tweets": {handle: counts() for handle in handles_of(bot)}}
         for bot in bots
     ]
     store.write("report.json", json.dumps({"fleet": "birds", "seconds": {}, "bots": rows}).encode())
