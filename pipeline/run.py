@@ -34,6 +34,7 @@ from pipeline.track.tracking import Tracking
 
 Step = Literal["prepare", "train", "evaluate", "publish"]
 STEPS: tuple[Step, ...] = ("prepare", "train", "evaluate", "publish")
+_SHOWN = 5  # people that a line names
 
 
 def run(
@@ -83,6 +84,12 @@ def prepare(job: Job, progress: Progress) -> Prepared:
     """The step `prepare`: reads, cleans and counts the fleet's tweets, if their files or the filters changed."""
     files = tweets.files_of(job.fleet, without=forgotten(job.store))
     progress.start("prepare", 1, f"{len(files)} files")
+    if removed := sorted(forgotten(job.store)):
+        more = f" and {len(removed) - _SHOWN:,} more" if len(removed) > _SHOWN else ""
+        progress.say(
+            f"left out, removed by `forget`: {', '.join(f'@{handle}' for handle in removed[:_SHOWN])}{more}; "
+            "`huggingtweets readmit FLEET.yaml HANDLE` lets them in again"
+        )
     prepared = dataset.prepare(files, job.store, job.base.tokenizer_json, job.train.holdout, job.fleet.filters)
     kept = sum(person.counts["kept"] for person in prepared.people.values())
     progress.advance(

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from pipeline.plan.job import Job
 from pipeline.prepare.index import Person, Prepared
 from pipeline.prepare.kept_tweets import load_tweets
 
+FOLDER = "work/adapted"  # in the store: a folder for each adapted base
 METRICS = "adapted.json"
 _PEOPLE_PER_BLOCK = 64  # of the data set
 
@@ -42,6 +43,27 @@ class AdaptMetrics(BaseMetrics):
     held_out_people: int
 
 
+class Learned(TypedDict):
+    """The entry `learned` of `METRICS` in the store: the base's content hash, and whose tweets it learned from."""
+
+    hash: str
+    handles: list[str]
+
+
+def bases_with(store: Store, handle: str) -> list[str]:
+    """The content hashes of the store's adapted bases that learned from this person, or do not say from whom."""
+    found = []
+    for name in store.list(FOLDER):
+        learned: Learned | None = store.read_json(f"{FOLDER}/{name}/{METRICS}").get("learned")
+        if learned is None:  # it was made before bases said so
+            files = [file for file in store.list(f"{FOLDER}/{name}") if file != METRICS]
+            base = ModelFolder({file: store.read(f"{FOLDER}/{name}/{file}") for file in files})
+            learned = Learned(hash=base.content_hash, handles=[handle])
+        if handle in learned["handles"]:
+            found.append(learned["hash"])
+    return found
+
+
 def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job:
     """The job with the adapted base in place of its own; unchanged where the fleet does not adapt.
 
@@ -49,12 +71,15 @@ def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job
     """
     if job.fleet.adapt is None:
         return job
-    folder = f"work/adapted/{identity(job, prepared)}"
+    folder = f"{FOLDER}/{identity(job, prepared)}"
     if not job.store.exists(f"{folder}/{METRICS}"):  # the last file that is written
         if not make:
             return job
         files, metrics = adapt(job, prepared, progress)
-        job.store.write_folder(folder, files | {METRICS: json.dumps(metrics, indent=2).encode()})
+        people, _ = split(prepared, job.fleet.adapt.holdout)
+        learned = Learned(hash=ModelFolder(files).content_hash, handles=[person.handle for person in people])
+        record = json.dumps({**metrics, "learned": learned}, indent=2)
+        job.store.write_folder(folder, files | {METRICS: record.encode()})
     files = {name: job.store.read(f"{folder}/{name}") for name in job.store.list(folder) if name != METRICS}
     shown = job.store.read_json(f"{folder}/{METRICS}")
     progress.say(

@@ -1,14 +1,19 @@
-"""Commands that maintain a fleet: `sync` with W&B, `forget` a person, `gc`."""
+"""Commands that maintain a fleet: `sync` with W&B, `forget` a person and `readmit` them, `gc`."""
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.options import FleetFile, JsonOption, SetOption, WaitOption, print_json, say
 from pipeline.core import fleet as fleets
-from pipeline.core.errors import UsageError
+from pipeline.core.errors import UsageError, UserError
 from pipeline.core.names import handle_of, not_a_handle
 from pipeline.core.progress import Progress
+
+if TYPE_CHECKING:
+    from pipeline.operate.forget import Forgotten
+    from pipeline.report.rows import Report
 
 
 def sync(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False) -> None:
@@ -29,26 +34,55 @@ def sync(fleet: FleetFile, set_: SetOption = None, as_json: JsonOption = False) 
 def forget(
     fleet: FleetFile,
     handle: Annotated[str, typer.Argument(metavar="HANDLE")],
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="also run the fleet, and delete bots whose base had learned from them")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only list what would be removed")] = False,
     wait: WaitOption = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask on a terminal")] = False,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove a person: tweets, bots, blends, endpoints, hub repositories (token in HF_TOKEN)."""
-    from pipeline.operate.forget import forget as forget_person
+    from pipeline.operate import forget as forgetting
 
-    person = handle_of(handle)
-    if person is None:
-        raise UsageError(not_a_handle(handle))
-    result = forget_person(fleets.load(fleet, set_), person, wait, say)
-    for item in result.removed:
-        say(f"removed  {item.kind} {item.name}")
-    for item in result.left:
-        say(f"left     {item.kind} {item.name}: {item.reason}")
-    say(f"@{person} is forgotten: {len(result.removed)} things removed")
+    settings, person = fleets.load(fleet, set_), _person(handle)
+    if dry_run or (sys.stdin.isatty() and not yes):
+        _show_forgotten(planned := forgetting.plan_to_forget(settings, person), "would remove")
+        if dry_run:
+            if as_json:
+                print_json(planned)
+            return
+        typer.confirm(f"Remove all of this about @{planned.handle}?", abort=True, err=True)
+    report: Report | None = None
+    if retrain:
+        with Progress() as progress:
+            result, report = forgetting.forget_and_retrain(settings, person, progress, wait)
+    else:
+        result = forgetting.forget(settings, person, wait, say)
+    _show_forgotten(result, "removed")
+    say(f"@{result.handle} is forgotten: {len(result.removed)} things removed")
     if as_json:
         print_json(result)
     if not result.complete:
         raise typer.Exit(1)
+    if report and any(row["status"] == "failed" for row in report["bots"]):
+        raise typer.Exit(3)
+
+
+def readmit(
+    fleet: FleetFile,
+    handle: Annotated[str, typer.Argument(metavar="HANDLE")],
+    wait: WaitOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Let a person in again who was removed by `forget`: the next `run` reads their tweets."""
+    from pipeline.operate.forget import readmit as readmit_person
+
+    person = _person(handle)
+    if not readmit_person(fleets.load(fleet, set_), person, wait, say):
+        raise UserError(f"@{person} was not removed from this fleet")
+    say(f"@{person} may be in the fleet again; next: huggingtweets run {fleet}")
 
 
 def gc(
@@ -75,3 +109,18 @@ def gc(
         )
     if as_json:
         print_json(result.removed)
+
+
+def _person(handle: str) -> str:
+    person = handle_of(handle)
+    if person is None:
+        raise UsageError(not_a_handle(handle))
+    return person
+
+
+def _show_forgotten(result: "Forgotten", verb: str) -> None:
+    width = len("would remove")
+    for item in result.removed:
+        say(f"{verb:<{width}}  {item.kind} {item.name}")
+    for item in result.left:
+        say(f"{'left':<{width}}  {item.kind} {item.name}: {item.reason}")

@@ -1,11 +1,11 @@
-"""Removes a person from a fleet: tweets, bots, blends, endpoints, hub repositories, W&B's offline runs.
+"""Removes a person from a fleet: tweets, bots, blends, endpoints, copies on nodes, hub repositories, offline W&B runs.
 
     forgotten = forget(fleet, "nasa")
     forgotten.removed, forgotten.left        # what is gone; what is still there, where, and why
 
-`forgotten.json` in the store keeps the handle: later runs ignore the person's records and skip blends with them. (To
-include somebody again, delete the entry and work/people.json.) Files of tweets belong to the user: they are named,
-not changed.
+`forgotten.json` in the store keeps the handle: later runs ignore the person's records and skip blends with them, until
+`readmit`. Files of tweets belong to the user: they are named, not changed. Bots of others whose base had learned from
+the person (`adapt`) are listed; `forget_and_retrain` makes them again.
 """
 
 import json
@@ -13,37 +13,53 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
+from pyarrow import fs
 
 from pipeline import tweets
+from pipeline.base import adapt
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
 from pipeline.core.json_file import json_bytes
 from pipeline.core.lease import held
+from pipeline.core.model_folder import WEIGHTS
 from pipeline.core.names import handles_of
+from pipeline.core.progress import Progress
 from pipeline.core.ray_session import join, session
-from pipeline.core.store import Store
+from pipeline.core.store import Store, resolve
+from pipeline.operate.gc import drafts, unchanged_for
+from pipeline.operate.learned_bots import hub_copies, learned_versions
+from pipeline.operate.node_copies import remove_copies
+from pipeline.operate.status import served
 from pipeline.plan.forgotten import FORGOTTEN
 from pipeline.prepare.by_person import PICTURES
 from pipeline.prepare.index import INDEX, REJECTS
 from pipeline.publish import hub
 from pipeline.report import progress_record
+from pipeline.report.rows import Report
+from pipeline.run import STEPS, run
 from pipeline.track import lineage, stored_runs
 
 # Entries of work/ that hold the data of single people. All others are made from everybody's tweets, and made again.
 _PER_PERSON = ("people.json", "tweets", "pictures", "trained", "progress.json", "lease")
 _READERS = 8
+_DRAFT_SECONDS = 3600.0  # without a change, after which a draft has no writer any more
+_ROLL_SECONDS = 120.0  # until endpoints serve the new versions of bots that were made again
+# what another `forget` can still remove, or `--retrain`
+_UNFINISHED = ("endpoint", "repository", "bot", "version", "copies")
 
 
 @dataclass(frozen=True)
 class Item:
     """Something that was removed or, with a reason, something that is still there."""
 
-    kind: str  # endpoint, repository, bot, tweets, rows, source file …
+    kind: str  # endpoint, repository, bot, version, tweets, rows, copies, source file …
     name: str
     reason: str | None = None
 
@@ -59,39 +75,115 @@ class Forgotten:
 
     @property
     def complete(self) -> bool:
-        """False if an endpoint or a repository could not be removed; the next call tries again."""
-        return not any(item.kind in ("endpoint", "repository") for item in self.left)
+        """False if something is left that another call removes, with `--retrain` where the reason says so."""
+        return not any(item.kind in _UNFINISHED for item in self.left)
 
 
 def forget(fleet: Fleet, handle: str, wait: bool = False, say: Callable[[str], None] = lambda line: None) -> Forgotten:
     """Removes everything about this person. A second call tries again what the first could not remove.
 
-    Raises UserError if another command works on the fleet and `wait` is false; `say` reports that it waits.
+    `handle` may also be one of the person's accounts in `people`. Raises UserError if another command works on the
+    fleet and `wait` is false; `say` reports that it waits.
     """
     store = Store.of(fleet)
     with held(store, "forget", wait, say):
-        return _forget(store, fleet, handle)
+        return _forget(store, fleet, fleet.owners.get(handle, handle))
 
 
-def _forget(store: Store, fleet: Fleet, handle: str) -> Forgotten:
+def plan_to_forget(fleet: Fleet, handle: str) -> Forgotten:
+    """What `forget` would remove and leave; changes nothing."""
+    store = Store.of(fleet)
+    untouched = _UntouchedStore(store.filesystem, store.root)
+    return _forget(untouched, fleet, fleet.owners.get(handle, handle), dry_run=True)
+
+
+def forget_and_retrain(fleet: Fleet, handle: str, progress: Progress, wait: bool = False) -> tuple[Forgotten, Report]:
+    """Forgets the person, runs the fleet, and deletes the versions of others whose base had learned from the person.
+
+    Returns what was removed and what is left, and the run's report. Raises UserError as `forget` and `run` do.
+    """
+    first = forget(fleet, handle, wait, progress.say)
+    with session():
+        report = run(fleet, STEPS, progress, wait=wait)
+    old = {item.name for item in first.left if item.kind == "bot"}
+    deadline = time.monotonic() + _ROLL_SECONDS
+    while any(f"{bot} {version}" in old for bot, version in served(fleet).items()) and time.monotonic() < deadline:
+        time.sleep(1)  # endpoints take over new versions by themselves
+    second = forget(fleet, handle, wait, progress.say)
+    return Forgotten(first.handle, first.bots, first.removed + second.removed, second.left), report
+
+
+def readmit(fleet: Fleet, handle: str, wait: bool = False, say: Callable[[str], None] = lambda line: None) -> bool:
+    """Lets a person in again whom `forget` removed: the next run reads their tweets. False if nobody removed them.
+
+    Raises UserError as `forget` does.
+    """
+    store = Store.of(fleet)
+    with held(store, "readmit", wait, say):
+        return _readmit(store, fleet.owners.get(handle, handle))
+
+
+def _forget(store: Store, fleet: Fleet, handle: str, dry_run: bool = False) -> Forgotten:
     known = store.read_json(FORGOTTEN)
-    entry = known.get(handle) or {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []}
+    entry = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []} | known.get(handle, {})
     bots = _bots(store, handle)
     runs = stored_runs.runs_about(store, handle, bots)
     entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
+    entry["bases"] = sorted({*entry.get("bases", []), *adapt.bases_with(store, handle)})
     store.write(FORGOTTEN, json_bytes(known | {handle: entry}))  # first, so that a new run ignores the person
-    items = [item for bot in bots for item in _repositories(store, bot)]
+    items = [item for bot in bots for item in _repositories(store, bot, dry_run)]
     items += _models(store, bots)
-    items += _endpoints(fleet, handle)  # after the models: a pool serves whatever is published
-    items += [*_runs(store, runs), *_work(store, handle), *_rows(store, handle)]
+    with _cluster() as problem:  # after the models: a pool serves whatever is published
+        items += [Item("endpoint", "of this fleet", problem)] if problem else _endpoints(fleet, handle, dry_run)
+        items += _copies(store, handle, dry_run)
+    items += [*_runs(store, runs), *_work(store, handle), *_drafts(store, handle), *_rows(store, handle)]
     items += _metrics_of_others(store, handle)
+    items += _bots_on_bases(fleet, store, {base for one in (*known.values(), entry) for base in one.get("bases", [])})
     items += [Item("W&B", name, "was synced; delete it there") for name in entry["wandb"]]
+    items += [Item("base model", path, reason) for path, reason in _bases_outside(fleet)]
     items += [
         Item("source file", name, "is yours; it still has the person's tweets") for name in _sources(fleet, handle)
     ]
-    items += [Item("file", name, "still names the person") for name in _mentions(store, handle)]
+    if not dry_run:
+        items += [Item("file", name, "still names the person") for name in _mentions(store, handle)]
     removed, left = ([item for item in items if (item.reason is None) == gone] for gone in (True, False))
     return Forgotten(handle, bots, removed, left)
+
+
+def _readmit(store: Store, handle: str) -> bool:
+    known = store.read_json(FORGOTTEN)
+    if handle not in known:
+        return False
+    index = store.read_json(INDEX)
+    if index:
+        store.write(INDEX, json.dumps(index | {"fingerprint": ""}, ensure_ascii=False).encode())  # prepare anew
+    bases = known.pop(handle).get("bases", [])
+    if known and bases:  # what others had in common with this person is still to be made again
+        other = next(iter(known))
+        known[other] = known[other] | {"bases": sorted({*known[other].get("bases", []), *bases})}
+    store.write(FORGOTTEN, json_bytes(known))
+    return True
+
+
+class _UntouchedStore(Store):
+    """A store that is only read: what would be written or deleted stays as it is."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Does nothing."""
+
+    def delete(self, name: str) -> None:
+        """Does nothing."""
+
+
+@contextmanager
+def _cluster() -> Iterator[str]:
+    """Connects to the cluster for the length of the block, if one runs; yields why it does not answer, or ""."""
+    try:
+        with session():
+            join()
+            yield ""
+    except UserError as error:
+        yield f"the cluster does not answer: {one_line(error)}"
 
 
 def _bots(store: Store, handle: str) -> list[str]:
@@ -99,21 +191,29 @@ def _bots(store: Store, handle: str) -> list[str]:
     return sorted(bot for bot in {*store.list("bots"), *store.list("work/trained")} if handle in handles_of(bot))
 
 
-def _endpoints(fleet: Fleet, handle: str) -> Iterator[Item]:
-    try:
-        with session():
-            if join():
-                from serve.deploy import served, undeploy
+def _endpoints(fleet: Fleet, handle: str, dry_run: bool) -> Iterator[Item]:
+    if ray.is_initialized():
+        from serve.deploy import served as table_of_served
+        from serve.deploy import undeploy
 
-                table = served()
-                bots = [bot for bot, row in table.items() if row["fleet"] == fleet.fleet and handle in handles_of(bot)]
-                if bots:
-                    yield from (Item("endpoint", bot) for bot in undeploy(fleet.fleet, bots))
-    except UserError as error:
-        yield Item("endpoint", "of this fleet", f"the cluster does not answer: {one_line(error)}")
+        table = table_of_served()
+        bots = [bot for bot, row in table.items() if row["fleet"] == fleet.fleet and handle in handles_of(bot)]
+        if bots:
+            yield from (Item("endpoint", bot) for bot in (bots if dry_run else undeploy(fleet.fleet, bots)))
 
 
-def _repositories(store: Store, bot: str) -> Iterator[Item]:
+def _copies(store: Store, handle: str, dry_run: bool) -> Iterator[Item]:
+    removed, problems = remove_copies(store, handle, dry_run)
+    yield from (Item("copies", name) for name in removed)
+    yield from (Item("copies", f"on node {node}", problem) for node, problem in problems.items())
+    if not store.local and not ray.is_initialized():
+        yield Item("copies elsewhere", "on nodes' disks", "no cluster runs; `forget` again where one does")
+
+
+def _repositories(store: Store, bot: str, dry_run: bool) -> Iterator[Item]:
+    if dry_run:
+        yield from (Item("repository", name) for name in hub.repositories(store, bot))
+        return
     for name, problem in hub.remove(store, bot):
         yield Item("repository", name, problem and f"not deleted: {problem}; `forget` again tries again")
 
@@ -155,12 +255,50 @@ def _work(store: Store, handle: str) -> Iterator[Item]:
         own_files = {file for file, owner in index["owners"].items() if owner == handle}
         for part in ("owners", "problems"):
             index[part] = {file: value for file, value in index[part].items() if file not in own_files}
+        index["notices"] = [notice for notice in index.get("notices", []) if not _names(handle, notice)]
+        index["reasons"] = "" if _names(handle, index.get("reasons", "")) else index.get("reasons", "")
         store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
         yield Item("index entry", INDEX)
     for name in store.list("work"):
         if name not in _PER_PERSON:
             store.delete(f"work/{name}")
             yield Item("learned from all", f"work/{name}")
+
+
+def _drafts(store: Store, handle: str) -> Iterator[Item]:
+    """What killed commands left half-written: about the person by its name, or old enough that nobody writes it."""
+    for path in drafts(store):
+        if _names(handle, path.replace("/", " ")) or unchanged_for(store, path, _DRAFT_SECONDS):
+            store.delete(path)
+            yield Item("draft", path)
+
+
+def _bots_on_bases(fleet: Fleet, store: Store, bases: set[str]) -> Iterator[Item]:
+    """Other people's bots on these bases: older versions are deleted, and those in use are listed."""
+    if not bases:
+        return
+    copies = list(hub_copies(store, bases))
+    in_service = served(fleet)
+    for one in learned_versions(store, bases):
+        name = f"{one.bot} {one.version}"
+        if one.current:
+            reason = "its base had learned from people who were removed; `forget --retrain` makes it again"
+            yield Item("bot", name, reason)
+        elif in_service.get(one.bot) == one.version:
+            yield Item("version", name, "is still served; `deploy`, then `forget` again")
+        else:
+            store.delete(one.folder)
+            yield Item("version", name)
+    for repository, version in copies:
+        reason = f"holds version {version}, which had learned from people who were removed; delete it and push again"
+        yield Item("hub copy", repository, reason)
+
+
+def _bases_outside(fleet: Fleet) -> Iterator[tuple[str, str]]:
+    """The folder of `pretrain`, which may have learned from the fleet's tweets."""
+    filesystem, path = resolve(fleet.pretrain.out)
+    if filesystem.get_file_info(f"{path}/{WEIGHTS}").type != fs.FileType.NotFound:
+        yield fleet.pretrain.out, "may have learned from the person; `pretrain` again, then `run` every fleet on it"
 
 
 def _rows(store: Store, handle: str) -> Iterator[Item]:
@@ -187,7 +325,7 @@ def _rows(store: Store, handle: str) -> Iterator[Item]:
 def _metrics_of_others(store: Store, handle: str) -> Iterator[Item]:
     """The metrics of other bots name the people that their samples were attributed to."""
     for bot in store.list("bots"):
-        for version in store.versions(bot):
+        for version in store.versions(bot) if handle not in handles_of(bot) else ():
             name = f"bots/{bot}/{version}/metrics.json"
             metrics = store.read_json(name)
             if _remove_from_metrics(metrics, handle):

@@ -50,11 +50,10 @@ def gc(fleet: Fleet, grace: float, wait: bool = False, say: Callable[[str], None
 
 
 def _collect(store: Store, fleet: Fleet, grace: float) -> Collection:
-    collection, oldest_kept = Collection(), time.time() - grace
+    collection = Collection()
     for path in _unused(store, served(fleet)):
-        files = _files(store, path)
-        found = Unused(path, sum(info.size or 0 for info in files))
-        if all((info.mtime_ns or 0) / 1e9 < oldest_kept for info in files):
+        found = Unused(path, sum(info.size or 0 for info in _files(store, path)))
+        if unchanged_for(store, path, grace):
             store.delete(path)
             collection.removed.append(found)
         else:
@@ -69,7 +68,12 @@ def _unused(store: Store, served_versions: dict[str, str]) -> Iterator[str]:
         if not is_bot_name(bot) or kept == {None}:
             continue  # nothing is published yet: a run may be about to do it
         yield from (f"bots/{bot}/{version}" for version in store.versions(bot) if version not in kept)
-    yield from _drafts(store)
+    yield from drafts(store)
+
+
+def unchanged_for(store: Store, path: str, seconds: float) -> bool:
+    """Whether no file of this folder, or this file itself, was changed for so many seconds."""
+    return all((info.mtime_ns or 0) / 1e9 < time.time() - seconds for info in _files(store, path))
 
 
 def _files(store: Store, path: str) -> list[fs.FileInfo]:
@@ -81,8 +85,8 @@ def _files(store: Store, path: str) -> list[fs.FileInfo]:
     return [info for info in infos if info.type == fs.FileType.File]
 
 
-def _drafts(store: Store) -> list[str]:
-    """Half-written files and folders; only a local disk has them, beside their targets."""
+def drafts(store: Store) -> list[str]:
+    """The paths of half-written files and folders; only a local disk has them, beside their targets."""
     if not store.local:
         return []
     infos = store.filesystem.get_file_info(fs.FileSelector(store.root, recursive=True, allow_not_found=True))

@@ -9,7 +9,7 @@ from pipeline.core.names import handles_of, printable
 from pipeline.core.store import Store
 from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
-from pipeline.plan.forgotten import FORGOTTEN, forgotten
+from pipeline.plan.forgotten import forgotten
 from pipeline.plan.job import Job
 from pipeline.plan.provenance import Provenance
 from pipeline.plan.versions import shaping, version
@@ -60,7 +60,7 @@ def _bot(job: Job, name: str, prepared: Prepared, removed: frozenset[str]) -> Bo
     """Returns a bot with its version, or skipped or failed with the reason."""
     handles = handles_of(name)
     if gone := [handle for handle in handles if handle in removed]:
-        return Bot(name, [], status="skipped", reason=f"@{gone[0]} was removed from this fleet ({FORGOTTEN})")
+        return Bot(name, [], status="skipped", reason=f"@{gone[0]} was removed from this fleet by `forget`")
     bot = Bot(name, [prepared.people[handle] for handle in handles if handle in prepared.people])
     if missing := [handle for handle in handles if handle not in prepared.people]:
         bot.status, bot.reason = "failed", f"no tweets of @{missing[0]}{_problem(prepared, missing[0])}"

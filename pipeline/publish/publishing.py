@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.core import actor_pool, checksums, logs, model_folder
+from pipeline.core.errors import UserError
 from pipeline.core.json_file import json_bytes
 from pipeline.core.picture import draw, profile_file, square
 from pipeline.core.progress import Progress
 from pipeline.core.word_runs import RUNS_FILE, runs_file
 from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
+from pipeline.plan.forgotten import forgotten
 from pipeline.plan.job import Job
 from pipeline.prepare.by_person import PICTURES
 from pipeline.prepare.filters import language_of
@@ -86,7 +88,12 @@ class Publisher:
         self.job, self.store = job, job.store
 
     def publish(self, task: PublishTask) -> None:
-        """Writes the bot's folder, or only its card if the folder is there; then makes this version the current one."""
+        """Writes the bot's folder, or only its card if the folder is there; then makes this version the current one.
+
+        Raises UserError for a bot of somebody whom `forget` removed after this command had begun.
+        """
+        if gone := forgotten(self.store).intersection(task.facts.handles):
+            raise UserError(f"@{min(gone)} was removed from this fleet")
         if not self.store.exists(f"{task.folder}/metrics.json"):  # the last file that is written
             self.store.write_folder(task.folder, self._files(task))
         else:

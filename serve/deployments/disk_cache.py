@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.core import checksums, logs
+from pipeline.core.names import handles_of
 from pipeline.core.store import Store
 
 _FETCHES = 2  # of a file that is not what was published
@@ -48,12 +49,29 @@ class Cache:
             self._check(entry)
             yield entry
             return
-        place = hashlib.sha256(self.store.path(source).encode()).hexdigest()[:12]  # two stores may hold the same bot
-        with _locked(self._root() / f"{bot}.{version}.{place}") as entry:
+        with _locked(self._root() / self._entry_name(bot, version)) as entry:
             if not self._sound(entry):
                 self._fill(entry, source)
             os.utime(entry)  # used last
             yield entry
+
+    def copies(self, handle: str) -> list[str]:
+        """The names of the entries that this node holds of the person's bots and blends in this store."""
+        entries = [path.name.split(".") for path in self._root().iterdir() if path.name.count(".") == 2]
+        names = [".".join(entry) for entry in entries if handle in handles_of(entry[0])]
+        return sorted(name for name in names if name == self._entry_name(*name.split(".")[:2]))
+
+    def remove(self, handle: str) -> list[str]:
+        """Deletes those entries, once nobody loads from them any more; returns their names."""
+        names = self.copies(handle)
+        for name in names:
+            with _locked(self._root() / name) as entry:
+                shutil.rmtree(entry)
+        return names
+
+    def _entry_name(self, bot: str, version: str) -> str:
+        place = hashlib.sha256(self.store.path(f"bots/{bot}/{version}").encode()).hexdigest()[:12]
+        return f"{bot}.{version}.{place}"  # two stores may hold the same bot
 
     def _check(self, entry: Path) -> None:
         """Raises ValueError where a file of a published folder is not what its checksums say."""

@@ -102,6 +102,8 @@ class Gateway:
         if news["whole"] or news["bots"]:
             table = ({} if news["whole"] else self.table) | news["bots"]
             self.table = {bot: entry for bot, entry in table.items() if entry}
+            if len(self.table) < len(table):
+                published.picture.cache_clear()  # it holds those of bots that are gone
             self.sorted = sorted(self.table)
 
     async def versions(self, bots: list[str]) -> tuple[int, dict[str, str]]:

@@ -11,6 +11,7 @@ a number behind it when the bot is hot.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from ray import serve
@@ -52,6 +53,7 @@ class PoolWorker:
 
         torch.set_num_threads(1)
         self.residents = Residents(lambda bot, version: load(cache, bot, version, options), budget, idle_seconds)
+        self.store = cache.store
         self._sweeping: asyncio.Task[None] | None = None
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
@@ -62,6 +64,14 @@ class PoolWorker:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             self.residents.sweep()
+            await self._remove_deleted()
+
+    async def _remove_deleted(self) -> None:
+        """Removes bots from memory that are not in the store any more: somebody was taken out of the fleet."""
+        for bot, version in self.residents.held():
+            with suppress(OSError):  # the store is gone for a moment
+                if not await asyncio.to_thread(self.store.exists, f"bots/{bot}/{version}"):
+                    self.residents.discard(bot, version, FileNotFoundError(f"{bot} {version} was deleted"))
 
     async def answer(self, bot: str, version: str, question: Question) -> AsyncIterator[ReplicaPart]:
         """The parts of the bot's answer, see `endpoint.stream_answer`. Loads the bot first if needed."""

@@ -55,6 +55,10 @@ class Residents:
     def __len__(self) -> int:
         return len(self._held)
 
+    def held(self) -> list[Key]:
+        """The bots in memory, each with its version."""
+        return list(self._held)
+
     @asynccontextmanager
     async def of(self, bot: str, version: str) -> AsyncIterator[Resident]:
         """The bot's engine, in memory for the length of the block. Raises what is wrong with its files."""

@@ -91,3 +91,11 @@ def test_the_worker_that_measures_a_bot_publishes_it(job, bot):
     assert json.loads((folder / "metrics.json").read_text()) == published
     assert languages_of((folder / "README.md").read_text()) == ["en"]
     assert "| Copying: a training tweet" in (folder / "README.md").read_text()
+
+
+def test_a_bot_of_somebody_who_was_removed_meanwhile_is_not_published(job, bot):
+    init_single_process_group()
+    worker = EvaluateAndPublish(job, block_list=None)
+    job.store.write("forgotten.json", b'{"ada": {}}')
+    assert worker.work(task_of(job, bot)).problem == "not published: @ada was removed from this fleet"
+    assert not job.store.exists("bots/ada")

@@ -1,14 +1,17 @@
 """A person is taken out: all their files are removed, nobody else's are, and what others hold is named."""
 
 import json
+import os
+import sys
 
 import pytest
 from huggingface_hub import constants
 from pyarrow import fs
 
+from pipeline.base import adapt
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store
-from pipeline.operate.forget import forget
+from pipeline.operate.forget import forget, plan_to_forget, readmit
 from pipeline.publish import hub
 from pipeline.track import stored_runs
 from pipeline.track.stored_runs import StoredRuns
@@ -124,3 +127,107 @@ def test_somebody_whom_nobody_knows_is_kept_out_too(fleet, store, huggingtweets,
     assert code == 0 and json.loads(out)["removed"] == []
     assert "@heron is forgotten" in err and list(json.loads(store.read("forgotten.json"))) == ["heron"]
     assert huggingtweets("forget", tmp_path / "birds.yaml", "../wren")[0] == 2
+
+
+def test_a_dry_run_changes_nothing_and_lists_what_forgetting_removes(fleet, store, huggingtweets, tmp_path):
+    store.write("work/voices/all.npz", b"learned from everybody")
+    before = files(store)
+    planned = plan_to_forget(fleet, "wren")
+    code, out, err = huggingtweets("forget", tmp_path / "birds.yaml", "wren", "--dry-run", "--json")
+    assert code == 0 and "would remove  bot owl-wren" in err and "is forgotten" not in err
+    assert [item["name"] for item in json.loads(out)["removed"]] == [item.name for item in planned.removed]
+    assert files(store) == before
+    assert forget(fleet, "wren").removed == planned.removed
+
+
+def test_on_a_terminal_it_asks_first(fleet, store, huggingtweets, tmp_path, monkeypatch):
+    class Terminal:
+        def __init__(self, answer: str):
+            self.answer = answer
+
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self, *arguments: int) -> str:
+            return self.answer
+
+    before = files(store)
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    assert huggingtweets("forget", tmp_path / "birds.yaml", "wren")[0] == 1
+    assert files(store) == before
+    assert huggingtweets("forget", tmp_path / "birds.yaml", "wren", "--yes")[0] == 0
+    assert not store.exists("bots/wren")
+
+
+def adapted_base(store: Store, name: str, hash_: str, handles: list[str] | None) -> None:
+    """A base in the store that learned from these people; None: it does not say from whom."""
+    files = {"config.json": b"{}", "model.safetensors": name.encode()}
+    learned = {} if handles is None else {"learned": {"hash": hash_, "handles": handles}}
+    store.write_folder(f"work/adapted/{name}", files | {adapt.METRICS: json.dumps({"people": 3} | learned).encode()})
+
+
+def test_bots_of_others_on_a_base_that_had_learned_from_the_person_are_listed_until_they_are_made_again(fleet, store):
+    adapted_base(store, "one", "ba5e" * 16, ["owl", "wren"])  # the base of all the bots here
+    left = [item for item in forget(fleet, "wren").left if item.kind == "bot"]
+    assert [item.name for item in left] == [f"owl {VERSION}", f"stork {VERSION}"]
+    assert "`forget --retrain`" in left[0].reason
+    store.write_folder("bots/owl/ffffffffffff", {"model.safetensors": b"made again"})
+    store.write("bots/owl/current", b"ffffffffffff")
+    store.write(f"work/trained/stork/{VERSION}/provenance.json", store.read(f"bots/stork/{VERSION}/provenance.json"))
+    second = forget(fleet, "wren")  # the base is gone by now; the store still knows
+    assert not second.complete and [item.name for item in second.left if item.kind == "bot"] == [f"stork {VERSION}"]
+    assert [item.name for item in second.removed if item.kind == "version"] == [f"owl {VERSION}", f"stork {VERSION}"]
+    assert store.versions("owl") == ["ffffffffffff"] and not store.exists(f"work/trained/stork/{VERSION}")
+    assert store.current_version("stork") == VERSION
+    # so it does when the next person is removed, who had learned with the first
+    assert [item.name for item in forget(fleet, "owl").left if item.kind == "bot"] == [f"stork {VERSION}"]
+
+
+@pytest.mark.parametrize("handles", [["owl", "stork"], None])
+def test_a_base_that_did_not_learn_from_the_person_makes_no_bot_suspect(fleet, store, handles):
+    hash_ = "ba5e" * 16 if handles else ""
+    adapted_base(store, "one", hash_, handles)  # of None it is assumed that it did, but it is no bot's base
+    result = forget(fleet, "wren")
+    assert result.complete and not [item for item in result.left if item.kind == "bot"]
+    assert len(json.loads(store.read("forgotten.json"))["wren"]["bases"]) == (handles is None)
+
+
+def test_repositories_of_others_with_such_a_version_are_named(fleet, store):
+    adapted_base(store, "one", "ba5e" * 16, ["owl", "wren"])
+    store.write("bots/owl/hub.json", json.dumps({"birds/owl": {"version": VERSION, "card": "x"}}).encode())
+    [copy] = [item for item in forget(fleet, "wren").left if item.kind == "hub copy"]
+    assert copy.name == "birds/owl" and VERSION in copy.reason
+
+
+def test_somebody_is_let_in_again_by_a_command(fleet, store, huggingtweets, tmp_path):
+    assert huggingtweets("readmit", tmp_path / "birds.yaml", "wren")[0] == 1
+    forget(fleet, "wren")
+    code, _, err = huggingtweets("readmit", tmp_path / "birds.yaml", "@Wren")
+    assert code == 0 and "huggingtweets run" in err
+    assert store.read_json("forgotten.json") == {}
+    assert store.read_json("work/people.json")["fingerprint"] == ""  # so that their tweets are read again
+    assert not readmit(fleet, "wren")
+
+
+def test_an_account_of_a_person_stands_for_the_person(tmp_path):
+    fleet = published.fleet_of(tmp_path, BOTS, people={"wren": ["wren_x", "wren"]})
+    assert forget(fleet, "wren_x").bots == ["owl-wren", "wren"]
+    assert list(Store.of(fleet).read_json("forgotten.json")) == ["wren"]
+
+
+def test_half_written_files_of_the_person_go_at_once_and_others_when_nobody_writes_them(fleet, store):
+    uuid = "0" * 32
+    drafts = [f"work/tweets/.wren.parquet.{uuid}", f".rejects.jsonl.{uuid}", f"work/tweets/.owl.parquet.{uuid}"]
+    for path in drafts:
+        store.write(path, b"a canary sings")
+    os.utime(store.path(drafts[1]), (1, 1))
+    forget(fleet, "wren")
+    assert [store.exists(path) for path in drafts] == [False, False, True]
+
+
+def test_a_base_beside_the_store_that_may_have_learned_from_the_person_is_named(fleet, store, tmp_path):
+    assert not [item for item in forget(fleet, "wren").left if item.kind == "base model"]
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"w")
+    fleet = fleet.model_copy(update={"pretrain": fleet.pretrain.model_copy(update={"out": str(tmp_path / "base")})})
+    assert [item.name for item in forget(fleet, "wren").left if item.kind == "base model"] == [str(tmp_path / "base")]

@@ -175,3 +175,18 @@ def test_a_store_on_this_disk_is_checked_once_for_each_state_of_its_files(tmp_pa
     assert weights(cache, "old") == b"old"
     with pytest.raises(FileNotFoundError):
         weights(cache, "nobody")
+
+
+def test_bots_of_this_store_are_removed_from_the_disk_and_those_of_others_stay(store, s3, tmp_path):
+    other = Store.of(Fleet(fleet=f"o{tmp_path.name[-30:].lower()}", tweets=["x.csv"], storage=f"s3://{BUCKET}/cached"))
+    publish(other, "wren")
+    caches = [Cache(one, 10 * SIZE, tmp_path) for one in (store, other)]
+    for cache in caches:
+        weights(cache, "wren")
+    weights(caches[0], "owl")
+    publish(store, "owl-wren")
+    weights(caches[0], "owl-wren")
+    names = caches[0].copies("wren")
+    assert [name.split(".")[0] for name in names] == ["owl-wren", "wren"] and caches[0].remove("wren") == names
+    assert entries(tmp_path) == ["owl", "wren"] and len(caches[1].copies("wren")) == 1
+    assert caches[0].copies("wren") == []

@@ -6,7 +6,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from pyarrow import fs
 
+from pipeline.core.store import Store
+from serve.deployments import pool
+from serve.deployments.disk_cache import Cache
 from serve.deployments.residents import Residents
 
 
@@ -136,3 +140,21 @@ def test_those_unused_for_long_go():
         assert ("a", "1") not in residents and ("b", "1") in residents
 
     asyncio.run(run())
+
+
+def test_a_pool_lets_go_of_what_was_deleted_from_the_store(monkeypatch, tmp_path):
+    store = Store(fs.LocalFileSystem(), str(tmp_path / "birds"))
+    for bot in ("owl", "wren"):
+        store.write(f"bots/{bot}/1/config.json", b"{}")
+    monkeypatch.setattr(pool, "load", lambda cache, bot, version, options: Loaded(bot, version))
+
+    async def run() -> list[str]:
+        worker = pool.PoolWorker.func_or_class(Cache(store, 0), 10**9, 600.0, {})
+        for bot in ("owl", "wren"):
+            async with worker.residents.of(bot, "1"):
+                pass
+        store.delete("bots/wren")
+        await worker._remove_deleted()
+        return [bot for bot, _ in worker.residents.held()]
+
+    assert asyncio.run(run()) == ["owl"]
