@@ -37,6 +37,7 @@ from pipeline.prepare.rejects import Case, Group, grouped, merged, same_ids, sen
 from pipeline.prepare.tokens import Encoder
 from pipeline.prepare.verdicts import KEPT, RAW, judged, profile_note
 from pipeline.tweets import TweetFile
+from pipeline.tweets.record import NOT_TWEETS
 
 NOTICE_LINE = -1  # where a row of the rejects is a notice
 RULES = 4  # to be raised when readers or rules change, so that tweets are prepared again
@@ -92,7 +93,9 @@ def prepare(
         raise UserError(f"no tweets to work with: {sentence(groups) or 'the files hold no tweet'}{listed}")
     notices += same_ids(found.values())
     owners = {
-        file.path: file.people.get(file.handle, file.handle) for file in files if file.path in problems and file.handle
+        file.path: file.people.get(file.handle, file.handle)
+        for file in files
+        if file.handle and _should_have_tweets(file, problems.get(file.path))
     }
     prepared = Prepared(
         *(dict(sorted(found.items())), dict(sorted(problems.items())), owners, rejects, fingerprint),
@@ -101,6 +104,11 @@ def prepare(
     index = {key: value for key, value in asdict(prepared).items() if key != "unchanged"}
     store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
     return prepared
+
+
+def _should_have_tweets(file: TweetFile, problem: str | None) -> bool:
+    """Whether somebody's tweets were to be expected in a file with a problem: other files are nobody's."""
+    return problem is not None and (file.named or not problem.startswith(NOT_TWEETS))
 
 
 def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float, filters: Filters) -> str:

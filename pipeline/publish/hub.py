@@ -31,6 +31,7 @@ _TRIES = 4
 _BACKOFF = wait_exponential(multiplier=1)  # seconds: 1, 2, 4 …
 _MAX_PAUSE = 300.0  # seconds to wait at most where the hub asks for a pause
 _BUSY = (429, 500, 502, 503, 504)  # HTTP status codes that may pass
+_LONGEST_NAME = 96  # characters; a blend's name may have more
 _ORG = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,41}")
 
 
@@ -78,6 +79,9 @@ def push(store: Store, versions: dict[str, str], org: str, private: bool, progre
 
 def _push_one(api: HfApi, store: Store, bot: str, version: str, org: str, private: bool) -> Pushed:
     repository = f"{org}/{bot}"
+    if len(bot) > _LONGEST_NAME:
+        reason = f"its name has {len(bot)} characters and the hub allows {_LONGEST_NAME}; blend fewer people"
+        return Pushed(bot, repository, "failed", reason)
     known = repositories(store, bot)
     try:
         content = _content(store, bot, version)

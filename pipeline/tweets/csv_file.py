@@ -18,7 +18,7 @@ from pipeline.tweets.files import TweetFile, export_handle
 from pipeline.tweets.flags import answer, flag
 from pipeline.tweets.html_text import is_html, plain_text
 from pipeline.tweets.json_tweet import Tweets
-from pipeline.tweets.record import Profile, Reject, Row
+from pipeline.tweets.record import NOT_TWEETS, Profile, Reject, Row
 from pipeline.tweets.text_lines import TextLines
 from pipeline.tweets.users import Users
 from pipeline.tweets.x_account import OLD_COLUMNS
@@ -36,7 +36,7 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
     names = table.names
     columns = Columns.of(names, file.columns)
     if reddit.is_messages(names):
-        yield Reject(0, "private messages, which are never read")
+        yield Reject(0, f"{NOT_TWEETS}: private messages, which are never read")
     elif reddit.is_table(names) and not file.columns:
         yield from _reddit(table.rows(), names, file, users)
     elif columns.text or any(file.columns.values()):
@@ -49,7 +49,7 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
     elif text_file.is_text(file, table.sample):
         yield from text_file.rows(text, table.lines, file)
     else:
-        yield Reject(0, f"not a tweet file: no JSON, and no column named {', '.join(USUAL['text'])}")
+        yield Reject(0, f"{NOT_TWEETS}: no JSON, and no column named {', '.join(USUAL['text'])}")
 
 
 def _tweets(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Iterator[Row | Reject]:

@@ -17,7 +17,7 @@ from pipeline.tweets import archive, bluesky, csv_file, json_file, parquet_file,
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.opening import foreign_format, open_tweets
-from pipeline.tweets.record import Notice, Part, Profile, Reject, Row
+from pipeline.tweets.record import NOT_TWEETS, Notice, Part, Profile, Reject, Row
 from pipeline.tweets.users import Users
 
 _HEAD = 4096  # bytes that tell the format
@@ -87,4 +87,4 @@ def _parts(parts: Iterator[TweetFile | Reject], file: TweetFile, look: bool) -> 
         yield Part(part)
         yield from items(part, look)
     if not found:
-        yield Reject(0, "an archive without a file of tweets")
+        yield Reject(0, f"{NOT_TWEETS}: an archive without any")

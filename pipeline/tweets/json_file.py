@@ -13,14 +13,14 @@ from typing import Any
 import orjson
 
 from pipeline.tweets.files import TweetFile
-from pipeline.tweets.json_stream import values
+from pipeline.tweets.json_stream import MAX_DOCUMENT, values
 from pipeline.tweets.json_tweet import Tweets
 from pipeline.tweets.record import Profile, Reject, Row
 from pipeline.tweets.users import Users
 
 _LENGTH = re.compile(rb"\d+\s*\n\s*(?=\{)")  # the length that X's streaming API sends before each tweet
 _BETWEEN = re.compile(r"[\s,\x1e]*")
-MAX_LINE = 16 * 2**20  # bytes; a longer line is rejected
+MAX_LINE = MAX_DOCUMENT  # bytes; a longer line is rejected
 
 
 def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:

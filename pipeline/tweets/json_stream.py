@@ -14,8 +14,8 @@ from typing import Any
 
 from pipeline.tweets.record import Reject
 
-MAX_VALUE = 16 * 2**20  # characters; a longer item is no tweet
-_TOO_LONG = f"an item of over {MAX_VALUE // 2**20} MiB"
+MAX_VALUE = 16 * 2**20  # characters of an item of an array; a longer one is no tweet
+MAX_DOCUMENT = 128 * 2**20  # characters of a document, such as a page of tweets; it is read whole
 _CHUNK = 2**20  # bytes read at a time
 _SPACE = re.compile(r"[\s,\ufeff]*")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\]"]', re.DOTALL)
@@ -33,6 +33,7 @@ def values(stream: io.BufferedReader, start: str = "") -> Iterator[tuple[int, An
     array = window.text.startswith("[", window.at)
     if array:
         window.at += 1
+        window.longest = MAX_VALUE
     elif start:
         yield window.line(), Reject(window.line(), "no list of tweets in it")
         return
@@ -68,6 +69,7 @@ class _Window:
 
     def __init__(self, stream: io.BufferedReader):
         self.text, self.at, self.problem = "", 0, ""
+        self.longest = MAX_DOCUMENT  # characters of a value
         self._stream, self._ended = stream, False
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
         self._parse = json.JSONDecoder().raw_decode
@@ -108,15 +110,15 @@ class _Window:
                 value, end = self._parse(self.text, self.at)
                 whole = end < len(self.text) or type(value) is dict
                 problem = "" if self._is_utf8(self.at, end) else "not UTF-8"
-                problem = _TOO_LONG if end - self.at > MAX_VALUE else problem
+                problem = self._too_long() if end - self.at > self.longest else problem
             except (ValueError, RecursionError) as error:
                 problem = f"broken JSON: {error}"
                 end, whole = self._closing()
             if whole:
                 self.at, self.problem = end, problem
                 return self.BROKEN if problem else value
-            if len(self.text) - self.at > MAX_VALUE:
-                problem = _TOO_LONG
+            if len(self.text) - self.at > self.longest:
+                problem = self._too_long()
             elif self.more():
                 continue
             elif not problem:  # a number or the like, last in the file
@@ -124,6 +126,9 @@ class _Window:
                 return value
             self.problem = problem.removeprefix("broken JSON: ")
             return self.LOST
+
+    def _too_long(self) -> str:
+        return f"an item of over {self.longest // 2**20} MiB"
 
     def _is_utf8(self, start: int, end: int) -> bool:
         try:

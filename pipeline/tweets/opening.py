@@ -16,6 +16,7 @@ from typing import Any, cast
 import pyarrow
 
 from pipeline.tweets.files import TweetFile
+from pipeline.tweets.record import NOT_TWEETS
 
 MAX_UNPACKED = 256 * 2**20  # bytes that any packed file may unfold to …
 MAX_RATIO = 100  # … beyond that, at most this many times its size; JSON of tweets packs 5 to 30 times
@@ -26,7 +27,7 @@ _FOREIGN = {  # what a file begins with: what it is, and what to do with it
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel or Office file; save its sheet as CSV UTF-8 and name that file",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it and name the folder",
     b"Rar!\x1a\x07": "a RAR archive; unpack it and name the folder",
-    b"%PDF-": "not a tweet file: a PDF",
+    b"%PDF-": f"{NOT_TWEETS}: a PDF",
     b"ARROW1\0": "an Arrow or Feather file; save the table as Parquet or CSV",
     b"\x89HDF\r\n": "an HDF5 file; save the table as Parquet or CSV",
     b"Obj\x01": "an Avro file; save the table as Parquet or CSV",

@@ -14,7 +14,7 @@ from pipeline.tweets import reddit
 from pipeline.tweets.columns import KNOWN, USUAL, Columns, missing, plain_name
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_tweet import NESTED, Tweets
-from pipeline.tweets.record import Profile, Reject, Row
+from pipeline.tweets.record import NOT_TWEETS, Profile, Reject, Row
 from pipeline.tweets.users import Users
 
 MAGIC = b"PAR1"
@@ -31,7 +31,7 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
         columns = Columns.of(names, file.columns, nested=True)
         problem = missing(names, file.columns, nested=True)
         if problem is None and not columns.text and not reddit.is_table(names):
-            problem = f"not a tweet file: no column named {', '.join(USUAL['text'])}"
+            problem = f"{NOT_TWEETS}: no column named {', '.join(USUAL['text'])}"
         if problem is not None:
             yield Reject(0, problem)
             return

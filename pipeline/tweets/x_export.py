@@ -14,7 +14,7 @@ from pipeline.tweets.edits import EARLIER, Edits
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_stream import values
 from pipeline.tweets.json_tweet import Tweets
-from pipeline.tweets.record import Notice, Profile, Reject, Row
+from pipeline.tweets.record import NOT_TWEETS, Notice, Profile, Reject, Row
 from pipeline.tweets.users import Users
 from pipeline.tweets.x_account import START, Notes, left_out, owner_of, profile
 
@@ -33,7 +33,7 @@ def rows(
         yield from _old(stream, file, users)
     elif not _KIND.match(head):
         name = head.partition(b"=")[0][:60].decode(errors="replace")
-        yield Reject(0, f"a part of an X export that holds no tweets: {name}")
+        yield Reject(0, f"{NOT_TWEETS}: a part of an X export that holds none: {name}")
     elif file.handle is None:
         yield Reject(0, "an X export, but whose? name it: {path: …, handle: …}")
     else:

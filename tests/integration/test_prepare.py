@@ -119,6 +119,7 @@ def test_files_that_give_nothing_are_named_and_the_others_are_used(tmp_path, pre
     assert reasons["prices.csv"].startswith("not a tweet file")
     assert {row["file"].rpartition("/")[2] for row in rejects(store)} == set(reasons)
     assert list(result.people) == ["ada"]
+    assert set(result.owners.values()) == {"empty", "missing"}  # who would have a bot; prices.csv is nobody's
 
 
 def test_no_tweets_at_all_is_an_error_that_names_the_files(prepared):

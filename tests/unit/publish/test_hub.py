@@ -130,7 +130,7 @@ def test_a_name_too_long_for_the_hub_fails_alone(server, store):
     store.write_folder(f"bots/{crowd}/aaaaaaaaaaa1", FILES)
     result, _ = push(store, {crowd: "aaaaaaaaaaa1", "wren": "aaaaaaaaaaa1"})
     assert result.status == "failed"
-    assert "96" in (result.reason or "")
+    assert result.reason == "its name has 127 characters and the hub allows 96; blend fewer people"
 
 
 def test_a_refused_token_ends_it(server, store, monkeypatch):

@@ -244,7 +244,7 @@ def test_an_archive_in_an_archive_is_not_opened(tmp_path):
 
 def test_an_archive_without_tweets_says_so(tmp_path):
     assert rejects(found(put(tmp_path / "all.zip", zipped({".hidden": "x"})))) == [
-        (0, "an archive without a file of tweets")
+        (0, "not a tweet file: an archive without any")
     ]
 
 

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.tweets import Record, Reject, TweetFile, read
+from pipeline.tweets import Record, Reject, TweetFile, json_file, json_stream, read
 from pipeline.tweets.csv_rows import MAX_FIELD
-from pipeline.tweets.json_file import MAX_LINE
 
 BOM = b"\xef\xbb\xbf"
 
@@ -115,10 +114,24 @@ def test_a_line_of_unreadable_bytes_costs_that_line_alone(items, bad):
     assert [line for line, _ in rejects(found)] == [2]
 
 
-def test_a_line_too_long_to_be_a_tweet_is_skipped_without_being_kept_in_memory(items):
-    long = b'{"text": "' + b"a" * (2 * MAX_LINE) + b'"}\n'
+def test_a_line_too_long_is_skipped_without_being_kept_in_memory(items, monkeypatch):
+    monkeypatch.setattr(json_file, "MAX_LINE", 2**16)
+    long = b'{"text": "' + b"a" * 2**17 + b'"}\n'
     found = items(b'{"text": "first"}\n' + long + b'{"text": "last"}\n')
     assert [(item.line, type(item)) for item in found] == [(1, Record), (2, Reject), (3, Record)]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_page_of_tweets_may_be_longer_than_any_tweet(items, indent):
+    tweets = [{"text": "tea and cake", "other": "x" * 20_000} for _ in range(1_000)]
+    found = items(json.dumps({"posts": tweets}, indent=indent).encode())
+    assert len(texts(found)) == 1_000 and not rejects(found)
+
+
+def test_a_document_over_the_limit_is_rejected(items, monkeypatch):
+    monkeypatch.setattr(json_stream, "MAX_DOCUMENT", 2**20)
+    found = items(b'{\n"posts": [{"text": "' + b"a" * 2**22 + b'"}]}')
+    assert rejects(found) == [(1, "broken JSON, nothing readable from here on: an item of over 1 MiB")]
 
 
 def test_in_an_array_the_line_is_where_the_tweet_begins(items):
