@@ -1,17 +1,19 @@
 """Checkpoints of a bot that takes long, in the store: `work/checkpoints/{bot}/{version and lane}/{step}/`.
 
 checkpoints = Checkpoints(store, task, trainer)
-log = checkpoints.restore()                 # None: start from the beginning
+log = checkpoints.restore(start_over, warn)     # None: start from the beginning
 train_blocks(trainer, blocks, 1, 1e-3, log=log, on_step=checkpoints.after_step)
 """
 
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from pipeline.core.errors import one_line
 from pipeline.core.store import Store
 from pipeline.train.loop import TrainingLog
 from pipeline.train.queue import Task
@@ -39,15 +41,38 @@ class Checkpoints:
             self._save(log)
             self.last_saved = time.monotonic()
 
-    def restore(self) -> TrainingLog | None:
-        """Restores the trainer from the last complete checkpoint; returns its log, or None where there is none."""
-        step = self.trainer.on_rank_0(self._latest_step) if self.task.has_checkpoint else None
-        if step is None:
-            return None
+    def restore(self, start_over: Callable[[], object], warn: Callable[[str], None]) -> TrainingLog | None:
+        """Restores the trainer from the last checkpoint that can be read; returns its log, or None where there is none.
+
+        One that cannot be read on every worker is deleted, which `warn` reports; `start_over` then undoes what was
+        restored of it.
+        """
+        while self.task.has_checkpoint:
+            step = self.trainer.on_rank_0(self._latest_step)
+            if step is None:
+                return None
+            log, problem = self._read(step)
+            problems = [text for text in self.trainer.of_all_ranks(problem) if text]
+            if not problems:
+                return log
+            start_over()
+            if self.trainer.rank == 0:
+                warn(f"its checkpoint of step {step} is deleted: {problems[0]}")
+                self.store.delete(f"{self.folder}/{step}")
+        return None
+
+    def _read(self, step: int) -> tuple[TrainingLog | None, str]:
+        """Restores this worker from the checkpoint of this step: its log, or why it cannot be read.
+
+        Raises OSError where the store cannot be reached.
+        """
         with tempfile.TemporaryDirectory() as scratch:
             folder = self.store.fetch(f"{self.folder}/{step}", Path(scratch))
-            self.trainer.restore(folder)
-            return TrainingLog(**json.loads((folder / "log.json").read_text()))
+            try:
+                self.trainer.restore(folder)
+                return TrainingLog(**json.loads((folder / "log.json").read_text())), ""
+            except Exception as error:  # files of two lanes, half a file, another model's …: whatever cannot be loaded
+                return None, one_line(error)
 
     def _save(self, log: TrainingLog) -> None:
         log.collect(self.trainer.workers)

@@ -238,7 +238,9 @@ class Lane:
     def _run_steps(self, task: Task, data: TrainingData) -> TrainingLog:
         """All steps of a bot's training, or those after its last checkpoint."""
         checkpoints = Checkpoints(self.store, task, self.trainer)
-        restored = checkpoints.restore()
+        restored = checkpoints.restore(
+            start_over=lambda: self.trainer.reset(task.settings.seed, data.start), warn=self._log(task).warning
+        )
         self.in_hand[task.bot] = restored.tokens if restored else 0
 
         def after_step(log: TrainingLog) -> None:

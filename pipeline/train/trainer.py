@@ -203,6 +203,14 @@ class Trainer:
             torch.distributed.broadcast_object_list(box, src=0)
         return box[0]  # type: ignore[return-value]
 
+    def of_all_ranks(self, value: T) -> list[T]:
+        """What each worker gave, by rank; every worker has to call it."""
+        if self.workers == 1:
+            return [value]
+        values: list[T | None] = [None] * self.workers
+        torch.distributed.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
     def _load(self, state: dict[str, torch.Tensor]) -> None:
         with deepspeed_engine.gathered_parameters(self.engine):
             load_state(self.engine.module, state)

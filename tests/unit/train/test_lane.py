@@ -134,6 +134,25 @@ def test_a_bot_that_takes_long_continues_from_its_checkpoint_with_the_same_resul
     assert not store.exists("work/checkpoints/ada")
 
 
+@pytest.mark.parametrize("broken", ["weights.safetensors", "optimizer-0.safetensors", "log.json", "missing weights"])
+def test_a_checkpoint_that_cannot_be_read_is_deleted_and_the_bot_comes_out_the_same(store, make_lane, broken, caplog):
+    prepared(store, "ada", 1)
+    make_lane(Queue([task("ada")], retries=0)).run()
+    undisturbed = weights(store, "ada")
+    store.delete("work/trained")
+    rough = Queue([task("ada", checkpoint_minutes=1e-9)], retries=0)
+    _break_off(make_lane, rough, 7)
+    [folder] = store.list("work/checkpoints/ada")
+    checkpoint = f"work/checkpoints/ada/{folder}/6"
+    if broken == "missing weights":
+        store.delete(f"{checkpoint}/weights.safetensors")
+    else:
+        store.write(f"{checkpoint}/{broken}", store.read(f"{checkpoint}/{broken}")[:100])
+    make_lane(rough).run()
+    assert weights(store, "ada") == undisturbed and not rough.failed
+    assert "its checkpoint of step 6 is deleted" in caplog.text
+
+
 def test_a_held_out_loss_that_is_not_finite_is_a_failure(store, make_lane, monkeypatch):
     prepared(store, "ada", 1)
     queue = Queue([task("ada")], retries=0)
