@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from pipeline.core import checksums
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.names import parse_bot_name
@@ -34,7 +35,7 @@ class LocalBot:
 
     @classmethod
     def load(cls, fleet: Fleet, bot: str) -> "LocalBot":
-        """Loads the version in use. Raises UserError if the bot is not published or does not load."""
+        """Loads the version in use. Raises UserError if the bot is not published, was damaged, or does not load."""
         name, store = parse_bot_name(bot), Store.of(fleet)
         version = store.current_version(name)
         if version is None:
@@ -42,7 +43,9 @@ class LocalBot:
         torch.set_num_threads(1)  # with more, small models are many times slower
         try:
             with tempfile.TemporaryDirectory() as folder:
-                engine = Engine(store.fetch(f"bots/{name}/{version}", Path(folder)), **fleet.serve.engine)
+                files = store.fetch(f"bots/{name}/{version}", Path(folder))
+                checksums.check(files)
+                engine = Engine(files, **fleet.serve.engine)
         except ValueError as error:
             raise UserError(f"bot {name}: {error}") from None
         return cls(name, version, engine)

@@ -18,9 +18,10 @@ from typing import Literal, TypedDict
 
 import httpx
 from huggingface_hub import HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError
 from tenacity import RetryCallState, retry, retry_if_exception, stop_after_attempt, wait_exponential
 
+from pipeline.core import checksums
 from pipeline.core.errors import UsageError, UserError, one_line
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store
@@ -89,7 +90,7 @@ def _push_one(api: HfApi, store: Store, bot: str, version: str, org: str, privat
             return Pushed(bot, repository, "unchanged")
         _upload(api, store, bot, version, repository, private)
         store.write(_record(bot), json.dumps(known | {repository: content}).encode())
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         if isinstance(error, HfHubHTTPError) and error.response.status_code == 401:
             raise UserError("the Hugging Face hub refuses the token (401); check HF_TOKEN") from None
         return Pushed(bot, repository, "failed", one_line(error))
@@ -119,9 +120,10 @@ def _pause(state: RetryCallState) -> float:
 
 @retry(retry=retry_if_exception(_may_pass), stop=stop_after_attempt(_TRIES), wait=_pause, reraise=True)
 def _upload(api: HfApi, store: Store, bot: str, version: str, repository: str, private: bool) -> None:
-    api.create_repo(repository, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = store.fetch(f"bots/{bot}/{version}", Path(scratch))
+        checksums.check(folder)
+        api.create_repo(repository, private=private, exist_ok=True)
         # delete_patterns: files of an earlier version go, so that the revision is the folder
         api.upload_folder(
             repo_id=repository, folder_path=folder, commit_message=f"Version {version}", delete_patterns="*"

@@ -74,18 +74,10 @@ class Cache:
         return f"{bot}.{version}.{place}"  # two stores may hold the same bot
 
     def _check(self, entry: Path) -> None:
-        """Raises ValueError where a file of a published folder is not what its checksums say."""
-        path = entry / checksums.FILE
-        if self._checked.get(entry) == _stamp(entry) or not path.exists():  # it may be older than checksums are
-            return
-        for name, digest in checksums.parse(path.read_bytes()).items():
-            if name in _NOT_SERVED:
-                continue
-            if not (entry / name).exists():
-                raise ValueError(f"{entry / name} is missing")
-            if (found := _digest(entry / name)) != digest:
-                raise ValueError(_not_published(str(entry / name), found, digest))
-        self._checked[entry] = _stamp(entry)
+        """Checks a published folder if its files changed since the last check. Raises ValueError naming a bad file."""
+        if self._checked.get(entry) != _stamp(entry):
+            checksums.check(entry, unchecked=_NOT_SERVED)
+            self._checked[entry] = _stamp(entry)
 
     def _root(self) -> Path:
         """The cache's folder, which nobody else may have prepared: models are loaded from it."""
@@ -100,17 +92,12 @@ class Cache:
         """Whether the entry is whole and, as far as this process knows, what was published."""
         if not (entry / checksums.FILE).exists():  # written last
             return False
-        if self._checked.get(entry) == _stamp(entry):
-            return True
-        listed = checksums.parse((entry / checksums.FILE).read_bytes())
-        for name, digest in listed.items():
-            path = entry / name
-            if name not in _NOT_SERVED and not (path.exists() and _digest(path) == digest):
-                bot, version, _ = entry.name.split(".")
-                about = logs.log(fleet=self.store.fleet, bot=bot, version=version)
-                about.warning("%s is not what was published: fetched again", path)
-                return False
-        self._checked[entry] = _stamp(entry)
+        try:
+            self._check(entry)
+        except ValueError as error:
+            bot, version, _ = entry.name.split(".")
+            logs.log(fleet=self.store.fleet, bot=bot, version=version).warning("%s: fetched again", error)
+            return False
         return True
 
     def _fill(self, entry: Path, source: str) -> None:
@@ -144,7 +131,7 @@ class Cache:
             _, bot, version = source.split("/")
             about = logs.log(fleet=self.store.fleet, bot=bot, version=version)
             about.warning("%s is not what was published", name)
-        raise ValueError(_not_published(f"{self.store.path(source)}/{name}", found, digest or ""))
+        raise ValueError(checksums.mismatch(f"{self.store.path(source)}/{name}", found, digest or ""))
 
     def _make_room(self, new: Path, size: int) -> None:
         """Lets go the longest unused until `size` more bytes fit."""
@@ -155,10 +142,6 @@ class Cache:
                 return
             if _let_go(path):
                 total -= held
-
-
-def _not_published(path: str, found: str, digest: str) -> str:
-    return f"{path} is not what was published (sha256 {found[:12]}…, not {digest[:12]}…)"
 
 
 @contextmanager
@@ -190,11 +173,6 @@ def _let_go(entry: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stamp(entry: Path) -> Stamp:

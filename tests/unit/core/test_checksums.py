@@ -29,3 +29,18 @@ def test_it_is_read_back():
 def test_what_is_no_digest_and_name_is_refused(line):
     with pytest.raises(ValueError, match="line 2"):
         checksums.parse(checksums.of({"a": b""}) + line)
+
+
+def test_a_folder_is_checked_except_for_files_that_are_left_out(tmp_path):
+    for name, data in (FILES | {checksums.FILE: checksums.of(FILES)}).items():
+        (tmp_path / name).write_bytes(data)
+    checksums.check(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"wights")
+    with pytest.raises(ValueError, match=r"model\.safetensors is not what was published"):
+        checksums.check(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"model\.safetensors is missing"):
+        checksums.check(tmp_path)
+    checksums.check(tmp_path, unchecked={"model.safetensors"})
+    (tmp_path / checksums.FILE).unlink()
+    checksums.check(tmp_path)

@@ -10,6 +10,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from pyarrow import fs
 
+from pipeline.core import checksums
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store
@@ -179,3 +180,13 @@ def test_the_export_command(store, tmp_path, huggingtweets):
     assert huggingtweets("export", fleet, "@Wren", "--to", tmp_path / "out")[0] == 0
     assert (tmp_path / "out/model.safetensors").exists()
     assert huggingtweets("export", fleet, "../wren", "--to", tmp_path / "out2")[0] == 2
+
+
+def test_a_damaged_bot_is_neither_pushed_nor_exported(server, store, tmp_path):
+    sums = checksums.of({"model.safetensors": b"other weights"})
+    store.write(f"bots/wren/aaaaaaaaaaa1/{checksums.FILE}", sums)
+    [result] = push(store, {"wren": "aaaaaaaaaaa1"})
+    assert result.status == "failed" and "model.safetensors is not what was published" in result.reason
+    assert not server.repos
+    with pytest.raises(UserError, match=r"bot wren: .*model\.safetensors is not what was published"):
+        export(store, "wren", tmp_path / "wren")

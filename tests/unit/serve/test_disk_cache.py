@@ -160,7 +160,7 @@ def test_a_store_on_this_disk_is_checked_once_for_each_state_of_its_files(tmp_pa
     cache = Cache(store, SIZE, tmp_path)
     assert weights(cache, "wren") == b"wren"
     with monkeypatch.context() as patch:
-        patch.setattr("serve.deployments.disk_cache._digest", None)
+        patch.setattr("pipeline.core.checksums.digest_of", None)
         assert weights(cache, "wren") == b"wren"  # nothing has changed: not read again
     store.write("bots/wren/1/model.safetensors", b"wrong".ljust(SIZE))
     for _ in range(2):
