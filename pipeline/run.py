@@ -82,7 +82,7 @@ def _run(job: Job, steps: Collection[Step], progress: Progress, only: list[str] 
 
 def prepare(job: Job, progress: Progress) -> Prepared:
     """The step `prepare`: reads, cleans and counts the fleet's tweets, if their files or the filters changed."""
-    files = tweets.files_of(job.fleet, without=forgotten(job.store))
+    files = tweets.files_of(job.fleet, without=forgotten(job.store), only=job.fleet.needed)
     progress.start("prepare", 1, f"{len(files)} files")
     if removed := sorted(forgotten(job.store)):
         more = f" and {len(removed) - _SHOWN:,} more" if len(removed) > _SHOWN else ""

@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from pipeline.core.errors import UsageError
-from pipeline.core.names import FLEET_NAME, MAX_BLEND, MAX_BOT_NAME, bot_name, handle_of, not_a_handle
+from pipeline.core.names import FLEET_NAME, MAX_BLEND, MAX_BOT_NAME, bot_name, handle_of, handles_of, not_a_handle
 from pipeline.core.settings import (
     Accounts,
     Adapt,
@@ -59,7 +59,8 @@ class Fleet(Section):
     bots: Literal["all"] | Annotated[list[str | list[str]], Field(min_length=1)] = Field(
         "all",
         description="`all` makes one bot for each person. In a list, a handle is one person's bot, an inner list of up "
-        "to 10 handles a blend.",
+        "to 10 handles a blend; the tweets of people in none of them are not kept (but see `adapt` and "
+        "`evaluate.references`).",
     )
     people: dict[str, Accounts] = Field(
         {},
@@ -127,6 +128,14 @@ class Fleet(Section):
             return None
         names = [bot_name([bot] if isinstance(bot, str) else bot) for bot in self.bots]
         return list(dict.fromkeys(names))
+
+    @property
+    def needed(self) -> frozenset[str] | None:
+        """The people whose tweets are prepared and kept: those of the bots, and the references; None: everybody."""
+        references = self.evaluate.references
+        if self.chosen is None or self.adapt or references == "all":
+            return None
+        return frozenset(handle for bot in self.chosen for handle in handles_of(bot)).union(references)
 
     @property
     def consented(self) -> frozenset[str]:

@@ -102,6 +102,11 @@ class Filters(Section):
         description="Leave out tweets with one of these words or phrases, in upper or lower case: a list, or the path "
         "of a text file with one a line.",
     )
+    private: bool = Field(
+        False,
+        description="Leave out tweets with an e-mail address, a phone number, a password or a key, which a bot could "
+        "repeat.",
+    )
     languages: Annotated[list[str], Field(min_length=1)] | None = Field(
         None,
         description="Keep these languages only (ISO 639-1 codes, for instance `[en, fr]`). Where the file does not "
@@ -344,6 +349,19 @@ class Evaluate(Section):
     block_list: str | None = Field(
         None, description="A file with a word or phrase a line; the share of texts with one is reported."
     )
+    references: Literal["all"] | list[str] = Field(
+        [],
+        description="People besides those of `bots` from whom voices are told apart, where `bots` is a list: handles, "
+        "or `all` in the fleet's files. Their tweets are prepared and kept, too.",
+    )
+
+    @field_validator("references")
+    @classmethod
+    def _references(cls, value: str | list[str]) -> str | list[str]:
+        for handle in [] if isinstance(value, str) else value:
+            if handle_of(handle) is None:
+                raise ValueError(not_a_handle(handle))
+        return value if isinstance(value, str) else [str(handle_of(handle)) for handle in value]
 
 
 class Sweep(Section):

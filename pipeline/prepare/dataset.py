@@ -14,7 +14,7 @@ holds a tweet. docs/prepare.md has the memory that a worker needs.
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -88,7 +88,7 @@ def prepare(
             groups = [Group(*group) for group in summary["reasons"]]
             notices += summary["notices"]
     groups = merged([*groups, *grouped(cases)])
-    if not found:
+    if not found and not any(tweets.OTHERS in notice for notice in notices):
         listed = f"; all are listed in {store.path(REJECTS)}" if rejects else ""
         raise UserError(f"no tweets to work with: {sentence(groups) or 'the files hold no tweet'}{listed}")
     notices += same_ids(found.values())
@@ -101,6 +101,7 @@ def prepare(
         *(dict(sorted(found.items())), dict(sorted(problems.items())), owners, rejects, fingerprint),
         *(sentence(groups), notices),
     )
+    _delete_others(store, found)
     index = {key: value for key, value in asdict(prepared).items() if key != "unchanged"}
     store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
     return prepared
@@ -111,13 +112,22 @@ def _should_have_tweets(file: TweetFile, problem: str | None) -> bool:
     return problem is not None and (file.named or not problem.startswith(NOT_TWEETS))
 
 
+def _delete_others(store: Store, people: Collection[str]) -> None:
+    """Deletes what an earlier `prepare` stored of people who are not needed any more."""
+    for folder, suffix in (("work/tweets", ".parquet"), (by_person.PICTURES, "")):
+        for name in store.list(folder):
+            if name.removesuffix(suffix) not in people:
+                store.delete(f"{folder}/{name}")
+
+
 def _fingerprint(files: list[TweetFile], tokenizer: str, holdout: float, filters: Filters) -> str:
     described = [[file.path, file.handle, file.size, file.mtime, file.problem] for file in files]
     options = [
         [file.columns, file.users, file.repair, sorted(file.without), file.people, file.consent, sorted(file.consented)]
         for file in files
     ]
-    inputs = [described, options, tokenizer, holdout, filters.model_dump(mode="json"), RULES]
+    only = [sorted(handles) for handles in {file.only for file in files} if handles is not None]
+    inputs = [described, options, tokenizer, holdout, filters.model_dump(mode="json"), RULES, *only]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from pipeline.core.errors import UsageError
 from pipeline.core.settings import Filters
+from pipeline.prepare.private import PRIVATE
 
 # the rows of a person's counts, in order, with their titles in the model card
 ROWS = {
@@ -27,6 +28,7 @@ ROWS = {
     "replies": "Replies",
     "quotes": "Quotes",
     "blocked_words": "With a blocked word",
+    "private": "With private data",
     "languages": "In other languages",
     "duplicates": "Duplicates",
     "near_duplicates": "Near-copies",
@@ -49,6 +51,7 @@ def active(filters: Filters) -> list[str]:
         "replies": not filters.replies,
         "quotes": not filters.quotes,
         "blocked_words": bool(filters.blocked_words),
+        "private": filters.private,
         "languages": bool(filters.languages),
         "duplicates": not filters.duplicates,
         "near_duplicates": filters.near_duplicates is not None,
@@ -121,6 +124,8 @@ class TweetFilters:
         if filters.blocked_words:
             words = "|".join(pl.escape_regex(word) for word in filters.blocked_words)
             rules["blocked_words"] = pl.col("text").str.contains(rf"(?i)(?:^|\W)(?:{words})(?:$|\W)")
+        if filters.private:
+            rules["private"] = pl.col("text").str.contains(PRIVATE)
         return rules
 
     def _by_language(self, tweets: pl.DataFrame) -> pl.DataFrame:

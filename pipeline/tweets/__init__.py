@@ -10,12 +10,13 @@
 
 from collections.abc import Iterator
 
-from pipeline.tweets.batch import Batch, batches, passed_over, place
+from pipeline.tweets.batch import OTHERS, Batch, batches, passed_over, place
 from pipeline.tweets.files import TweetFile, files_of, find
 from pipeline.tweets.formats import items
 from pipeline.tweets.record import SCHEMA, Notice, Profile, Record, Reject
 
 __all__ = [
+    "OTHERS",
     "SCHEMA",
     "Batch",
     "Notice",
@@ -36,7 +37,7 @@ def read_batches(file: TweetFile) -> Iterator[Batch]:
     Whatever goes wrong with the file as a whole ends in one Reject of line 0; nothing is raised.
     """
     for batch in batches(items(file), file, items):
-        yield passed_over(batch, file.without) if file.without else batch
+        yield passed_over(batch, file) if file.without or file.only is not None else batch
 
 
 def read(file: TweetFile) -> Iterator[Record | Reject | Profile]:

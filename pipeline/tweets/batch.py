@@ -25,6 +25,7 @@ from pipeline.tweets.record import SCHEMA, Notice, Part, Profile, Reject, Row
 _ROWS = 10_000  # in a batch
 _CHARS = 16 * 2**20  # of text in a batch, where tweets are uncommonly long
 _MAX_TEXT = 2**20  # characters; a longer text is no tweet
+OTHERS = "records of people who are in none of this fleet's bots"
 _NO_IDS = pa.array([*sorted(NOTHING), "0", "0.0", "-1"])
 _BYTES = r"""(?s)^b(?:'.*'|".*")$"""  # a text as Python shows bytes
 _EMPTY = pa.RecordBatch.from_pylist([], schema=SCHEMA)
@@ -42,11 +43,19 @@ class Batch:
     notices: list[Notice] = field(default_factory=list)
 
 
-def passed_over(batch: Batch, handles: frozenset[str]) -> Batch:
-    """The batch without what it holds of these people."""
-    theirs = pc.is_in(batch.records["handle"], value_set=pa.array(sorted(handles), pa.string()))
-    profiles = [profile for profile in batch.profiles if profile.handle not in handles]
-    return Batch(batch.path, batch.records.filter(pc.invert(theirs)), batch.rejects, profiles, batch.notices)
+def passed_over(batch: Batch, file: TweetFile) -> Batch:
+    """The batch without what it holds of people whom the fleet leaves out or does not need; the latter are counted."""
+    records = batch.records.filter(pc.invert(_is_in(batch.records, file.without)))
+    wanted = records if file.only is None else records.filter(_is_in(records, file.only))
+    others = len(records) - len(wanted)
+    notices = [*batch.notices, *([Notice(OTHERS, others, batch.path)] if others else [])]
+    profiles = [profile for profile in batch.profiles if profile.handle not in file.without]
+    profiles = [profile for profile in profiles if file.only is None or profile.handle in file.only]
+    return Batch(batch.path, wanted, batch.rejects, profiles, notices)
+
+
+def _is_in(records: pa.RecordBatch, handles: frozenset[str]) -> pa.BooleanArray:
+    return pc.is_in(records["handle"], value_set=pa.array(sorted(handles), pa.string()))
 
 
 Item = Row | Reject | Profile | Notice | Part

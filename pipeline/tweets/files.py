@@ -60,6 +60,7 @@ class TweetFile:
     users: str | None = None
     repair: bool = False
     without: frozenset[str] = frozenset()  # accounts whose records are skipped
+    only: frozenset[str] | None = None  # accounts whose records are used; None: everybody's
     people: dict[str, str] = field(
         default_factory=dict
     )  # person's handle by account's handle; other accounts are their own person
@@ -77,9 +78,11 @@ class TweetFile:
         return self.consent or (account is not None and handle_of(account) in self.consented)
 
 
-def files_of(fleet: Fleet, without: frozenset[str] = frozenset()) -> list[TweetFile]:
-    """Returns the files of a fleet without the people in `without`; see `find`."""
-    return find(fleet.tweets, fleet.owners, without, fleet.consented)
+def files_of(
+    fleet: Fleet, without: frozenset[str] = frozenset(), only: frozenset[str] | None = None
+) -> list[TweetFile]:
+    """Returns the files of a fleet, for the people in `only` (None: everybody) but those in `without`; see `find`."""
+    return find(fleet.tweets, fleet.owners, without, fleet.consented, only)
 
 
 def find(
@@ -87,19 +90,23 @@ def find(
     people: dict[str, str] | None = None,
     without: frozenset[str] = frozenset(),
     consented: frozenset[str] = frozenset(),
+    only: frozenset[str] | None = None,
 ) -> list[TweetFile]:
     """Returns the files of the sources, each once, sorted by path.
 
     A source without files becomes one TweetFile with a `problem`. `people` maps accounts to people (`Fleet.owners`),
-    `without` are people to skip, and `consented` are accounts whose owners agreed to training (`Fleet.consented`).
+    `without` are people to skip, `consented` are accounts whose owners agreed to training (`Fleet.consented`), and
+    `only` are the people to read (None: everybody).
     """
     people = people or {}
     without |= {account for account, person in people.items() if person in without}
+    if only is not None:
+        only |= {account for account, person in people.items() if person in only}
     found: dict[tuple[str, str], TweetFile] = {}
     for source in sources:
         for file in _files(source):
             key = (file.filesystem.type_name, file.path)
-            found.setdefault(key, replace(file, people=people, without=without, consented=consented))
+            found.setdefault(key, replace(file, people=people, without=without, only=only, consented=consented))
     return sorted(found.values(), key=lambda file: file.path)
 
 

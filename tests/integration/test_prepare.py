@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import tweets
 from pipeline.core.errors import UserError
+from pipeline.core.fleet import load
 from pipeline.core.model_folder import SEPARATOR, tokenizer_json
 from pipeline.core.settings import Filters, TweetSource
 from pipeline.core.store import Store, resolve
@@ -188,3 +189,24 @@ def test_several_accounts_in_files_of_any_kind_are_one_person(tmp_path, store, b
         tweets.find(sources, owners, frozenset({"ada"})), store, tokenizer_json(base), holdout=0.1
     )
     assert sorted(without.people) == ["ben"]
+
+
+def test_only_the_people_of_the_bots_are_kept_and_those_of_an_earlier_run_are_deleted(
+    tmp_path, make_fleet, huggingtweets
+):
+    path = make_fleet(("ada", "ben", "cleo"))
+    assert huggingtweets("prepare", path)[0] == 0
+    store = Store.of(load(path))
+    store.write("work/pictures/cleo", b"a face")
+    path = make_fleet(("ada", "ben", "cleo"), bots=["ada", "ghost"])
+    code, _, err = huggingtweets("prepare", path)
+    assert code == 3 and "260 records of people who are in none of this fleet's bots" in err  # ghost has no tweets
+    assert store.list("work/tweets") == ["ada.parquet"] and store.list("work/pictures") == []
+    assert list(store.read_json("work/people.json")["people"]) == ["ada"]
+    kept = store.read("work/tweets/ada.parquet")
+    assert huggingtweets("prepare", path, "--set", "evaluate.references=['@Cleo']")[0] == 3
+    assert store.list("work/tweets") == ["ada.parquet", "cleo.parquet"]
+    assert store.read("work/tweets/ada.parquet") == kept
+    code, _, err = huggingtweets("prepare", path, "--set", "bots=[ghost]")
+    assert code == 3 and "no tweets of @ghost in the fleet's files" in err
+    assert store.list("work/tweets") == []

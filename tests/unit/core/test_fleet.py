@@ -382,3 +382,22 @@ def test_several_accounts_are_one_person(folder):
 def test_people_that_make_no_sense_are_refused(folder, people, reason):
     with pytest.raises(UsageError, match=re.escape(reason)):
         read(folder, f"{MINIMAL}people: {people}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ([], None),
+        (["bots=[wren, [robin, lark]]"], {"wren", "robin", "lark"}),
+        (["bots=[wren]", "evaluate.references=['@Owl']"], {"wren", "owl"}),
+        (["bots=[wren]", "evaluate.references=all"], None),
+        (["bots=[wren]", "adapt=true"], None),  # its base learns from everybody
+    ],
+)
+def test_whose_tweets_a_fleet_needs(folder, settings, needed):
+    assert read(folder, MINIMAL, *settings).needed == needed
+
+
+def test_a_reference_is_a_handle(folder):
+    with pytest.raises(UsageError, match=r"evaluate\.references"):
+        read(folder, MINIMAL, "evaluate.references=['not a handle']")

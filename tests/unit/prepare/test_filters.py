@@ -179,3 +179,44 @@ def test_what_stays_has_no_duplicate_and_nothing_unique_goes(texts):
 def test_a_filter_that_makes_no_sense_is_refused(keys):
     with pytest.raises(ValidationError):
         Filters.model_validate(keys)
+
+
+PRIVATE = [
+    "write to ada.lovelace+bots@ferry.example today",
+    "mail me: ada [at] ferry [dot] example",
+    "my number is +44 20 7946 0958",
+    "call (212) 555-0100 now",
+    "call 212-555-0100 now",
+    "ruf an: 030 1234567",
+    "01712345678 ist neu",
+    "oops sk-proj-abcdefghijklmnop1234",
+    "oops ghp_abcdefghijklmnopqrstuvwxyz0123",
+    "oops AKIAABCDEFGHIJKLMNOP",
+    "token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NSJ9.abcdefghijk",
+    f"wallet {'0a' * 32}",
+    "Password: hunter2000",
+]
+HARMLESS = [
+    "@ada@ferry.example and @wren.bsky.social say hello",
+    "born on 2020-01-31 at 10:30, or 01.02.2020 10:30",
+    "they won 5,000,000 and 123 456 789 more, 1914-1918",
+    "tweet 1234567890123456789 was good",
+    "password reset is broken again",
+    "see you @ 8, room 212",
+    "the sk-8 ramp and hf_radio",
+]
+
+
+@pytest.mark.parametrize("text", PRIVATE)
+def test_a_tweet_with_private_data_goes(text):
+    assert verdicts(Filters(private=True), {"text": text}) == ["private"]
+    assert verdicts(Filters(), {"text": text}) == ["kept"]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_only_looks_like_private_data_stays(text):
+    assert verdicts(Filters(private=True), {"text": text}) == ["kept"]
+
+
+def test_private_data_has_a_row_of_its_own_only_where_it_is_asked_for():
+    assert "private" in active(Filters(private=True)) and "private" not in active(Filters())

@@ -8,7 +8,7 @@ import pytest
 from pyarrow import fs
 
 from pipeline.core.settings import TweetSource
-from pipeline.tweets import Record, files, find, read
+from pipeline.tweets import OTHERS, Record, files, find, read, read_batches
 from pipeline.tweets.files import TweetFile
 
 
@@ -208,3 +208,13 @@ def test_an_object_store_is_read_as_a_disk_is(s3, tmp_path):
         items = [item for file in found(f"s3://fleets/tweets/{entry}") if not file.problem for item in read(file)]
         assert [item.handle for item in items if isinstance(item, Record)] == handles, entry
     assert found("s3://fleets/tweets/birds/lark.csv")[0].problem == "no such file"
+
+
+def test_only_the_accounts_of_the_people_asked_for_are_read_and_the_others_are_counted(tmp_path):
+    rows = ["wren,soup is late", "wren_x,soup is early", "owl,no soup at all", "stork,what soup"]
+    (tmp_path / "all.csv").write_text("\n".join(["user,text", *rows]))
+    sources = [TweetSource(path=str(tmp_path / "all.csv"))]
+    [file] = find(sources, {"wren_x": "wren"}, frozenset({"stork"}), only=frozenset({"wren", "stork"}))
+    [batch] = read_batches(file)
+    assert batch.records["handle"].to_pylist() == ["wren", "wren_x"]
+    assert [(notice.what, notice.number) for notice in batch.notices] == [(OTHERS, 1)]  # not her who was left out
