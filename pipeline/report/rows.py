@@ -77,7 +77,15 @@ def outdated(row: ReportRow) -> str:
 
 def remarks(row: ReportRow) -> list[str]:
     """What a person should know of the bot: why it is skipped or failed, else the warning; how it was continued."""
-    return [text for text in (row["reason"] or row["warning"], continuation(row["metrics"])) if text]
+    metrics = row["metrics"]
+    return [text for text in (row["reason"] or row["warning"], lowered_rate(metrics), continuation(metrics)) if text]
+
+
+def lowered_rate(metrics: dict[str, Any]) -> str:
+    """That the bot was trained at a lower learning rate than the recipe's; "" for any other bot."""
+    if "lowered_rate" not in metrics:
+        return ""
+    return f"diverged at the recipe's learning rate, trained with {metrics['lowered_rate']['used']:.3g}"
 
 
 def continuation(metrics: dict[str, Any]) -> str:

@@ -27,9 +27,11 @@ class Checkpoints:
 
     def __init__(self, store: Store, task: Task, trainer: Trainer):
         self.store, self.task, self.trainer = store, task, trainer
-        # a checkpoint fits only the number of workers and the ZeRO stage that it was made with
+        # a checkpoint fits only the number of workers, the ZeRO stage and the learning rate that it was made with
         zero_stage = trainer.engine.zero_optimization_stage()
         self.folder = f"work/checkpoints/{task.bot}/{task.version}-{trainer.workers}-{zero_stage}"
+        if task.rate_factor != 1:
+            self.folder += f"-{task.rate_factor:g}"
         self.interval_seconds = task.settings.checkpoint_minutes * 60
         self.last_saved = time.monotonic()
 

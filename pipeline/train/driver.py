@@ -25,7 +25,7 @@ from pipeline.train.lane_run import LaneRun
 from pipeline.train.node_health import SEVERAL_NODES, NodeHealth
 from pipeline.train.pace import Pace, progress_text
 from pipeline.train.placement import fits, node_resources, place_runs, worker_resources
-from pipeline.train.queue import FailedBot, QueueStatus, Task, TrainedBot
+from pipeline.train.queue import FailedBot, QueueStatus, Task, TrainedBot, lane_kind, with_less_memory
 from pipeline.train.queue_actor import remote_queue, start_queue
 
 _POLL_SECONDS = 0.3
@@ -60,7 +60,9 @@ class _Driver:
         self.left = {bot.name: bot for bot in bots}
         interrupted = set(job.store.list("work/checkpoints"))
         tasks = [_task(job, bot, has_checkpoint=bot.name in interrupted) for bot in bots]
-        self.settings = {task.kind: task.settings for task in tasks}  # of the lanes of each kind
+        own = {task.kind: task.settings for task in tasks}
+        # of the lanes of each kind, those for bots that turn out too large for memory included
+        self.settings = {lane_kind(small): small for small in map(with_less_memory, own.values())} | own
         self.queue_actor = start_queue(tasks, job.train.retries, job.store)
         self.queue = remote_queue(self.queue_actor)
         self.queue_id, self.results_known = "", 0

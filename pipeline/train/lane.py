@@ -164,7 +164,7 @@ class Lane:
         `idle_since`: time at which the lane became idle, in perf_counter seconds.
         """
         try:
-            loaded = data.result()
+            loaded = self._loaded(data)
             handover = time.perf_counter() - idle_since
             result = self._train(task, loaded, round(handover, 3))
             self._log(task).info("trained in %.1f s, after %.3f s for the change", result.trained.seconds, handover)
@@ -184,17 +184,35 @@ class Lane:
                 ) from error
             return None
 
+    def _loaded(self, data: "Future[TrainingData]") -> TrainingData:
+        """A bot's data, once every worker has it; raises the error of the first that could not read it.
+
+        Without that the others would wait in a step for the one that failed.
+        """
+        problem: Exception | None = None
+        try:
+            loaded = data.result()
+        except Exception as error:
+            problem = error
+        for one in self.trainer.of_all_ranks(problem):
+            if one is not None:
+                raise one
+        return loaded
+
     def _fail(self, task: Task, error: Exception) -> None:
-        if self.rank != 0:
+        """Gives a bot back to the queue. Where workers do not fail together, the first of them gives it back."""
+        if self.rank != 0 and isinstance(error, Diverged | BadData):
             return
         self._log(task).warning("failed: %s", one_line(error))
+        log = "\n".join("".join(traceback.format_exception(error)).splitlines()[-_LOG_LINES:])
         with self.report_lock:
             self.in_hand.pop(task.bot, None)
-            if is_out_of_memory(error) and 2 * task.micro_batches <= task.settings.batch_size:
-                self.queue.split(self.name, task.bot, 2 * task.micro_batches)
-            else:
-                log = "\n".join("".join(traceback.format_exception(error)).splitlines()[-_LOG_LINES:])
-                self.queue.fail(self.name, task.bot, one_line(error), log)
+            give_back = self.queue.fail
+            if is_out_of_memory(error):
+                give_back = self.queue.out_of_memory
+            elif isinstance(error, Diverged):
+                give_back = self.queue.diverged
+            give_back(self.name, task.bot, one_line(error), log)
 
     def _train(self, task: Task, data: TrainingData, handover: float) -> _Result:
         """Trains one bot. Raises Diverged where a loss is not finite, and what a step raises."""
@@ -214,6 +232,8 @@ class Lane:
                 "seconds": round(log.seconds, 3),
             },
         }
+        if task.rate_factor != 1:
+            metrics["lowered_rate"] = {"recipe": data.learning_rate, "used": data.learning_rate * task.rate_factor}
         if data.continued:
             start_over = log.seconds / log.tokens * task.total_tokens  # an estimate, at this training's pace
             metrics["continued"] = {
@@ -252,7 +272,7 @@ class Lane:
             self.trainer,
             data.blocks,
             task.settings.batch_size,
-            data.learning_rate,
+            data.learning_rate * task.rate_factor,
             schedule=task.settings.schedule,
             warmup_ratio=task.settings.warmup_ratio,
             micro_batches=task.micro_batches,

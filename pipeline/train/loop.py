@@ -15,6 +15,8 @@ import torch
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.trainer import Trainer
 
+_STEPS_BETWEEN_LOOKS = 100  # at the losses, which wait on the device: a look is one synchronisation
+
 
 class Diverged(Exception):
     """The loss became infinite or not a number."""
@@ -38,9 +40,10 @@ class TrainingLog:
         if workers > 1:
             torch.distributed.all_reduce(means)
             means /= workers
+        before = len(self.losses)
         self.losses += means.tolist()
         self.pending.clear()
-        for step, loss in enumerate(self.losses, start=1):
+        for step, loss in enumerate(self.losses[before:], start=before + 1):
             if not math.isfinite(loss):
                 raise Diverged(f"the loss was {loss} at step {step}")
 
@@ -77,6 +80,8 @@ def train_blocks(
         log.tokens += blocks_per_step * blocks.shape[1]
         log.seconds = time.perf_counter() - started
         on_step(log)
+        if len(log.pending) >= _STEPS_BETWEEN_LOOKS:
+            log.collect(trainer.workers)
     log.collect(trainer.workers)
     log.seconds = time.perf_counter() - started
     return log

@@ -38,11 +38,19 @@ Continued = TypedDict(
 StartedOver = TypedDict("StartedOver", {"from": str, "reason": str})
 
 
+class LoweredRate(TypedDict):
+    """Peaks of the learning rate: the recipe's, with which the training diverged, and the one that was used."""
+
+    recipe: float
+    used: float
+
+
 class Metrics(TypedDict):
     """A bot's metrics.json, as far as its training decides it."""
 
     held_out: HeldOut
     train: TrainingTotals
+    lowered_rate: NotRequired[LoweredRate]
     continued: NotRequired[Continued]
     started_over: NotRequired[StartedOver]
 

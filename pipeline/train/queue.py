@@ -13,7 +13,7 @@ import time
 import uuid
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any, cast
@@ -23,6 +23,7 @@ from pipeline.core.store import Store
 from pipeline.train.metrics import Metrics
 
 RESULT_FILE = "training.json"  # in a trained bot's folder: its TrainedBot
+LOWERED = 0.25  # of the learning rate, with which a bot whose training diverged is tried once more
 _FORGIVEN_DEATHS = 4  # of workers that trained a bot, beyond the retries: machines die more often than bots kill
 _RECOVERY_SECONDS = 5.0  # in which lanes report to a restarted queue what they have in hand
 # settings that a lane is set up with; a lane trains only bots that agree in them
@@ -44,6 +45,7 @@ class Task:
     previous_version: str = ""  # to continue from; empty: start from the base
     has_checkpoint: bool = False  # whether there may be one
     micro_batches: int = 1  # parts of each batch; doubled where memory ran out
+    rate_factor: float = 1.0  # of the recipe's learning rate; LOWERED after the training diverged
     failures: int = 0
     deaths: int = 0  # of workers that were training it
     lane: str = ""  # that has it in hand
@@ -51,8 +53,8 @@ class Task:
 
     @cached_property
     def kind(self) -> str:
-        """The settings that its lane must be set up with, as JSON."""
-        return json.dumps(self.settings.model_dump(include=_LANE_SETTINGS), sort_keys=True)
+        """The kind of its lane."""
+        return lane_kind(self.settings)
 
     @property
     def total_tokens(self) -> int:
@@ -63,6 +65,16 @@ class Task:
     def previous_folder(self) -> str:
         """The folder of the version to continue from, in the store."""
         return f"bots/{self.bot}/{self.previous_version}"
+
+
+def lane_kind(settings: Train) -> str:
+    """The settings that a lane must be set up with to train a bot with these settings, as JSON."""
+    return json.dumps(settings.model_dump(include=_LANE_SETTINGS), sort_keys=True)
+
+
+def with_less_memory(settings: Train) -> Train:
+    """The settings for a bot that does not fit into memory even block by block."""
+    return settings.model_copy(update={"gradient_checkpointing": True})
 
 
 @dataclass(frozen=True)
@@ -194,10 +206,27 @@ class Queue:
             if task.failures > self.retries:
                 self._give_up(task, reason, log)
 
-    def split(self, lane: str, bot: str, micro_batches: int) -> None:
-        """Memory ran out: the bot waits again, to be tried with its batches in more parts. That is no failure."""
-        if task := self._return(lane, bot):
-            task.micro_batches = micro_batches
+    def out_of_memory(self, lane: str, bot: str, reason: str, log: str = "") -> None:
+        """Memory ran out: the bot is tried with its batches in more parts, at last with gradient checkpointing.
+
+        That is no failure. With one block at a time and gradient checkpointing it is.
+        """
+        task = self.running.get(bot)
+        if task is None or task.lane != lane:
+            return
+        if task.micro_batches < task.settings.batch_size:
+            self._return(lane, bot, micro_batches=min(2 * task.micro_batches, task.settings.batch_size))
+        elif not task.settings.gradient_checkpointing:
+            self._return(lane, bot, settings=with_less_memory(task.settings))
+        else:
+            self.fail(lane, bot, reason, log)
+
+    def diverged(self, lane: str, bot: str, reason: str, log: str = "") -> None:
+        """A loss was no number: the bot is tried once more, at a lower rate; the same rate would end the same way."""
+        if (task := self.running.get(bot)) and task.rate_factor == 1:
+            self._return(lane, bot, rate_factor=LOWERED)
+        elif task := self._return(lane, bot):
+            self._give_up(task, f"{reason}, also with {LOWERED:g} of the learning rate", log)
 
     def leave(self, run: str, died: Iterable[str], reason: str) -> None:
         """A run has ended: what its lanes had in hand waits again; the lanes in `died` count against their bots."""
@@ -217,11 +246,14 @@ class Queue:
         for task in list(self.waiting.by_kind.get(kind, [])):
             self._give_up(task, reason)
 
-    def _return(self, lane: str, bot: str) -> Task | None:
-        """Puts a bot that this lane has in hand back among those that wait; None where it has it no longer."""
+    def _return(self, lane: str, bot: str, **changes: Any) -> Task | None:
+        """Puts a bot that this lane has in hand back among those that wait; None where it has it no longer.
+
+        `changes`: fields of the task that are different from now on.
+        """
         if bot not in self.running or self.running[bot].lane != lane:
             return None
-        task = self.running.pop(bot)
+        task = replace(self.running.pop(bot), **changes)
         self.tokens_trained.pop(bot, None)
         self.waiting.add(task)
         return task

@@ -145,3 +145,11 @@ def test_what_of_the_model_was_trained_and_what_it_went_on_from_is_said(job):
     assert "continues from the one before, `ba9876543210`: it was trained on 120 new tweets" in text and "3.250" in text
     other = card_of(job, bot_of("wren"))
     assert "lora" not in other.lower() and "freeze" not in other and "continues from" not in other
+
+
+def test_a_card_says_that_the_learning_rate_was_lowered(job):
+    lowered = METRICS | {"lowered_rate": {"recipe": 1e-3, "used": 2.5e-4}}
+    assert "the recipe, 0.001, the training diverged, so this bot was trained with 0.00025." in card_of(
+        job, bot_of("nasa"), lowered
+    )
+    assert "diverged" not in card_of(job, bot_of("nasa"))

@@ -122,3 +122,5 @@ def test_a_bot_that_was_continued_says_what_that_gained_in_loss_and_in_time(stor
     assert remark in page and "starting over takes about 60 s" in page
     bot.metrics = METRICS | {"started_over": {"from": "v1", "reason": "3 of the tweets are gone"}}
     assert remarks(row_of(bot)) == ["started over: 3 of the tweets are gone"]
+    bot.metrics = METRICS | {"lowered_rate": {"recipe": 1e-3, "used": 2.5e-4}}
+    assert remarks(row_of(bot)) == ["diverged at the recipe's learning rate, trained with 0.00025"]

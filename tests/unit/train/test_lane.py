@@ -12,6 +12,8 @@ from pipeline.core import model_folder
 from pipeline.core.fleet import Fleet
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
+from pipeline.train import loop
+from pipeline.train.checkpoints import Checkpoints
 from pipeline.train.deepspeed_engine import init_single_process_group
 from pipeline.train.lane import Lane, LaneBroken, LaneConfig
 from pipeline.train.learned_tweets import read_learned
@@ -157,10 +159,38 @@ def test_a_held_out_loss_that_is_not_finite_is_a_failure(store, make_lane, monke
     prepared(store, "ada", 1)
     queue = Queue([task("ada")], retries=0)
     lane = make_lane(queue)
-    losses = iter([6.0, float("nan")])
+    losses = iter([6.0, float("nan")] * 2)
     monkeypatch.setattr(lane.trainer, "loss", lambda stream, block_size: next(losses))
     lane.run()
-    assert queue.failed["ada"].reason == "Diverged: the held-out loss is nan" and not store.exists("work/trained/ada")
+    reason = "Diverged: the held-out loss is nan, also with 0.25 of the learning rate"
+    assert queue.failed["ada"].reason == reason and not store.exists("work/trained/ada")
+
+
+def test_a_training_that_diverges_is_found_out_early_and_done_again_at_a_lower_rate(store, make_lane, monkeypatch):
+    monkeypatch.setattr(loop, "_STEPS_BETWEEN_LOOKS", 3)
+    prepared(store, "ada", 1)
+    queue = Queue([task("ada", epochs=9)], retries=0)
+    lane = make_lane(queue)
+    step, rates = lane.trainer.step, []
+
+    def diverging(blocks: torch.Tensor, rate: float, parts: int = 1) -> torch.Tensor:
+        rates.append(rate)
+        loss = step(blocks, rate, parts)
+        return loss * torch.nan if len(rates) <= 3 else loss
+
+    monkeypatch.setattr(lane.trainer, "step", diverging)
+    lane.run()
+    steps = queue.done["ada"].metrics["train"]["steps"]
+    assert len(rates) == 3 + steps  # not to the end
+    assert rates[3] == 0.25 * rates[0]
+    assert queue.done["ada"].metrics["lowered_rate"] == {"recipe": 1e-3, "used": 2.5e-4}
+
+
+def test_a_checkpoint_of_another_rate_is_not_continued_from(store, make_lane):
+    trainer = make_lane(Queue([], retries=0)).trainer
+    first, again = task("ada"), task("ada")
+    again.rate_factor = 0.25
+    assert Checkpoints(store, first, trainer).folder != Checkpoints(store, again, trainer).folder
 
 
 def test_a_model_that_another_lane_has_written_or_that_is_published_stays(store, make_lane):

@@ -150,12 +150,36 @@ def test_a_lane_may_take_the_next_bot_while_the_last_is_being_written():
     assert list(queue.done) == ["ada"] and queue.failed["ben"].reason == "bad luck"
 
 
-def test_memory_that_ran_out_is_no_failure_while_batches_can_be_split():
-    queue = Queue([task("ada", batch_size=4)], retries=0)
+def test_memory_that_ran_out_is_no_failure_while_batches_can_be_split_or_activations_computed_twice():
+    queue = Queue([task("ada", batch_size=3)], retries=0)
+    kind, parts = KIND, []
+    for _ in range(4):
+        given = queue.take("a/0", kind).task
+        assert given and not queue.failed
+        parts.append((given.micro_batches, given.settings.gradient_checkpointing))
+        queue.out_of_memory("a/0", "ada", "no memory")
+        kind = next(iter(queue.status("", 0).waiting), "")
+    assert parts == [(1, False), (2, False), (3, False), (3, True)]
+    assert queue.failed["ada"].reason == "no memory"
+
+
+def test_of_several_workers_that_ran_out_of_memory_one_counts():
+    queue = Queue([task("ada", batch_size=8)], retries=0)
     take(queue, "a/0")
-    queue.split("a/0", "ada", 2)
+    queue.out_of_memory("a/0", "ada", "on rank 1")
+    queue.fail("a/0", "ada", "rank 0 lost its connection to rank 1")
+    again = queue.take("b/0", KIND).task
+    assert again and (again.micro_batches, again.failures) == (2, 0)
+
+
+def test_a_training_that_diverges_is_tried_once_more_at_a_lower_rate_and_then_given_up():
+    queue = Queue([task("ada")], retries=5)
+    take(queue, "a/0")
+    queue.diverged("a/0", "ada", "the loss was nan at step 3")
     again = queue.take("a/0", KIND).task
-    assert again and (again.bot, again.micro_batches, queue.failed) == ("ada", 2, {})
+    assert again and (again.rate_factor, again.failures) == (0.25, 0)
+    queue.diverged("a/0", "ada", "the loss was nan at step 5")
+    assert queue.failed["ada"].reason == "the loss was nan at step 5, also with 0.25 of the learning rate"
 
 
 def test_a_lane_that_lost_a_bot_no_longer_speaks_for_it():
