@@ -8,6 +8,7 @@
 Every path is relative to `{storage}/{fleet}`. A store is small and can be pickled, so Ray tasks carry it along.
 """
 
+import errno
 import json
 import uuid
 from collections.abc import Callable
@@ -26,6 +27,7 @@ T = TypeVar("T")
 # nine tries, with waits from 0.4 s that double up to 10 s: bridges an outage of half a minute
 _TRIES = stop_after_attempt(9)
 _WAIT = wait_exponential(multiplier=0.4, max=10)
+_OUTAGES = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH)  # of a network's disk
 _PERMANENT = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "Access Denied")
 
 
@@ -199,6 +201,13 @@ class Store:
             self.delete(probe)
         except OSError as error:
             raise UserError(f"storage {self.root}: cannot be written: {error.__cause__ or error}") from None
+
+    def is_outage(self, error: BaseException) -> bool:
+        """Whether a request failed because the store cannot be reached for now, not because of what it asked."""
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        if self.local:  # a disk of another host
+            return isinstance(cause, OSError) and cause.errno in _OUTAGES
+        return _is_passing(cause)
 
     def _type(self, name: str) -> fs.FileType:
         return self._retry(lambda: self.filesystem.get_file_info(self.path(name))).type

@@ -18,9 +18,9 @@ from pipeline.core.store import Store
 
 def load_tweets(store: Store, handle: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Returns a person's tweets as arrays of token ids (int32): those to train on, and those held out."""
-    with store.filesystem.open_input_file(store.path(f"work/tweets/{handle}.parquet")) as file:
-        # takes a third of read_table's time, which matters with many small files
-        table = pq.ParquetFile(file).read(columns=["tokens", "held_out"], use_threads=False)
+    data = pa.BufferReader(store.read(f"work/tweets/{handle}.parquet"))
+    # takes a third of read_table's time, which matters with many small files
+    table = pq.ParquetFile(data).read(columns=["tokens", "held_out"], use_threads=False)
     pairs = list(zip(table["tokens"].to_numpy(), table["held_out"].to_pylist(), strict=True))
     return [tokens for tokens, out in pairs if not out], [tokens for tokens, out in pairs if out]
 

@@ -38,7 +38,7 @@ from pipeline.train.metrics import Metrics, held_out_metrics
 from pipeline.train.queue import RESULT_FILE, Queue, Task, TrainedBot
 from pipeline.train.queue_actor import remote_queue
 from pipeline.train.trainer import Trainer
-from pipeline.train.training_data import BadData, TrainingData, load_training_data
+from pipeline.train.training_data import BadData, StoreOutage, TrainingData, load_training_data
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 _WAIT_SECONDS = 0.3  # until a lane without work asks again
 _REPORT_SECONDS = 1.0
 _LOG_LINES = 20  # of a failure's traceback
+_OUTAGE_SECONDS = (1.0, 30.0)  # pauses of a lane that cannot reach the store: the first, doubled up to the last
 _MAX_FAILURES = 3  # in a row that are no fault of their bots, after which the lane ends: it may be its node's fault
+_AGREED = Diverged | BadData | StoreOutage  # errors that all workers of a lane raise at the same point
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ class Lane:
         self.rank = self.trainer.rank
         self.tokens_trained = 0.0  # of all bots
         self.failures_in_a_row = 0  # that are no fault of their bots
+        self.pause = _OUTAGE_SECONDS[0]  # after the next outage of the store
         self.in_hand: dict[str, float] = {}  # tokens trained of each bot that is in training or being written
         # held while a bot is given back, so that no report names it after that
         self.report_lock = threading.Lock()
@@ -134,7 +137,7 @@ class Lane:
         writing: Future[None] | None = None
         loading: tuple[str, Future[TrainingData]] | None = None
         while True:
-            assigned = self.trainer.on_rank_0(lambda: self.queue.take(self.name, self.config.kind))
+            assigned = self.trainer.on_rank_0(lambda: self.queue.take(self.name, self.config.kind, list(self.in_hand)))
             if assigned.wait:
                 time.sleep(_WAIT_SECONDS)
                 continue
@@ -168,15 +171,18 @@ class Lane:
             handover = time.perf_counter() - idle_since
             result = self._train(task, loaded, round(handover, 3))
             self._log(task).info("trained in %.1f s, after %.3f s for the change", result.trained.seconds, handover)
-            self.failures_in_a_row = 0
+            self.failures_in_a_row, self.pause = 0, _OUTAGE_SECONDS[0]
             return result
         except Exception as error:
-            bots_own = isinstance(error, Diverged | BadData)
-            if self.trainer.workers == 1 or bots_own:
+            if self.trainer.workers == 1 or isinstance(error, _AGREED):
                 self.trainer.recover()  # where that raises, the device is at fault, and the bot has not failed
             self._fail(task, error)
-            self.failures_in_a_row += not (bots_own or is_out_of_memory(error))
-            if self.trainer.workers > 1 and not bots_own:
+            if self._is_outage(error):
+                time.sleep(self.pause)
+                self.pause = min(2 * self.pause, _OUTAGE_SECONDS[1])
+            elif not (isinstance(error, _AGREED) or is_out_of_memory(error)):
+                self.failures_in_a_row += 1
+            if self.trainer.workers > 1 and not isinstance(error, _AGREED):
                 raise  # the other workers are in the middle of a step: only a new start brings them together
             if self.failures_in_a_row == _MAX_FAILURES:
                 raise LaneBroken(
@@ -201,14 +207,16 @@ class Lane:
 
     def _fail(self, task: Task, error: Exception) -> None:
         """Gives a bot back to the queue. Where workers do not fail together, the first of them gives it back."""
-        if self.rank != 0 and isinstance(error, Diverged | BadData):
+        if self.rank != 0 and isinstance(error, _AGREED):
             return
         self._log(task).warning("failed: %s", one_line(error))
         log = "\n".join("".join(traceback.format_exception(error)).splitlines()[-_LOG_LINES:])
         with self.report_lock:
             self.in_hand.pop(task.bot, None)
             give_back = self.queue.fail
-            if is_out_of_memory(error):
+            if self._is_outage(error):
+                give_back = self.queue.postpone
+            elif is_out_of_memory(error):
                 give_back = self.queue.out_of_memory
             elif isinstance(error, Diverged):
                 give_back = self.queue.diverged
@@ -292,7 +300,8 @@ class Lane:
             reason = f"its model cannot be written: {one_line(error)}"
             self._log(task).warning(reason)
             with self.report_lock:
-                self.queue.fail(self.name, task.bot, reason)
+                give_back = self.queue.postpone if self._is_outage(error) else self.queue.fail
+                give_back(self.name, task.bot, reason)
         self.in_hand.pop(task.bot, None)
 
     def _write_files(self, task: Task, weights: "dict[str, torch.Tensor]", result: _Result) -> None:
@@ -322,6 +331,9 @@ class Lane:
             tokens = self.tokens_trained
             ray_metrics.record("lane_tokens_total", tokens - counted, fleet=self.store.fleet, lane=self.name)
             counted = tokens
+
+    def _is_outage(self, error: Exception) -> bool:
+        return isinstance(error, StoreOutage) or self.store.is_outage(error)
 
     def _log(self, task: Task) -> Any:
         return logs.log(fleet=self.store.fleet, bot=task.bot, version=task.version, lane=self.name, rank=self.rank)

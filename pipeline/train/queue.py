@@ -25,6 +25,7 @@ from pipeline.train.metrics import Metrics
 RESULT_FILE = "training.json"  # in a trained bot's folder: its TrainedBot
 LOWERED = 0.25  # of the learning rate, with which a bot whose training diverged is tried once more
 _FORGIVEN_DEATHS = 4  # of workers that trained a bot, beyond the retries: machines die more often than bots kill
+_OUTAGES = 20  # of the store, each longer than its retries bridge, after which a bot is given up
 _RECOVERY_SECONDS = 5.0  # in which lanes report to a restarted queue what they have in hand
 # settings that a lane is set up with; a lane trains only bots that agree in them
 _LANE_SETTINGS = {"workers_per_bot", "gpus_per_worker", "zero_stage", "precision", "gradient_checkpointing", "compile"}
@@ -47,6 +48,7 @@ class Task:
     micro_batches: int = 1  # parts of each batch; doubled where memory ran out
     rate_factor: float = 1.0  # of the recipe's learning rate; LOWERED after the training diverged
     failures: int = 0
+    outages: int = 0  # of the store while it was in hand
     deaths: int = 0  # of workers that were training it
     lane: str = ""  # that has it in hand
     failed_in: str | None = None  # the place of its last failure: a node, or a lane where its node is not known
@@ -146,8 +148,16 @@ class Queue:
         if node:
             self.nodes.setdefault(kind, {})[_run_of(lane)] = node
 
-    def take(self, lane: str, kind: str) -> Assignment:
-        """Gives a lane that is set up for this kind its next bot."""
+    def take(self, lane: str, kind: str, in_hand: Iterable[str] | None = None) -> Assignment:
+        """Gives a lane that is set up for this kind its next bot.
+
+        A call may be delivered twice. What the lane was given without learning of it is not among the bots that it has
+        `in_hand`, and is given again.
+        """
+        if in_hand is not None:
+            lost = next((one for one in self.running.values() if one.lane == lane and one.bot not in in_hand), None)
+            if lost:
+                return Assignment(lost, self.waiting.by_bot.get(self.promised.get(lane, "")))
         if time.monotonic() < self.recovering_until:
             return Assignment(wait=True)
         task, place = self.waiting.by_bot.get(self.promised.pop(lane, "")), self._place(lane)
@@ -220,6 +230,13 @@ class Queue:
             self._return(lane, bot, settings=with_less_memory(task.settings))
         else:
             self.fail(lane, bot, reason, log)
+
+    def postpone(self, lane: str, bot: str, reason: str, log: str = "") -> None:
+        """The store could not be reached: the bot waits again. That is no failure, as long as the store comes back."""
+        if (task := self.running.get(bot)) and task.outages >= _OUTAGES:
+            self.fail(lane, bot, reason, log)
+        elif task:
+            self._return(lane, bot, outages=task.outages + 1)
 
     def diverged(self, lane: str, bot: str, reason: str, log: str = "") -> None:
         """A loss was no number: the bot is tried once more, at a lower rate; the same rate would end the same way."""

@@ -49,11 +49,20 @@ class BadData(Exception):
     """A bot's data cannot be used; every worker of the lane finds the same."""
 
 
+class StoreOutage(Exception):
+    """The store cannot be reached; every worker of the lane knows."""
+
+
 def load_training_data(store: Store, task: Task, separator: int, vocabulary: int) -> TrainingData:
-    """A task's tweets, packed. Raises BadData where they, or the last version, cannot be read or used."""
+    """A task's tweets, packed.
+
+    Raises BadData where they, or the last version, cannot be read or used; StoreOutage where the store is away.
+    """
     try:
         people = [load_tweets(store, handle) for handle in task.handles]
     except Exception as error:
+        if store.is_outage(error):
+            raise StoreOutage(one_line(error)) from error
         raise BadData(f"its prepared tweets cannot be read: {one_line(error)}") from error
     started_over: StartedOver | None = None
     if task.previous_version:

@@ -1,5 +1,6 @@
 """A lane in this process, without Ray: bots that break, memory that runs out, a bot that is taken up again."""
 
+import errno
 import json
 
 import numpy as np
@@ -7,11 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from pipeline.core import model_folder
 from pipeline.core.fleet import Fleet
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
+from pipeline.train import lane as lanes
 from pipeline.train import loop
 from pipeline.train.checkpoints import Checkpoints
 from pipeline.train.deepspeed_engine import init_single_process_group
@@ -184,6 +187,33 @@ def test_a_training_that_diverges_is_found_out_early_and_done_again_at_a_lower_r
     assert len(rates) == 3 + steps  # not to the end
     assert rates[3] == 0.25 * rates[0]
     assert queue.done["ada"].metrics["lowered_rate"] == {"recipe": 1e-3, "used": 2.5e-4}
+
+
+def test_a_bot_outlives_an_outage_of_the_store_in_reading_and_in_writing(store, make_lane, monkeypatch):
+    monkeypatch.setattr(lanes, "_OUTAGE_SECONDS", (0.01, 0.02))
+    prepared(store, "ada", 1)
+    read, write_folder = Store.read, Store.write_folder
+    away = {"read": 3, "write": 3}
+
+    def unless_away(how: str) -> None:
+        if away[how]:
+            away[how] -= 1
+            raise OSError(errno.ESTALE, "stale file handle")
+
+    monkeypatch.setattr(Store, "read", lambda self, name: (unless_away("read"), read(self, name))[1])
+    monkeypatch.setattr(
+        Store, "write_folder", lambda self, name, files: (unless_away("write"), write_folder(self, name, files))[1]
+    )
+    queue = Queue([task("ada")], retries=0)
+    make_lane(queue).run()
+    assert list(queue.done) == ["ada"] and away == {"read": 0, "write": 0}
+
+
+def test_a_disk_that_is_full_is_a_failure_and_no_outage(store):
+    assert not store.is_outage(OSError(errno.ENOSPC, "no space left on device"))
+    remote = Store(SubTreeFileSystem("bucket", LocalFileSystem()), "fleets/toys")
+    assert remote.is_outage(OSError("SlowDown")) and not remote.is_outage(OSError("ACCESS_DENIED"))
+    assert not remote.is_outage(FileNotFoundError("gone")) and not remote.is_outage(ValueError("broken"))
 
 
 def test_a_checkpoint_of_another_rate_is_not_continued_from(store, make_lane):

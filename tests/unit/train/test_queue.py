@@ -163,6 +163,25 @@ def test_memory_that_ran_out_is_no_failure_while_batches_can_be_split_or_activat
     assert queue.failed["ada"].reason == "no memory"
 
 
+def test_what_a_lane_was_given_in_an_answer_that_was_lost_is_given_to_it_again():
+    queue = Queue([task("ada", 9), task("ben", 5), task("cleo", 1)], retries=0)
+    first = queue.take("a/0", KIND, in_hand=[])
+    again = queue.take("a/0", KIND, in_hand=[])  # the same call, delivered a second time
+    assert bots(first) == bots(again) == ["ada", "ben"]
+    assert bots(queue.take("a/0", KIND, in_hand=["ada"])) == ["ben", "cleo"]
+    assert set(queue.running) == {"ada", "ben"}
+
+
+def test_an_outage_of_the_store_is_no_failure_of_a_bot_unless_it_does_not_end():
+    queue = Queue([task("ada")], retries=0)
+    for _ in range(20):
+        assert take(queue, "a/0") == "ada"
+        queue.postpone("a/0", "ada", "the store is away")
+    assert take(queue, "a/0") == "ada" and not queue.failed
+    queue.postpone("a/0", "ada", "the store is away")
+    assert queue.failed["ada"].reason == "the store is away"
+
+
 def test_of_several_workers_that_ran_out_of_memory_one_counts():
     queue = Queue([task("ada", batch_size=8)], retries=0)
     take(queue, "a/0")
