@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SEPARATOR = "<|endoftext|>"  # the token between two tweets
 WEIGHTS = "model.safetensors"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 DEFAULTS = "train_defaults.json"  # in a base model's folder: `train` settings for bots that start from it
 _PATTERNS = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "*.model"]
 
@@ -88,10 +89,12 @@ class ModelFolder:
 
         `weights` is the content of model.safetensors. `dtype: float32` in config.json makes transformers compute with
         half-precision weights in single precision; its text-generation pipeline puts `prefix` before each prompt.
+        `auto_map` goes: it names code of the base that would be loaded along with the bot.
         Other programs open the folder, too: config.json names the architecture, and see tokenizer_files.py.
         """
         config = self.config
         config.pop("torch_dtype", None)
+        config.pop("auto_map", None)
         config.pop("task_specific_params", None)
         config |= {"dtype": "float32", "prefix": SEPARATOR}
         if not config.get("architectures"):
@@ -99,15 +102,14 @@ class ModelFolder:
         sampling = SAMPLING | {"max_length": min(160, positions(config) or 160)}
         tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), self.separator)
         files = {name: data for name, data in self._without_weights().files.items() if name != DEFAULTS}
-        return (
-            files
-            | self._portable_tokenizer
-            | {
-                "config.json": json_bytes(config),
-                "generation_config.json": json_bytes(sampling | tokens),
-                WEIGHTS: weights,
-            }
-        )
+        files |= self._portable_tokenizer
+        if b'"auto_map"' in files.get(TOKENIZER_CONFIG, b""):
+            files[TOKENIZER_CONFIG] = _without_code(files[TOKENIZER_CONFIG])
+        return files | {
+            "config.json": json_bytes(config),
+            "generation_config.json": json_bytes(sampling | tokens),
+            WEIGHTS: weights,
+        }
 
     @cached_property
     def _portable_tokenizer(self) -> dict[str, bytes]:
@@ -203,6 +205,20 @@ def separator_id(tokenizer: "PreTrainedTokenizerFast") -> int:
 def positions(config: dict[str, Any]) -> int | None:
     """Returns the longest context of a model in tokens, from its config.json, or None if that does not say."""
     return config.get("n_positions") or config.get("max_position_embeddings")
+
+
+def _without_code(tokenizer_config: bytes) -> bytes:
+    return json_bytes({key: value for key, value in json.loads(tokenizer_config).items() if key != "auto_map"})
+
+
+def tensors(base: ModelFolder) -> int | None:
+    """Returns how many tensors a base's weights hold, from the header of the file; None if it cannot be read."""
+    data = base.files.get(WEIGHTS, b"")
+    try:
+        size = int.from_bytes(data[:8], "little")
+        return len(json.loads(data[8 : 8 + size].decode()).keys() - {"__metadata__"})
+    except (ValueError, AttributeError):
+        return None
 
 
 def blocks(config: dict[str, Any]) -> int | None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet, explain
-from pipeline.core.model_folder import DEFAULTS, ModelFolder, blocks, fetch_base, positions
+from pipeline.core.model_folder import DEFAULTS, ModelFolder, blocks, fetch_base, positions, tensors
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
 
@@ -47,6 +47,11 @@ def recipe(fleet: Fleet, base: ModelFolder) -> Train:
         raise UserError(f"base_model {fleet.base_model}: its {DEFAULTS}: {explain(error)}") from None
     except (ValueError, TypeError) as error:
         raise UserError(f"base_model {fleet.base_model}: its settings cannot be read: {error}") from None
+    held = tensors(base)
+    if layers and held is not None and layers > held:
+        raise UserError(
+            f"base_model {fleet.base_model}: config.json has {layers:,} blocks, its weights {held:,} tensors"
+        )
     if longest and settings.block_size > longest:
         if "block_size" in given:
             raise UsageError(f"train.block_size: {settings.block_size} exceeds the base model's {longest} positions")

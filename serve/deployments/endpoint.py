@@ -9,6 +9,7 @@ user_config: running replicas load it beside the old one and change over, and no
 
 import asyncio
 import functools
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from serve.engine.thread import EngineThread
 
 ENGINE_BATCH = 32  # sequences that one engine decodes together
+_FOLDERS = re.compile(r"[^\s'\"(]*/")
 _AGAIN_SECONDS = 5.0  # how long a bot that did not load is not tried again
 
 
@@ -114,7 +116,8 @@ def cache_of(store: Store, settings: Serve) -> Cache:
 
 
 def not_loaded(bot: str, problem: str) -> ReplicaPart:
-    """The answer of a bot whose model is missing or damaged."""
+    """The answer of a bot whose model is missing or damaged. Clients see the names of files, not where they are."""
+    problem = _FOLDERS.sub("", problem)
     return _error(503, "bot_unavailable", f"the model of {bot} does not load: {problem}", 30)
 
 

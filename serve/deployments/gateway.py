@@ -68,6 +68,7 @@ class Gateway:
         self.handles, self.traffic, self.metrics = Handles(), Traffic(), GatewayMetrics()
         self.guard = Guard()
         self._id = uuid.uuid4().hex
+        self._asking, self._asked_at = asyncio.Lock(), 0.0
         await self._follow_once()
         self._following = asyncio.create_task(self._follow())
 
@@ -143,11 +144,20 @@ class Gateway:
         bot = typed_bot_name(name)
         if bot is not None and bot not in self.table:
             with contextlib.suppress(Exception):
-                news = self.registry.news.remote(self.epoch, self.revision)
-                self._learn(await asyncio.wait_for(news, RETRY_SECONDS))
+                await self._ask_for_news()
         if bot is None or bot not in self.table:
             raise ApiError(404, "not_found", "no such bot is served here; GET /bots lists them")
         return bot
+
+    async def _ask_for_news(self) -> None:
+        """Asks the registry, once for all who came before it is asked: who guesses names keeps it busy with one."""
+        clock = asyncio.get_running_loop().time
+        came = clock()
+        async with self._asking:
+            if self._asked_at <= came:
+                self._asked_at = clock()
+                news = self.registry.news.remote(self.epoch, self.revision)
+                self._learn(await asyncio.wait_for(news, RETRY_SECONDS))
 
     async def answer(self, bot: str, question: Question) -> AsyncGenerator[Part, None]:
         """The parts of a bot's answer, within its deadline; counted. Closing the iterator stops the generation.

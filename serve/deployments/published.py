@@ -126,11 +126,15 @@ def read_entries(store: Store, bots: dict[str, BotRecord]) -> dict[str, BotEntry
 
 @lru_cache(_PICTURES)
 def picture(fleet: str, uri: str, bot: str, version: str, handle: str) -> bytes | None:
-    """A person's picture from a bot's folder, as PNG; None if there is none or it cannot be read."""
+    """A person's picture from a bot's folder; None if there is none, it cannot be read, or it is no PNG.
+
+    A link that stands in its place may lead to any file of the machine.
+    """
     try:
-        return open_storage(fleet, uri).read(f"bots/{bot}/{version}/{profile_file(handle)}")
+        data = open_storage(fleet, uri).read(f"bots/{bot}/{version}/{profile_file(handle)}")
     except OSError:
         return None
+    return data if data.startswith(b"\x89PNG\r\n\x1a\n") else None
 
 
 def _entry(store: Store, bot: str, record: BotRecord) -> BotEntry:

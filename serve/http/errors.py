@@ -42,6 +42,11 @@ class ApiError(Exception):
         return JSONResponse(self.body() | more, self.code, headers)
 
 
+def internal_error() -> ApiError:
+    """The reply where something is wrong with the gateway itself; its log has the traceback."""
+    return ApiError(500, "internal_error", "unexpected error; see the gateway's log for this request id")
+
+
 def explain(error: ValidationError) -> str:
     """A validation error as one line: `parameters.top_p: Input should be …`. It repeats no values."""
     problems = []

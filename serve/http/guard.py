@@ -23,7 +23,7 @@ from pipeline.core import logs
 from serve.http import keys, origin
 from serve.http.access_log import AccessLog
 from serve.http.body import receive_whole
-from serve.http.errors import ApiError
+from serve.http.errors import ApiError, internal_error
 from serve.http.web import sign_in
 
 MAX_ONGOING = 500  # requests of one gateway; more gateways are started well before
@@ -84,8 +84,7 @@ class Guard:
             about = {name: fields[name] for name in ("fleet", "bot", "version") if name in fields}
             logs.log(**about, request_id=scope["request_id"]).exception("unexpected error")
             if not status:
-                error = ApiError(500, "internal_error", "unexpected error; see the gateway's log for this request id")
-                await error.reply(scope)(scope, receive, send_with_id)
+                await internal_error().reply(scope)(scope, receive, send_with_id)
         finally:
             self._access_log.write(scope, status, time.perf_counter() - start)
 

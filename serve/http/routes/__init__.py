@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from serve.http import web
 from serve.http.body import REFERENCE
 from serve.http.bots import Bots
-from serve.http.errors import ApiError
+from serve.http.errors import ApiError, internal_error
 from serve.http.forms.chat import Chat
 from serve.http.forms.completions import Completion
 from serve.http.forms.text_generation import TextGeneration
@@ -29,6 +29,7 @@ def build(bots: Bots) -> FastAPI:
     app.state.bots = bots
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)  # the framework would answer in plain text, then raise it again
     for router in (web.router, listing.router, text_generation.router, openai.router):
         app.include_router(router)
     app.openapi = functools.partial(_openapi, app)  # type: ignore[method-assign]
@@ -49,6 +50,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return error.reply(request.scope)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return internal_error().reply(request.scope)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

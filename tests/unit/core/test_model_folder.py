@@ -156,3 +156,12 @@ def test_making_a_bots_files_leaves_the_bases_as_they_were():
     base = dict(BASE)
     ModelFolder(base).bot_files(b"new")
     assert base == BASE
+
+
+def test_a_bot_names_no_code_of_its_base():
+    code = {"auto_map": {"AutoModelForCausalLM": "evil--modeling.Evil"}}
+    base = BASE | {"config.json": json.dumps(CONFIG | code).encode()}
+    base["tokenizer_config.json"] = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"} | code).encode()
+    files = ModelFolder(base).bot_files(b"weights")
+    assert not [name for name, data in files.items() if b"auto_map" in data]
+    assert json.loads(files["tokenizer_config.json"])["tokenizer_class"] == "PreTrainedTokenizerFast"

@@ -1,13 +1,14 @@
 """The plan: which bots a fleet has, what their versions depend on, and where each one stands."""
 
 import json
+import shutil
 from typing import Any
 
 import pytest
 from pyarrow import fs
 
 from pipeline.core.errors import UsageError, UserError
-from pipeline.core.fleet import Fleet
+from pipeline.core.fleet import Fleet, load
 from pipeline.core.model_folder import ModelFolder
 from pipeline.core.names import printable
 from pipeline.core.settings import Train
@@ -15,7 +16,7 @@ from pipeline.core.store import Store
 from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
 from pipeline.plan.bots import MIN_CHARS, WARN_CHARS, plan, update_status
-from pipeline.plan.job import Job, recipe
+from pipeline.plan.job import Job, open_job, recipe
 from pipeline.plan.versions import version
 from pipeline.prepare.index import Person, Prepared
 
@@ -298,3 +299,12 @@ def test_a_block_asked_for_that_the_base_cannot_look_at_is_refused():
 def test_a_base_with_broken_settings_is_named(broken):
     with pytest.raises(UserError, match=r"base_model \./odd: "):
         recipe(fleet(base_model="./odd"), ModelFolder(BASE_FILES | broken))
+
+
+def test_a_base_with_more_blocks_than_weights_is_refused_before_memory_is_taken(make_fleet, base, tmp_path):
+    folder = tmp_path / "huge"
+    shutil.copytree(base, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"n_layer": 10**6}))
+    with pytest.raises(UserError, match="1,000,000 blocks"):
+        open_job(load(make_fleet(base_model=str(folder))))

@@ -40,3 +40,15 @@ def test_a_bot_that_did_not_load_is_tried_again_after_a_while(monkeypatch: pytes
         assert len(tries) == 3
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("problem", "shown"),
+    [
+        ("/srv/fleets/toys/bots/ada/1/model.safetensors is missing", "model.safetensors is missing"),
+        ("[Errno 2] No such file or directory: '/srv/fleets/x.json'", "[Errno 2] No such file or directory: 'x.json'"),
+        ("bucket/fleets/toys/bots/ada/1: no such bot in the store", "1: no such bot in the store"),
+    ],
+)
+def test_clients_do_not_learn_where_the_files_are(problem, shown):
+    assert endpoint.not_loaded("ada", problem)["error"]["message"] == f"the model of ada does not load: {shown}"

@@ -206,3 +206,15 @@ def test_a_chat_below_a_bots_own_address_needs_no_model(client):
     assert client.post("/v1/chat/completions", json=form).status_code == 404
     missing = client.post("/v1/completions", json={"prompt": "Hi"})
     assert missing.status_code == 422 and "model" in missing.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/bots/nasa", "/bots", "/v1/models"])
+def test_an_unexpected_error_has_our_form_and_shows_nothing(bots, path, monkeypatch):
+    def broken(name: str) -> dict:
+        raise RuntimeError("a secret path: /srv/fleets")
+
+    monkeypatch.setattr(bots, "about", broken)
+    with TestClient(routes(bots), base_url="http://localhost:8000", raise_server_exceptions=False) as client:
+        reply = client.get(path)
+        assert reply.status_code == 500 and reply.json()["error"]["type"] == "internal_error"
+        assert "secret" not in reply.text and reply.headers["X-Request-Id"]

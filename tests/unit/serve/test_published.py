@@ -2,12 +2,15 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
 from pipeline.core.fleet import Fleet
+from pipeline.core.picture import profile_file
 from pipeline.core.store import Store
-from serve.deployments.published import Watcher, read_entries
+from serve.deployments.published import Watcher, picture, read_entries
+from tests.support.fake_bots import FACE
 from tests.support.s3 import BUCKET
 
 OLD, NEW = "0" * 12, "1" * 12
@@ -103,3 +106,18 @@ def test_a_bot_with_broken_files_is_served_without_what_they_say_and_others_with
     assert entries["wren"]["version"] == OLD and entries["wren"]["complete"] == content.startswith(b'{"')
     for field, kind in (("counts", dict), ("names", dict), ("pictures", list), ("metrics", dict)):
         assert isinstance(entries["wren"][field], kind)
+
+
+def test_what_stands_in_a_pictures_place_but_is_none_is_not_shown(tmp_path):
+    store = Store.of(Fleet(fleet="many", tweets=["x.csv"], storage=str(tmp_path)))
+    secret = tmp_path / "secret.txt"
+    secret.write_text("a key of somebody")
+    place = Path(store.path(f"bots/wren/{OLD}/{profile_file('wren')}"))
+    place.parent.mkdir(parents=True)
+    place.symlink_to(secret)
+    picture.cache_clear()
+    assert picture("many", str(tmp_path), "wren", OLD, "wren") is None
+    place.unlink()
+    place.write_bytes(FACE)
+    picture.cache_clear()
+    assert picture("many", str(tmp_path), "wren", OLD, "wren") == FACE

@@ -1,0 +1,44 @@
+"""What a gateway asks the registry, without either of them in Ray."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from serve.deployments import gateway
+from serve.http.errors import ApiError
+
+
+class FakeRegistry:
+    """Counts the questions, each of which takes a moment."""
+
+    def __init__(self) -> None:
+        self.asked, self.table = 0, {}
+        self.news = self
+
+    async def remote(self, *arguments: Any) -> dict[str, Any]:
+        self.asked += 1
+        table = dict(self.table)
+        await asyncio.sleep(0.02)
+        return table
+
+
+def test_many_who_guess_names_ask_the_registry_a_few_times():
+    async def run() -> int:
+        registry = FakeRegistry()
+        one: Any = object.__new__(gateway.Gateway.func_or_class.__bases__[0])  # without HTTP
+        one.registry, one.table, one.epoch, one.revision = registry, {}, "", 0
+        one._asking, one._asked_at = asyncio.Lock(), 0.0
+        one._learn = one.table.update
+
+        async def guess(name: str) -> None:
+            with pytest.raises(ApiError, match="no such bot"):
+                await one.known(name)
+
+        await asyncio.gather(*(guess(f"bot_{i}") for i in range(200)))
+        asked = registry.asked
+        registry.table["nasa"] = {}
+        assert await one.known("NASA") == "nasa"  # what is new is still found at once
+        return asked
+
+    assert asyncio.run(run()) <= 2
