@@ -1,12 +1,12 @@
-"""The costs of this machine, measured on a small fleet, and how well plan.py predicts another one from them.
+"""Measures the costs of this machine on a small fleet, and checks how well plan.py predicts another fleet from them.
 
     python benchmarks/calibrate.py here.yaml --bots 8 --tweets 200             # mini, a lane on every core
     python benchmarks/calibrate.py here.yaml --check --bots 6 --tweets 120     # another base, other sizes, one lane
 
-Both run the commands as a user does, each with the start of its own Ray cluster. Calibrating takes the steps one by
-one (`prepare`, `train`, `evaluate`, `publish`), so that each is measured alone; checking predicts and times one `run`,
-in which they go side by side. What a step and a measurement cost on the other base is what they cost on mini times the
-ratio of both bases' training steps and sampling, timed alone and in turn. Nothing else should run meanwhile.
+Both run the commands as a user does, each with its own Ray cluster. Calibration runs the steps one by one (`prepare`,
+`train`, `evaluate`, `publish`), so that each is measured alone. `--check` predicts and times one `run`, in which the
+steps overlap. Costs on the other base are those on mini, times the ratio of the two bases' training steps and sampling,
+which are timed alternately. Nothing else should run on the machine.
 """
 
 import argparse
@@ -35,8 +35,8 @@ from pipeline.core.store import Store
 from pipeline.prepare.index import load_index
 
 _SMALLEST = 0.6  # of the largest bot's tweets
-_TWEETS_PER_SECOND = 50_000.0  # docs/prepare.md's 20 microseconds a tweet: a small fleet's start hides them
-_TIMES = 5  # that both bases are timed, in turn
+_TWEETS_PER_SECOND = 50_000.0  # docs/prepare.md; on a small fleet, start-up time would hide it
+_TIMES = 5  # measurements of each base, alternating
 
 
 def main() -> None:
@@ -67,13 +67,13 @@ class Fleet:
         self.path = write_fleet(folder, cut, name, base_model=str(base), train={"lanes": lanes})
 
     def do(self, step: str, *more: str) -> tuple[float, dict[str, Any]]:
-        """Seconds of the whole command, and its report."""
+        """Runs a command; returns its wall time in seconds, and its report."""
         wall, out = command([sys.executable, "-m", "pipeline", step, str(self.path), "--json", *more])
         say(f"{step} {' '.join(more)}: {wall:.1f} s")
         return wall, json.loads(out)
 
     def sizes(self) -> list[Bot]:
-        """The bots as they are prepared: what a plan starts from."""
+        """Returns the sizes of the prepared bots, from which plan.py predicts."""
         prepared = load_index(Store.of(load_fleet(self.path)))
         assert prepared
         found = []
@@ -84,7 +84,7 @@ class Fleet:
 
 
 def calibrate(folder: Path, bots: int, tweets: int) -> dict[str, Any]:
-    """An entry for a file of costs: mini on this machine, each step of the pipeline measured alone."""
+    """Returns an entry for a file of costs: mini on this machine, each step of the pipeline measured alone."""
     fleet = Fleet(folder, "measured", BASE, bots, tweets, CORES)
     _, prepared = fleet.do("prepare")
     wall, trained = fleet.do("train")
@@ -101,7 +101,7 @@ def calibrate(folder: Path, bots: int, tweets: int) -> dict[str, Any]:
     held_out = sum(row["metrics"]["held_out"]["tokens"] for row in rows)
     before_and_after = sum(row["seconds"]["train"] - row["metrics"]["train"]["seconds"] for row in rows)
     measuring = [row["seconds"]["evaluate"] for row in evaluated["bots"]]
-    rounds = math.ceil(bots / CORES) - 1  # beyond the first bot's
+    rounds = math.ceil(bots / CORES) - 1  # rounds after the first
     per_bot = max(0.0, published["seconds"]["publish"] - one["seconds"]["publish"]) / max(1, rounds)
     weights = next(folder.rglob("bots/*/*/model.safetensors")).stat().st_size
     costs: dict[str, float] = {
@@ -120,7 +120,7 @@ def calibrate(folder: Path, bots: int, tweets: int) -> dict[str, Any]:
     entry = {
         "machine": {"devices_per_node": 0, "cores_per_node": CORES, "lanes_per_device": 1, "usd_per_node_hour": 0.0},
         "store": {
-            "bytes_per_second": 1e12,  # the disk's time is in what training and publishing take
+            "bytes_per_second": 1e12,  # disk time is part of the measured training and publishing
             "stream_bytes_per_second": 1e12,
             "usd_per_gb_month": 0.0,
             "usd_per_1000_writes": 0.0,
@@ -134,7 +134,7 @@ def calibrate(folder: Path, bots: int, tweets: int) -> dict[str, Any]:
         },
         "costs": costs,
     }
-    # what the lanes took beyond their bots is their start
+    # time of the lanes without their bots: their start
     expected = plan(fleet.sizes(), Costs(**_without_measuring(entry)), 1).phases["train"]
     costs["lane_start"] = max(0.0, trained["seconds"]["train"] - expected)
     return {name: {key: round(float(value), 9) for key, value in part.items()} for name, part in entry.items()}
@@ -145,7 +145,7 @@ def _without_measuring(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(folder: Path, costs: Costs, bots: int, tweets: int) -> None:
-    """Predicts a `run` of a fleet of other sizes, on another base, with one lane; runs it; prints both."""
+    """Predicts a `run` of a fleet with other sizes, on another base and one lane; runs it and prints both times."""
     base = other_base(folder / "base")
     steps, sampling = ratio(base, _train_step), ratio(base, _sampling)
     say(f"the other base: a step takes {steps:.2f} times mini's, sampling {sampling:.2f} times")
@@ -158,7 +158,7 @@ def check(folder: Path, costs: Costs, bots: int, tweets: int) -> None:
     fleet = Fleet(folder, "prepared", base, bots, tweets, 1)
     fleet.do("prepare")
     foreseen = plan(fleet.sizes(), Costs(costs.machine, costs.store, costs.base, scaled), 1, lanes=1)
-    wall, report = Fleet(folder, "whole", base, bots, tweets, 1).do("run")  # prepares anew, in a store of its own
+    wall, report = Fleet(folder, "whole", base, bots, tweets, 1).do("run")  # in a new store, so that it also prepares
     show(foreseen)
     print("measured: " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in report["seconds"].items()))
     error = foreseen.seconds / wall - 1
@@ -166,7 +166,7 @@ def check(folder: Path, costs: Costs, bots: int, tweets: int) -> None:
 
 
 def other_base(folder: Path) -> Path:
-    """A GPT-2 of random weights, half as wide as mini and half again as deep, with mini's tokenizer."""
+    """Writes a GPT-2 with random weights, half as wide and 1.5 times as deep as mini, with mini's tokenizer."""
     from transformers import AutoConfig, GPT2LMHeadModel
 
     config = AutoConfig.from_pretrained(BASE)
@@ -179,7 +179,7 @@ def other_base(folder: Path) -> Path:
 
 
 def ratio(base: Path, timed: Callable[[Path], Callable[[], None]]) -> float:
-    """How much longer something takes on a base than on mini; medians, both in turn."""
+    """Returns the time of something on a base over its time on mini: medians of alternating measurements."""
     torch.set_num_threads(1)
     seconds: dict[Path, list[float]] = {base: [], BASE: []}
     work = {one: timed(one) for one in seconds}

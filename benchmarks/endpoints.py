@@ -1,10 +1,10 @@
-"""Endpoints on a running Serve: how long deploying takes, how soon a sleeping bot answers, what HTTP costs, memory.
+"""Measures endpoints on Serve: time to deploy, first token of a sleeping bot, overhead of HTTP, and memory.
 
     make bench-endpoints                              # 1,000 pooled bots, 100 dedicated, 10 minutes of traffic
     make bench-endpoints ARGS="--bots 50 --dedicated 5 --minutes 0.5"
 
-All bots are the bundled mini under names of their own. Memory is the proportional share (PSS) of every process of
-the cluster. The traffic is locust's (benchmarks/load.py).
+All bots are the bundled mini under different names. Memory is the proportional set size (PSS) of all processes of the
+cluster. Locust makes the traffic (benchmarks/load.py).
 """
 
 import argparse
@@ -37,9 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bots", type=int, default=1000, help="pooled bots")
     parser.add_argument("--dedicated", type=int, default=100, help="dedicated bots")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of mixed traffic; 0 leaves it out")
-    parser.add_argument("--users", type=int, default=8, help="that talk at once in it")
-    parser.add_argument("--asks", type=int, default=100, help="requests for each latency")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes of mixed traffic; 0 skips it")
+    parser.add_argument("--users", type=int, default=8, help="users that send requests at the same time")
+    parser.add_argument("--asks", type=int, default=100, help="requests per measured latency")
     parser.add_argument("--port", type=int, default=8765)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,7 @@ def run(folder: Path, options: argparse.Namespace) -> None:
 
 
 def publish(folder: Path, name: str, count: int) -> dict[str, str]:
-    """Published bots that share the files of one on the disk: {bot: version}."""
+    """Publishes bots that share the files of one bot on the disk; returns {bot: version}."""
     base = ModelFolder.read(ASSETS / "mini")
     files = base.bot_files(base.files[WEIGHTS])
     files["stats.json"] = json.dumps(
@@ -118,7 +118,7 @@ def ask(client: httpx.Client, bot: str, tokens: int = 20) -> None:
 
 
 def overhead(client: httpx.Client, bot: str, fleet: Path, asks: int) -> None:
-    """The median of a request over HTTP, and of the same in this process by the engine alone, in turn."""
+    """Prints the median times of a request over HTTP and of the same request to an engine in this process."""
     import torch
 
     from serve.engine.engine import Engine
@@ -144,7 +144,7 @@ def overhead(client: httpx.Client, bot: str, fleet: Path, asks: int) -> None:
 
 
 def traffic(address: str, options: argparse.Namespace) -> None:
-    """Minutes of mixed traffic; its errors, and whether memory stays flat after a first quarter of warming up."""
+    """Runs mixed traffic; prints its errors, and the growth of memory after the first quarter, which is warm-up."""
     seconds = options.minutes * 60
     samples: list[float] = []
     over = threading.Event()
@@ -167,7 +167,7 @@ def traffic(address: str, options: argparse.Namespace) -> None:
     if failures:
         print(done.stderr[-3000:], file=sys.stderr)
     row(f"{options.minutes:g} minutes of traffic: requests", f"{requests}", f"{requests / seconds:.1f} a second")
-    row("  errors but 429 and 503 by design", f"{failures}", "none")
+    row("  errors other than 429 and 503", f"{failures}", "none")
     warm = samples[len(samples) // 4 :]
     half = len(warm) // 2
     grown = statistics.median(warm[half:]) - statistics.median(warm[:half])
@@ -177,7 +177,7 @@ def traffic(address: str, options: argparse.Namespace) -> None:
 
 
 def memory() -> float:
-    """MB of all of the cluster's processes, what they share counted once."""
+    """Returns the memory of all processes of the cluster in MB; shared memory counts once."""
     total = 0
     for process in psutil.process_iter():
         try:

@@ -1,18 +1,18 @@
-"""Tokens a second of the engine, against what else one would put behind an endpoint, in one run.
+"""Compares the engine's tokens per second with other ways to serve a model, in one run.
 
     make bench-engine                               # or: python benchmarks/engine.py --models mini --at 32
 
-All answer the same beginnings with the same sampling (temperature 1, top-k 50, top-p 0.95) and as many tokens, on
-one torch thread (more make a small model slower):
+All continue the same prompts with the same sampling (temperature 1, top-k 50, top-p 0.95) and number of tokens, on one
+torch thread (more threads slow a small model down):
 
     pipeline server   transformers' pipeline() behind FastAPI, one request at a time, over HTTP
     generate          one static batch by transformers' generate()
     ctranslate2       one static batch by CTranslate2, float32 and int8
-    engine            ours, as a batch; the same with weights in 8 bits
+    engine            ours, as a batch, with 32-bit and 8-bit weights
     engine server     ours behind the same FastAPI, over HTTP
 
-Printed are medians, and ours over the others'. Models: mini, and gpt2 (12 layers, random weights). Before that,
-what 8 bits cost mini in quality: the loss on the bundled sample tweets.
+It prints medians and the ratio of our speed to each other speed. Models: mini, and gpt2 (12 layers, random weights).
+First it prints the quality of mini with 8-bit weights: the loss on the bundled sample tweets.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--models", default="mini,gpt2")
     options.add_argument("--at", default="1,8,32", help="how many at once")
-    options.add_argument("--tokens", type=int, default=0, help="tokens an answer (default: 64; gpt2 16)")
+    options.add_argument("--tokens", type=int, default=0, help="tokens per answer (default: 64; gpt2 16)")
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--serve", choices=["pipeline", "engine"], help=argparse.SUPPRESS)
     options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -87,7 +87,7 @@ def compare(model: str, folder: Path, scratch: Path, at: list[int], tokens: int,
             for count in at:
                 times = repeats if name != "pipeline server" or model == "mini" else 1
                 speeds.setdefault(name, []).append(statistics.median(speed(answer, count, tokens, times)))
-    print(f"\n{model}, {tokens} tokens an answer, tokens a second by how many at once (ours over it)\n")
+    print(f"\n{model}, {tokens} tokens per answer: tokens per second by batch size (ours over it)\n")
     print("| |" + "".join(f" {count} |" for count in at) + "\n|---|" + "---|" * len(at))
     for name, own in speeds.items():
         ours = speeds["engine server" if "server" in name else "engine"]
@@ -95,7 +95,7 @@ def compare(model: str, folder: Path, scratch: Path, at: list[int], tokens: int,
         print(f"| {name} |" + "".join(cells), flush=True)
 
 
-Answer = Callable[[int, int], int]  # (how many at once, tokens of each) -> tokens in all
+Answer = Callable[[int, int], int]  # (batch size, tokens of each answer) -> tokens of all answers
 
 
 def speed(answer: Answer, count: int, tokens: int, repeats: int) -> Iterator[float]:
@@ -103,8 +103,8 @@ def speed(answer: Answer, count: int, tokens: int, repeats: int) -> Iterator[flo
         started = time.perf_counter()
         made = answer(count, tokens)
         seconds = time.perf_counter() - started
-        if made < 0.95 * count * tokens:  # a line break may end one early
-            raise SystemExit(f"{made} tokens came where {count * tokens} were asked for")
+        if made < 0.95 * count * tokens:  # a line break may end an answer early
+            raise SystemExit(f"{made} tokens were generated instead of {count * tokens}")
         yield made / seconds
 
 
@@ -122,7 +122,7 @@ def contenders(folder: Path, scratch: Path) -> list[tuple[str, Any]]:
 
 @torch.inference_mode()
 def quality(folder: Path, int8: bool) -> tuple[float, int]:
-    """Nats per token over tweets of the sample, read like prompts; the bytes of the weights."""
+    """Returns the loss in nats per token on tweets of the sample, and the size of the weights in bytes."""
     network = load_network(folder, torch.device("cpu"), torch.float32, int8)
     vocabulary = Vocabulary.of(folder)
     records = (one for file in tweets.find([TweetSource(path=str(ASSETS / "sample"))]) for one in tweets.read(file))
@@ -191,7 +191,7 @@ def ctranslate2_batch(folder: Path, converted: Path, precision: str) -> Iterator
 
 @contextmanager
 def over_http(kind: str, folder: Path) -> Iterator[Answer]:
-    """The server in a process of its own, and as many clients as are to be answered at once."""
+    """Measures a server in another process, with as many clients as the batch size."""
     command = [sys.executable, __file__, "--serve", kind, "--folder", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     client = httpx.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=300)
@@ -219,7 +219,7 @@ def over_http(kind: str, folder: Path) -> Iterator[Answer]:
 
 
 def serve(kind: str, folder: Path) -> None:
-    """What `over_http` starts: one of the two behind FastAPI."""
+    """Serves transformers' pipeline() or our engine with FastAPI; `over_http` starts this as a process."""
     import uvicorn
     from fastapi import FastAPI
 
@@ -260,7 +260,7 @@ def engine_route(folder: Path) -> Callable[[dict[str, Any]], Any]:
 
 
 def random_gpt2(folder: Path) -> Path:
-    """GPT-2 as of its smallest release, 124M parameters, with its tokenizer and random weights."""
+    """Writes the smallest GPT-2 (124M parameters) with random weights and its tokenizer."""
     import shutil
 
     from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
@@ -273,7 +273,7 @@ def random_gpt2(folder: Path) -> Path:
     GPT2LMHeadModel(GPT2Config()).half().save_pretrained(folder)
     AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
-    # as in a published bot: stored in halves, computed in full, which a CPU does faster
+    # as in a published bot: stored in half precision, computed in single precision, which is faster on a CPU
     (folder / "config.json").write_text(json.dumps(config | {"dtype": "float32"}))
     return folder
 

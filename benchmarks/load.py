@@ -1,4 +1,4 @@
-"""The traffic of benchmarks/endpoints.py, for locust: many bots, a few of them hot, some streams, some hang up.
+"""Traffic for benchmarks/endpoints.py, made by locust: many bots, a few of them popular; streams, some cut by clients.
 
 locust -f benchmarks/load.py --headless -H http://127.0.0.1:8000 -u 16 -t 1m
 """
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from locust import FastHttpUser, between, task
 
 PROMPTS = ("My dream is", "Today I", "The best thing about", "Nobody told me that", "I think", "")
-BY_DESIGN = (429, 503)  # with Retry-After: full, come back later
+BY_DESIGN = (429, 503)  # with Retry-After: the bot is busy
 
 
 class Reader(FastHttpUser):
@@ -57,7 +57,7 @@ class Reader(FastHttpUser):
 
     @task(1)
     def hangs_up(self) -> None:
-        """Reads a piece or two of a long stream and is gone."""
+        """Reads one or two pieces of a long stream, then closes the connection."""
         body = {"inputs": random.choice(PROMPTS), "stream": True, "parameters": {"max_new_tokens": 160}}
         began, where, problem = time.perf_counter(), urlsplit(self.host), None
         connection = http.client.HTTPConnection(where.hostname, where.port, timeout=70)

@@ -1,9 +1,9 @@
-"""The original recipe for one user, as a process of its own: the Hugging Face Trainer in fp32.
+"""Trains one user's bot with the original recipe, the Hugging Face Trainer in fp32, as a process of its own.
 
     python benchmarks/original.py FLEET_FOLDER HANDLE BASE_FOLDER OUT_FOLDER
 
-It trains on the blocks that a lane trains on, in their order, so that the losses can be compared; writes the model
-folder and prints the held-out loss as JSON. `fleet.py` times it.
+It trains on the same blocks as a lane, in the same order, so that losses can be compared. It writes the model folder
+and prints the held-out loss as JSON. `fleet.py` times it.
 """
 
 import json
@@ -38,7 +38,7 @@ def main(folder: str, handle: str, base: str, out: str) -> None:
         output_dir=out,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
-        num_train_epochs=1,  # the blocks are those of all epochs
+        num_train_epochs=1,  # the blocks are already those of all epochs
         per_device_train_batch_size=settings.batch_size,
         weight_decay=0.0,
         max_grad_norm=1.0,

@@ -1,15 +1,15 @@
-"""How fast tweets become training data: ours on all cores against one plain process, in the same run.
+"""Measures how fast tweets become training data: our pipeline on all cores against one plain process, in one run.
 
     python benchmarks/prepare.py                              # 200,000 tweets of 1,000 people
     python benchmarks/prepare.py --tweets 1000000 4000000 --people 5000
     python benchmarks/prepare.py --tweets 4000000 --people 5000 --skip-reference
 
-The tweets are made up, a hundred people's in each JSONL file in mixed order (`--whole`: each person's in a CSV file of
-their own). One person has a fifth of all, the others' shares fall off as in Zipf's law. Timed from files to packed
-blocks (one epoch): ours is `prepare` and packing on Ray, without Ray's own start; the reference reads the same files,
-applies the rules to one tweet at a time (tests/support/plain_rules.py), encodes a list of texts with the same tokenizer
-on one core, and packs. `--text-only` takes the reading out of the reference, which then starts from texts in memory.
-Memory is each process's peak, without what it shares with others (USS), sampled.
+The tweets are made up. Each JSONL file holds those of a hundred people in mixed order (`--whole`: one CSV file per
+person). One person has a fifth of all tweets; the others' shares follow Zipf's law. The time is from files to packed
+blocks of one epoch. Ours is `prepare` and packing on Ray, without the start of Ray. The reference reads the same files,
+applies the rules to one tweet at a time (tests/support/plain_rules.py), encodes lists of texts with the same tokenizer
+on one core, and packs. With `--text-only` the reference starts from texts in memory instead of files. Memory is the
+sampled peak of each process's unique set size (USS).
 """
 
 import argparse
@@ -45,19 +45,19 @@ MIB = 2**20
 SHARE_OF_ONE = 0.2  # of all tweets
 PEOPLE_A_FILE = 100
 SEPARATOR_ID, BLOCK = 0, 256
-WORDS = 60_000  # in the language that the tweets are made up in
+WORDS = 60_000  # size of the vocabulary of the made-up tweets
 
 
 def main() -> None:
-    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # the reference takes one core
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # the reference uses one core
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--tweets", type=int, nargs="+", default=[200_000], help="how many; a run each, the first with the reference"
+        "--tweets", type=int, nargs="+", default=[200_000], help="numbers of tweets, one run each; the first one also runs the reference"
     )
     parser.add_argument("--people", type=int, default=1_000)
-    parser.add_argument("--whole", action="store_true", help="a file for each person")
+    parser.add_argument("--whole", action="store_true", help="write one file per person")
     parser.add_argument("--skip-reference", action="store_true")
-    parser.add_argument("--text-only", action="store_true", help="the reference starts from a list of texts")
+    parser.add_argument("--text-only", action="store_true", help="let the reference start from texts in memory")
     options = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def measure(made: Path, storage: Path, with_reference: bool, text_only: bool) -> dict[str, float]:
-    """Seconds of both, and the peaks of memory while ours prepares; both must give the same number of tokens."""
+    """Returns the seconds of both and our peaks of memory. Both must produce the same number of tokens."""
     import ray
 
     from pipeline.core.ray_session import ensure, session
@@ -108,7 +108,7 @@ def measure(made: Path, storage: Path, with_reference: bool, text_only: bool) ->
 
 
 def prepared(made: Path, storage: Path) -> tuple[Store, list[list[str]]]:
-    """Runs `prepare`; where the tweets are, and whose, in portions for the lanes."""
+    """Runs `prepare`; returns where the tweets are, and their people in one portion per lane."""
     store = Store(*resolve(str(storage)))
     found = prepare(find([TweetSource(path=str(made))]), store, tokenizer_json(ASSETS / "mini"), holdout=0.1)
     handles = sorted(found.people, key=lambda handle: -found.people[handle].tokens)
@@ -116,7 +116,7 @@ def prepared(made: Path, storage: Path) -> tuple[Store, list[list[str]]]:
 
 
 class Lane:
-    """A process that is there already, as a lane is when bots come to it."""
+    """A process that is started before the measurement, like a lane before it gets its first bot."""
 
     def ready(self) -> None:
         packed_tokens([])
@@ -127,15 +127,15 @@ class Lane:
 
 
 def packed_tokens(tweets: list[np.ndarray]) -> int:
-    """How many tokens are in one epoch's blocks."""
+    """Returns the number of tokens in the blocks of one epoch."""
     from pipeline.train.packing import pack
 
     return pack([tweets], SEPARATOR_ID, BLOCK, epochs=1, seed=0).size if tweets else 0
 
 
 def reference(made: Path) -> tuple[int, float]:
-    """One process, tweet by tweet; the number of tokens in blocks, and the seconds that reading took."""
-    packed_tokens([])  # what it imports is there before the clock runs, as with the lanes
+    """Runs the reference in one process; returns the number of tokens in blocks, and the seconds spent on reading."""
+    packed_tokens([])  # imports are not timed, as for the lanes
     started = time.perf_counter()
     records = [one for file in find([TweetSource(path=str(made))]) for one in read(file) if isinstance(one, Record)]
     reading = time.perf_counter() - started
@@ -154,7 +154,7 @@ def reference(made: Path) -> tuple[int, float]:
 
 
 class Memory(threading.Thread):
-    """The peaks of this process and of any of Ray's workers below it, in bytes that no other process shares."""
+    """Samples the peak of unshared memory, in bytes, of this process and of its largest Ray worker."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -185,7 +185,7 @@ class Memory(threading.Thread):
 
 
 def make(folder: Path, tweets: int, people: int, whole: bool) -> None:
-    """Files of made-up tweets; the same at each run."""
+    """Writes files of made-up tweets, the same in every run."""
     rng = random.Random(0)
     vocabulary = _vocabulary(rng)
     shares = [1 / (rank + 10) for rank in range(people - 1)]
@@ -215,7 +215,7 @@ def _line(number: int, owner: str | None, text: str) -> str:
 
 
 def _vocabulary(rng: random.Random) -> list[str]:
-    """Words, the common ones first and shortest."""
+    """Returns made-up words, common ones first; common words are shorter."""
     parts = [
         "ka",
         "lo",
@@ -239,7 +239,7 @@ def _vocabulary(rng: random.Random) -> list[str]:
 
 
 def _texts(rng: random.Random, vocabulary: list[str]) -> Iterator[str]:
-    """Tweets of some sixteen words, with the links, mentions, hashtags, entities and emoji of real ones."""
+    """Yields tweets of about sixteen words, with links, mentions, hashtags, entities and emoji as in real tweets."""
     extras = ["https://t.co/aB3dE5gH7j", "@somebody", "#something", "&amp;", "😀", "…", "it's", "2026", "don’t", "\n"]
     common = [vocabulary[int(WORDS ** rng.random())] for _ in range(500_000)]  # Zipf's law: 1 / rank
     while True:

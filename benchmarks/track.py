@@ -1,10 +1,10 @@
-"""What W&B costs: per bot off the critical path, and what a slow or dead W&B does to a fleet's wall time.
+"""Measures what W&B costs: the time to write a bot's runs, and the effect of a slow or dead W&B on a fleet's wall time.
 
     python benchmarks/track.py --bots 100 --rounds 2
 
-First the runs of many bots are written from their folders: ours, and the same runs with W&B's own settings.
-Then the bundled sample becomes a fleet again and again on one local cluster, in turn: without W&B, with one that
-answers at once, one that takes 5 seconds a call, one that is down. Printed are medians and ratios.
+First the runs of many bots are written from their folders, with our settings and with W&B's defaults. Then the bundled
+sample is trained several times on one local cluster, alternating between no W&B, a W&B that answers at once, one that
+takes 5 seconds per call, and one that is down. It prints medians and ratios.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support: the W&B on loopback, and bots made by hand
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support: the W&B on loopback, and untrained bots
 
 from pipeline import run
 from pipeline.core import fleet as fleets
@@ -33,8 +33,8 @@ VERSION = "0123456789ab"
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--bots", type=int, default=100, help="whose runs are written")
-    options.add_argument("--rounds", type=int, default=2, help="fleets of each kind")
+    options.add_argument("--bots", type=int, default=100, help="bots whose runs are written")
+    options.add_argument("--rounds", type=int, default=2, help="fleets of each of the four kinds")
     options.add_argument("--epochs", type=int, default=1)
     chosen = options.parse_args()
     os.environ |= {"WANDB_API_KEY": "0" * 40, "HOME": tempfile.mkdtemp(), "WANDB_SILENT": "true"}
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def written(count: int) -> float:
-    """Milliseconds a bot, for its data set's and its training's run."""
+    """Returns the milliseconds per bot for writing its preprocess run and its train run."""
     with tempfile.TemporaryDirectory() as folder:
         bots = tuple(f"bird{i}" for i in range(count + 1))
         stored = StoredRuns.of(published.fleet_of(Path(folder), bots))

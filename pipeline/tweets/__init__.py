@@ -1,16 +1,16 @@
-"""Readers: one small module per format, all giving the same records.
+"""Readers of tweets: one small module per format, and one kind of record for all of them.
 
     for batch in read_batches(TweetFile("tweets.js", handle="nasa")):
         batch.records, batch.rejects, batch.profiles       # Arrow columns of SCHEMA, [Reject], [Profile]
     for item in read(TweetFile("tweets.js", handle="nasa")):
         ...                                                 # the same, one Record, Reject or Profile at a time
 
-`files_of` gives the files of a fleet; the format is found by content.
+`files_of` returns the files of a fleet. The format of a file is detected from its content.
 """
 
 from collections.abc import Iterator
 
-from pipeline.tweets.batch import OTHERS, Batch, batches, passed_over, place
+from pipeline.tweets.batch import OTHERS, Batch, batches, place, without_people
 from pipeline.tweets.files import TweetFile, files_of, find
 from pipeline.tweets.formats import items
 from pipeline.tweets.record import SCHEMA, Notice, Profile, Record, Reject
@@ -32,16 +32,16 @@ __all__ = [
 
 
 def read_batches(file: TweetFile) -> Iterator[Batch]:
-    """The records of a file in batches, each with the rejects and profiles met on the way.
+    """Yields the records of a file in batches, each with the rejects and profiles found between them.
 
-    Whatever goes wrong with the file as a whole ends in one Reject of line 0; nothing is raised.
+    Raises nothing: an error of the whole file becomes one Reject with line 0.
     """
     for batch in batches(items(file), file, items):
-        yield passed_over(batch, file) if file.without or file.only is not None else batch
+        yield without_people(batch, file) if file.without or file.only is not None else batch
 
 
 def read(file: TweetFile) -> Iterator[Record | Reject | Profile]:
-    """Every record of a file as a Record, or a Reject that says why it could not be used."""
+    """Yields each tweet of a file as a Record, or as a Reject with the reason why it cannot be used."""
     for batch in read_batches(file):
         columns = (column.to_pylist() for column in batch.records.columns)
         records = [Record(*row) for row in zip(*columns, strict=True)]

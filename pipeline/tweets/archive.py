@@ -1,7 +1,7 @@
-"""Archives: an X account export as it was downloaded, Mastodon's, or any files of tweets packed together.
+"""Reads zip and tar archives: account exports of X, Mastodon and others as downloaded, or any packed files of tweets.
 
-A zip is read in place; of a tar archive, the parts that may hold tweets are unpacked to a temporary folder.
-Either is shown as a file system, so that its parts are read as files in a folder are.
+A zip file is read in place. From a tar archive, the parts that may hold tweets are unpacked to a temporary folder. Both
+become a pyarrow file system, so their parts are read like files in a folder.
 """
 
 import io
@@ -26,9 +26,9 @@ _MEDIA = re.compile(r"\.(jpe?g|png|gif|webp|svg|mp4|m4[av]|mov|mp3|ogg|html?|css
 
 
 def parts(file: TweetFile) -> Iterator[TweetFile | Reject]:
-    """The parts of a zip file that hold tweets; a Reject for those that must not be read.
+    """Yields the parts of a zip file that may hold tweets, and a Reject for each unsafe path.
 
-    Raises ValueError and OSError, for instance for a bomb, which unpacks to far more than a text ever does.
+    Raises ValueError or OSError for a broken archive, and for a zip bomb: one that unpacks to far more than text does.
     """
     with io.BufferedReader(file.filesystem.open_input_file(file.path)) as raw:
         try:
@@ -63,9 +63,9 @@ def is_tar(head: bytes) -> bool:
 
 
 def tar_parts(stream: io.BufferedReader, file: TweetFile, folder: str) -> Iterator[TweetFile | Reject]:
-    """The parts of a tar archive that hold tweets, unpacked into `folder`; a Reject for those that must not be read.
+    """Unpacks the parts of a tar archive that may hold tweets into `folder` and yields them; a Reject for unsafe paths.
 
-    Raises ValueError and OSError, for instance where it unpacks to more than a text ever does.
+    Raises ValueError or OSError for a broken archive, and for one that unpacks to far more than text does.
     """
     left = max(MAX_UNPACKED, MAX_RATIO * file.size)
     try:
@@ -94,7 +94,7 @@ def tar_parts(stream: io.BufferedReader, file: TweetFile, folder: str) -> Iterat
 
 
 def _slashes(archive: zipfile.ZipFile) -> None:
-    """Gives the entries of a zip file that was packed on Windows the names that they have elsewhere."""
+    """Replaces the backslashes in the paths of a zip file that was packed on Windows."""
     for entry in archive.infolist():
         if "\\" in entry.filename:
             entry.filename = entry.filename.replace("\\", "/")
@@ -102,5 +102,6 @@ def _slashes(archive: zipfile.ZipFile) -> None:
 
 
 def _stays(name: str) -> bool:
+    """Whether a path stays inside the folder that it is unpacked to."""
     path = PurePosixPath(name.replace("\\", "/"))
     return not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[0] if path.parts else False

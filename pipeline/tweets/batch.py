@@ -1,9 +1,9 @@
-"""Rows as the readers find them become columns: validated, typed, a batch at a time.
+"""Validates the rows that readers yield, and turns them into typed columns, one batch at a time.
 
     for batch in batches(items(file), file, items):
         batch.records["text"], batch.rejects          # an Arrow column, [Reject(line, reason), …]
 
-Working on columns makes checking cheap; a row that cannot be used costs that row alone and is named by its line.
+Validating whole columns is fast. A row that cannot be used becomes a Reject with its line; the other rows stay.
 """
 
 import ast
@@ -23,28 +23,28 @@ from pipeline.tweets.flags import NOTHING
 from pipeline.tweets.record import SCHEMA, Notice, Part, Profile, Reject, Row
 
 _ROWS = 10_000  # in a batch
-_CHARS = 16 * 2**20  # of text in a batch, where tweets are uncommonly long
+_CHARS = 16 * 2**20  # of text in a batch; reached first where tweets are very long
 _MAX_TEXT = 2**20  # characters; a longer text is no tweet
 OTHERS = "records of people who are in none of this fleet's bots"
 _NO_IDS = pa.array([*sorted(NOTHING), "0", "0.0", "-1"])
-_BYTES = r"""(?s)^b(?:'.*'|".*")$"""  # a text as Python shows bytes
+_BYTES = r"""(?s)^b(?:'.*'|".*")$"""  # text that was written as a Python bytes literal
 _EMPTY = pa.RecordBatch.from_pylist([], schema=SCHEMA)
 _LOST = r"^\s*\d+([.,]\d+)?[eE]\+?\d+\s*$|^\s*\d{16,}\.0*\s*$"  # 1.23E+18: a spreadsheet keeps 15 digits
 
 
 @dataclass
 class Batch:
-    """Some records of one file, in its order, and what else was met among them."""
+    """Some records of one file, in the order of the file, and the rejects, profiles and notices between them."""
 
-    path: str  # of the file; for a part of an archive, the archive's and the part's
+    path: str  # of the file; for a part of an archive, the paths of the archive and of the part
     records: pa.RecordBatch  # of `SCHEMA`
     rejects: list[Reject] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
 
 
-def passed_over(batch: Batch, file: TweetFile) -> Batch:
-    """The batch without what it holds of people whom the fleet leaves out or does not need; the latter are counted."""
+def without_people(batch: Batch, file: TweetFile) -> Batch:
+    """Returns the batch without people whom the fleet excludes, or who are in none of its bots; counts the latter."""
     records = batch.records.filter(pc.invert(_is_in(batch.records, file.without)))
     wanted = records if file.only is None else records.filter(_is_in(records, file.only))
     others = len(records) - len(wanted)
@@ -62,9 +62,9 @@ Item = Row | Reject | Profile | Notice | Part
 
 
 def batches(items: Iterable[Item], file: TweetFile, read: Callable[[TweetFile], Iterator[Item]]) -> Iterator[Batch]:
-    """What a reader yields, in batches.
+    """Yields the items of a reader in batches.
 
-    `read` reads a file's items again, where its authors take a second look; see authors.Owner.
+    `read` reads a file again; authors.Owner calls it if it needs a second pass to find the authors.
     """
     owner, batch = Owner(file, read), _Gathered()
     for item in items:
@@ -90,7 +90,7 @@ def batches(items: Iterable[Item], file: TweetFile, read: Callable[[TweetFile], 
 
 @dataclass
 class _Gathered:
-    """What will be the next batch."""
+    """The items of the next batch."""
 
     rows: list[Row] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
@@ -99,7 +99,7 @@ class _Gathered:
     chars: int = 0
 
     def found(self, item: Any) -> list[Any]:
-        """The list that the item belongs to."""
+        """Returns the list for items of this type."""
         lists: dict[type, list[Any]] = {Reject: self.rejects, Profile: self.profiles, Notice: self.notices}
         return lists[type(item)]
 
@@ -113,7 +113,7 @@ def _batch(gathered: _Gathered, file: TweetFile, owner: Owner) -> Batch:
     if not rows:
         return Batch(file.label, _EMPTY, rejects, gathered.profiles, notices)
     authors, ids, texts, retweets, lines, dates, langs, likes, replies, quotes = zip(*rows, strict=True)
-    wrong: dict[int, str] = {}  # row: reason; the first one found stays
+    wrong: dict[int, str] = {}  # reasons by row; the first reason found is kept
     text = _texts(texts, wrong)
     handle = _handles(authors, owner, wrong)
     id = _ids(ids, wrong)
@@ -131,7 +131,7 @@ def _batch(gathered: _Gathered, file: TweetFile, owner: Owner) -> Batch:
 
 
 def place(item: Any) -> float:
-    """Where in the file something is, to sort by; what holds for the file as a whole comes last."""
+    """Returns the line of an item, to sort by; items of the whole file (line 0) come last."""
     return item.line or float("inf")
 
 
@@ -153,7 +153,7 @@ def _texts(values: Sequence[Any], wrong: dict[int, str]) -> pa.Array:
 
 
 def _decoded(text: str) -> str:
-    """What is meant by a text such as b'caf\\xc3\\xa9'; the text itself where it is none such."""
+    """Returns the text in a bytes literal such as b'caf\\xc3\\xa9'; any other text is returned as it is."""
     if text[:2] not in ("b'", 'b"') or text[-1] != text[1]:
         return text
     try:
@@ -179,7 +179,7 @@ def _author(value: Any) -> Any:
 
 
 def _ids(values: Sequence[Any], wrong: dict[int, str]) -> pa.Array:
-    """Ids as text; what stands for none becomes ""."""
+    """Returns ids as strings; values that mean "no id" become ""."""
     try:
         column = pa.array(values, pa.string())
     except (TypeError, ValueError):
@@ -196,7 +196,7 @@ def _ids(values: Sequence[Any], wrong: dict[int, str]) -> pa.Array:
 
 
 def _strings(values: Sequence[Any]) -> pa.Array:
-    """Strings; what is none becomes null, a lone surrogate (JSON can spell one, UTF-8 cannot) is replaced."""
+    """Returns strings; other values become null. Lone surrogates, which UTF-8 cannot encode, are replaced."""
     try:
         return pa.array(values, pa.string())
     except (TypeError, ValueError):

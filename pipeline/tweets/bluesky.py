@@ -1,10 +1,10 @@
-"""Bluesky: posts in feeds and author pages, as records, and in the repository of an account (a CAR file).
+"""Reads posts of Bluesky: in feeds and author pages, as single records, and in an account's repository (a CAR file).
 
     flat({"author": {"handle": "ada.bsky.social"}, "record": {"$type": "app.bsky.feed.post", "text": "tea"}})
-    # {"text": "tea", "author": {"handle": "ada.bsky.social"}, "is_retweet": False, …}: as json_tweet.py knows tweets
+    # {"text": "tea", "author": {"handle": "ada.bsky.social"}, "is_retweet": False, …}, as json_tweet.py reads it
 
-A repost is a retweet by the account that reposted. Records hold only the `did` of their author; the `author`s in pages
-and tables of users give its handle. A repository does not contain the handle of its account, so the file must be named
+A repost is a retweet by the account that reposted. Records hold only the `did` of their author; pages and tables of
+users give its handle. A repository does not contain the handle of its account, so the file must be named
 after it (`ada.bsky.social.car`), or the fleet file must give it.
 """
 
@@ -20,14 +20,14 @@ from pipeline.tweets.files import TweetFile
 from pipeline.tweets.record import Reject
 from pipeline.tweets.users import Users
 
-CAR = re.compile(rb"^.{1,3}\xa2eroots", re.DOTALL)  # what a CAR file begins with
+CAR = re.compile(rb"^.{1,3}\xa2eroots", re.DOTALL)  # the first bytes of a CAR file
 _POST, _REPOST = "app.bsky.feed.post", "app.bsky.feed.repost"
 _MAX_CAR = 2**30  # bytes; a repository is read whole
-_DEPTH = 64  # of the tree of a repository
+_DEPTH = 64  # levels of a repository's tree
 
 
 def flat(item: dict[str, Any]) -> dict[str, Any] | None:
-    """A post, or a repost, of any of Bluesky's forms as one flat object; None for other objects."""
+    """Returns a post or repost, in any of Bluesky's forms, as a flat object; None for other objects."""
     reason = item.get("reason")
     if isinstance(item.get("post"), dict) and isinstance(item["post"].get("record"), dict):
         post = flat(item["post"])
@@ -42,7 +42,7 @@ def flat(item: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _kind(record: dict[str, Any], view: dict[str, Any]) -> Any:
-    """A record's type; tools that leave it out still give a post's address."""
+    """Returns the type of a record; if a tool left it out, the `uri` of the post shows it."""
     is_post = "text" in record and f"/{_POST}/" in str(view.get("uri"))
     return record.get("$type", _POST if is_post else None)
 
@@ -70,7 +70,7 @@ def _repository(uri: str) -> str | None:
 
 
 def records(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[tuple[int, Any]]:
-    """(number, a flat post or a Reject) for each post of a repository. Raises ValueError where it is broken."""
+    """Yields (number, flat post or Reject) for each post of a repository. Raises ValueError if it is broken."""
     data = stream.read(_MAX_CAR + 1)
     if len(data) > _MAX_CAR:
         raise ValueError(f"a repository of over {_MAX_CAR // 2**20} MiB")
@@ -95,7 +95,7 @@ def records(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterato
 
 
 def _entries(blocks: dict[bytes, Any], cid: Any, depth: int) -> Iterator[tuple[str, bytes]]:
-    """The records of a repository by their keys: a search tree whose nodes share the beginnings of keys."""
+    """Yields the keys and records of a repository, which is a search tree; keys in a node share their beginnings."""
     node = blocks.get(cid) if isinstance(cid, bytes) else None
     if not isinstance(node, dict) or depth > _DEPTH:
         return

@@ -1,10 +1,10 @@
-"""What a Bluesky account has published about the use of its posts by AI: `community.lexicon.preference.ai`.
+"""The published preferences of Bluesky accounts about AI, in records of `community.lexicon.preference.ai`.
 
     refused_use([{"preferences": {"training": {"allow": False}}}])      # "training"
-    refused_use([{"preferences": {}}])                                  # None: it has not answered
+    refused_use([{"preferences": {}}])                                  # None: no preference is given
 
-The record lists uses with an answer each; a use that is not listed has no answer. A bot learns from the posts and
-writes text like them, so two of the uses concern us: `training` and `syntheticContent`.
+A record allows or refuses single uses. A bot learns from the posts and writes text like them, so two of the uses
+concern us: `training` and `syntheticContent`.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _USES = {"training": "training", "syntheticContent": "making text like them"}
 
 
 def refusal(use: str) -> str:
-    """Why an account's posts are not read, and what to do where there is consent."""
+    """Returns the reason for rejecting an account's posts, and what to do if the owner agreed."""
     return (
         f"the account asks that its posts are not used for {use} (community.lexicon.preference.ai); "
         "`consent: own` reads them, if they are yours or their owner agreed"
@@ -23,7 +23,7 @@ def refusal(use: str) -> str:
 
 
 def refused_use(records: Iterable[Any]) -> str | None:
-    """Returns the first use that one of the account's records forbids, in words, or None where none does."""
+    """Returns the first use that one of the account's records forbids, in words, or None if none does."""
     for record in records:
         answers = record.get("preferences") if isinstance(record, dict) else None
         for use, words in _USES.items():

@@ -1,10 +1,11 @@
-"""Which column (of a table) or key (of a JSON object) holds what: by its usual names, or as the fleet file says.
+"""Finds the column of a table, or the key of a JSON object, for each of our fields.
 
 columns = Columns.of(["tweet_id", "created_at", "text", "faves"], {})
 columns.text, columns.likes          # ("text",), ("faves",): names in order of preference
 
-Case, spaces, dashes and underscores make no difference (`Tweet Text` is `tweet_text`), but for an underscore in
-front: `_type` is another name than `type`. A path may be written with dots or slashes (`author/userName`).
+Columns are found by their usual names, or by the names in the fleet file. Upper and lower case, spaces, dashes and
+underscores are ignored (`Tweet Text` is `tweet_text`), except for a leading underscore: `_type` is not `type`. A path
+may be written with dots or slashes (`author/userName`).
 """
 
 import re
@@ -62,17 +63,17 @@ USUAL = {
         *("quoted_tweet.id", "referenced_tweets.quoted.id", "type", "tweet_type", "post_type"),
     ),
 }
-# `referenced_tweets` and the like lie deeper than a name can say; json_tweet.py knows them
+# json_tweet.py reads fields such as `referenced_tweets`, which no single name or path can reach
 
 
 class Columns(NamedTuple):
-    """For each of our fields the names a file has for it; empty where it has none."""
+    """For each of our fields, the names of the file's columns for it; empty if the file has none."""
 
     text: tuple[str, ...]
     id: tuple[str, ...]
     handle: tuple[str, ...]  # columns that name the author
     author_id: tuple[str, ...]  # columns that hold only the id of the author's account
-    link: tuple[str, ...]  # columns that may hold the tweet's own address, in which its author is named
+    link: tuple[str, ...]  # columns that may hold the tweet's URL, which contains its author's name
     created_at: tuple[str, ...]
     lang: tuple[str, ...]
     likes: tuple[str, ...]
@@ -82,10 +83,10 @@ class Columns(NamedTuple):
 
     @classmethod
     def of(cls, names: Iterable[str], asked: Mapping[str, str | None], nested: bool = False) -> "Columns":
-        """The columns among `names`.
+        """Returns the columns among `names`.
 
-        `asked` is the fleet file's mapping; a field mapped to None is left alone. `nested`: the values may be
-        objects, in which a mapped path (`author.name`) is looked for.
+        `asked` is the mapping in the fleet file; a field that it maps to None gets no column. With `nested`, values may
+        be objects, so a path (`author.name`) may be mapped, too.
         """
         plain: dict[str, str] = {}
         for name in names:
@@ -108,7 +109,7 @@ class Columns(NamedTuple):
 
 
 def missing(names: Sequence[str], asked: Mapping[str, str | None], nested: bool = False) -> str | None:
-    """What is wrong with a table's header, as far as we would use it; None where all is well."""
+    """Returns the problem of a table's header: a mapped column is missing, or a used one is there twice; else None."""
     plain = [plain_name(name) for name in names]
     for field, name in asked.items():
         if name and not getattr(Columns.of(names, asked, nested), field):
@@ -122,16 +123,16 @@ def missing(names: Sequence[str], asked: Mapping[str, str | None], nested: bool 
 
 @lru_cache(maxsize=10_000)
 def plain_name(name: str) -> str:
-    """The name without what makes no difference."""
+    """Returns a name in lower case, without the characters that are ignored."""
     return re.sub(r"(?<=.)[\s_-]+", "", name.strip().lower()).replace("/", ".")
 
 
 _PLAIN = {field: tuple(dict.fromkeys(map(plain_name, names))) for field, names in USUAL.items()}
-KNOWN = frozenset(name for names in _PLAIN.values() for name in names)  # plain names that mean something to us
+KNOWN = frozenset(name for names in _PLAIN.values() for name in names)  # plain names of all columns that we read
 
 
 def value_at(item: Mapping[str, Any], name: str) -> Any:
-    """The value of a key, or of a path such as `author.userName` or `user/name`; None where there is none."""
+    """Returns the value of a key, or of a path such as `author.userName` or `user/name`; None if it is missing."""
     if name in item:
         return item[name]
     value: Any = item

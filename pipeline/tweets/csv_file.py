@@ -1,7 +1,7 @@
-"""CSV and TSV: delimiter, quoting and encoding are found out, the columns by their usual names.
+"""Reads CSV and TSV files: detects the delimiter, the quoting and the encoding, and finds columns by their usual names.
 
-Without a user column the file's stem is the handle. A table of accounts (a handle, no text) gives profiles. What is
-no table may be a plain text of tweets.
+Without a column of authors, the name of the file is the handle. A table of accounts (with a handle but no text) yields
+profiles. A file that is not a table may be a text file with one tweet a line (text_file.py).
 """
 
 import io
@@ -30,7 +30,7 @@ _Answer = Callable[[_Cells], Any]
 
 
 def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
-    """What the table in the stream holds; one Reject where it is no table of tweets or accounts, and no text."""
+    """Yields the rows of a table; one Reject if the file is neither a table of tweets or accounts nor plain text."""
     text = TextLines(stream)
     table = Table(text, file.columns)
     names = table.names
@@ -59,7 +59,7 @@ def _tweets(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Ite
         if isinstance(row, Reject):
             yield row
             continue
-        if row[0] in header:  # it may be a header: files that were put together have more than one
+        if row[0] in header:  # it may be another header, in a file that was concatenated from several
             if row == header:
                 continue
             if _is_header(row, header):
@@ -88,7 +88,7 @@ def _tweets(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Ite
 
 
 def _reddit(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
-    """The posts or comments in a table of Reddit, as json_tweet.py reads them."""
+    """Yields the posts or comments in a table of Reddit, through json_tweet.py."""
     keys = [plain_name(name) if plain_name(name) in reddit.KEYS else name for name in names]
     owner = {"author": reddit.export_handle(file)} if reddit.is_export(names) else {}
     tweets = Tweets(file, users)
@@ -104,7 +104,7 @@ def _reddit(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Ite
 
 
 def _is_header(row: _Cells, header: list[str]) -> bool:
-    """Whether a row names columns, as where tables of other columns were put together."""
+    """Whether a row is a header, as in files that were concatenated from tables with different columns."""
     plain = [plain_name(cell) for cell in row]
     known = Columns.of(row, {})
     return (
@@ -115,21 +115,21 @@ def _is_header(row: _Cells, header: list[str]) -> bool:
 
 
 def _fields(names: list[str], file: TweetFile, users: Users) -> tuple[Any, ...]:
-    """Functions of a row.
+    """Returns functions that get the fields of a row.
 
-    The first gives its author, id, text, created_at, lang and likes from single columns. Those behind it give the
-    author, the text and the flags where one column alone does not, and are None elsewhere.
+    The first one gets author, id, text, created_at, lang and likes from one column each. The others get the author,
+    the text and the flags if these depend on several columns, and are None if they do not.
     """
     columns = Columns.of(names, file.columns)
     fields = (columns.handle, columns.id, columns.text, columns.created_at, columns.lang, columns.likes)
-    # behind the last cell of a row there is an empty one
+    # an empty cell is appended to each row; missing columns point to it
     pick = itemgetter(*(names.index(found[0]) if found else len(names) for found in fields))
     flags = [_flags(names, columns, kind) for kind in ("retweet", "reply", "quote")]
     return pick, _author(names, columns, file, users), _text(names, columns), *flags
 
 
 def _text(names: list[str], columns: Columns) -> _Answer | None:
-    """The first text that is not blank, without HTML's elements where it may have some."""
+    """Returns a function that gets the first text of a row that is not blank, as plain text if it may be HTML."""
     at = [names.index(name) for name in columns.text]
     html = any(plain_name(name) == "content" for name in columns.text)
     if len(at) < 2 and not html:
@@ -143,9 +143,9 @@ def _text(names: list[str], columns: Columns) -> _Answer | None:
 
 
 def _author(names: list[str], columns: Columns, file: TweetFile, users: Users) -> _Answer | None:
-    """What gives a row's author, as authors.py has it; None where one column of names does.
+    """Returns a function that gets the author of a row (see authors.py); None if one column of names is enough.
 
-    Where no column can tell whose a row is, it is whose the file is.
+    If no column names the author, the row belongs to the owner of the file.
     """
     if not (columns.handle or columns.author_id or columns.link):
         old = file.handle == "tweets" and not file.named and set(map(plain_name, names)) >= OLD_COLUMNS
@@ -189,7 +189,7 @@ def _author(names: list[str], columns: Columns, file: TweetFile, users: Users) -
 
 
 def _flags(names: list[str], columns: Columns, kind: str) -> Callable[[_Cells], bool | None] | None:
-    """What tells from a row whether it is a retweet, a reply or a quote: yes, no, or None where nothing says it."""
+    """Returns a function that gets a flag (retweet, reply or quote) of a row: True, False, or None if unknown."""
     tests = [(names.index(name), flag(kind, name)) for name in getattr(columns, kind)]
     if len(tests) == 1:
         [(at, test)] = tests
@@ -198,7 +198,7 @@ def _flags(names: list[str], columns: Columns, kind: str) -> Callable[[_Cells], 
 
 
 def _accounts(lines: Rows, names: list[str], columns: Columns) -> Iterator[Profile | Reject]:
-    """A users table: its rows are people."""
+    """Yields the profiles in a table of accounts."""
     for line, row in lines:
         if isinstance(row, Reject):
             yield row

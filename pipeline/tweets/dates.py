@@ -1,10 +1,10 @@
-"""Dates as tweet files write them, a column at a time, to UTC.
+"""Parses dates in the forms that tweet files use, one column at a time, and converts them to UTC.
 
 timestamps(["Tue May 03 20:15:31 +0000 2016", None])    # [2016-05-03 20:15:31Z, null], no bad ones
 
-Known are ISO 8601, X's own form, seconds or milliseconds since 1970, days as numbers (`20160503`, and those that
-Excel counts from 1900), and whatever dateutil reads. A date without a time zone counts as UTC; of two readings
-(3/5/2016) the month comes first unless that cannot be.
+It reads ISO 8601, X's own form, seconds or milliseconds since 1970, days as numbers (`20160503`, or Excel's days since
+1900), and all that dateutil reads. A date without a time zone is UTC. In an ambiguous date (3/5/2016) the month comes
+first, unless no such month exists.
 """
 
 import re
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from dateutil import parser
 
 TYPE = pa.timestamp("s", "UTC")
-_FIRST, _LAST = 0, 4_102_444_800  # 1970 and 2100; what lies outside is no tweet's date
+_FIRST, _LAST = 0, 4_102_444_800  # 1970 and 2100; a date outside is not the date of a tweet
 _NOTHING = ("", "nan", "nat", "none", "null")
 _FORMATS = (
     "%a %b %d %H:%M:%S +0000 %Y",  # X's own
@@ -56,7 +56,7 @@ _FORMATS = (
 _SECONDS = 100_000_000  # a smaller number is a day: 20160503, or Excel's count of days from 1900
 _EXCEL = datetime(1899, 12, 30, tzinfo=UTC)
 _EXCEL_DAYS = range(25_569, 73_051)  # 1970 to 2100
-_HOURS = {  # of time zones by name, from UTC; one that is not here counts as UTC
+_HOURS = {  # offset from UTC by time zone; unknown time zones count as UTC
     "PST": -8,
     "PDT": -7,
     "MST": -7,
@@ -79,7 +79,7 @@ _HOURS = {  # of time zones by name, from UTC; one that is not here counts as UT
     "JST": 9,
     "AEST": 10,
 }
-_WINDOWS_HOURS = {  # as Windows calls them, without "Standard Time" or "Daylight Time"
+_WINDOWS_HOURS = {  # the same with Windows' names, without "Standard Time" or "Daylight Time"
     "Hawaiian": -10,
     "Alaskan": -9,
     "Pacific": -8,
@@ -112,7 +112,7 @@ _ODD = "[\u00a0\u202f\u00b7\u2022|]+"  # spaces and dots that stand between a da
 
 
 def timestamps(values: Sequence[Any]) -> tuple[pa.Array, list[int]]:
-    """The values as an Arrow column of `TYPE`, and the positions of those that are no dates (null there)."""
+    """Returns the values as an Arrow column of `TYPE`, and the positions of invalid dates, which are null in it."""
     if all(value is None for value in values):
         return pa.nulls(len(values), TYPE), []
     column = _column(values)
@@ -127,7 +127,7 @@ def _nothing(value: Any) -> bool:
 
 
 def _column(values: Sequence[Any]) -> pa.Array:
-    """One reading for the whole column where there is one; else each value on its own."""
+    """Parses the whole column in one form if all values have it, else each value by itself."""
     try:
         texts = pa.array(values, pa.string())
     except (TypeError, ValueError):  # numbers, or a mixture
@@ -149,7 +149,7 @@ def _column(values: Sequence[Any]) -> pa.Array:
 
 
 def _plain(texts: pa.Array) -> pa.Array:
-    """The texts with time zones in numbers and with plain spaces, as far as that takes no reading of the date."""
+    """Returns the texts with numeric time zones and plain spaces, as far as that is possible without parsing."""
     texts = pc.replace_substring_regex(texts, _ODD, " ")
     texts = pc.replace_substring_regex(texts, r"\b(?:GMT|UTC)([+-]\d\d):?(\d\d)(?:\s*\(.*\))?", r"\1\2")
     for name in ("PST", "PDT", "EST", "EDT", "CST", "CDT", "MST", "MDT", "CET", "CEST", "GMT", "UTC"):
@@ -175,7 +175,7 @@ def _iso(texts: pa.Array) -> pa.Array:
 
 
 def _own(texts: pa.Array) -> pa.Array:
-    """X's own form in UTC, put together as ISO 8601: five times as fast as strptime."""
+    """Parses X's own form in UTC by rearranging it as ISO 8601, which is five times as fast as strptime."""
     if not pc.all(pc.match_substring_regex(texts, r"^\w{3} \w{3} \d\d \d\d:\d\d:\d\d \+0000 \d{4}$")).as_py():
         raise pa.ArrowInvalid("another form")
 
@@ -210,7 +210,7 @@ def _bounded(column: pa.Array) -> pa.Array:
 
 
 def _single(value: Any) -> int | None:
-    """Seconds since 1970, or None for what is no date."""
+    """Returns a value as seconds since 1970, or None if it is not a date."""
     if isinstance(value, Mapping):  # as MongoDB exports it: {"$date": …}
         value = value.get("$date")
         value = value.get("$numberLong") if isinstance(value, Mapping) else value
@@ -263,7 +263,7 @@ def _text(value: str) -> datetime | None:
 
 
 def _any_form(text: str) -> datetime | None:
-    """What dateutil reads, where the text names the day, the month and the year; it would make up what is missing."""
+    """Parses a text with dateutil, which would invent missing parts: None unless it has a day, a month and a year."""
     hours = 0.0
     if windows := _WINDOWS.search(text):
         hours = _WINDOWS_HOURS.get(windows[1].strip(), 0) + (windows[2] != "Standard")

@@ -1,4 +1,4 @@
-"""Edited tweets: each version is a tweet with an id of its own, and the newest stays.
+"""Edited tweets: each version of one is a tweet with an id of its own, of which only the newest is used.
 
 Edits(file, items).is_superseded({"edit_history_tweet_ids": ["1", "2"]}, "1")     # True, if the file has tweet 2
 """
@@ -13,14 +13,14 @@ EARLIER = "an earlier version of an edited tweet; the newest one counts"
 
 
 class Edits:
-    """Knows which versions of edited tweets a file has."""
+    """The versions of edited tweets that a file holds."""
 
     def __init__(self, file: TweetFile, read: Callable[..., Iterator[Any]] | None):
-        """`read` reads the file's rows a second time, for their ids; without it no version is an earlier one."""
+        """`read` reads the file a second time, for the ids in it; without it, no version counts as superseded."""
         self._file, self._read = file, read
 
     def is_superseded(self, tweet: dict[str, Any], id: Any) -> bool:
-        """Whether a tweet was edited later, and the file has its newest version.
+        """Whether a tweet was edited later and the file also holds its newest version.
 
         The API v2 lists the versions as `edit_history_tweet_ids`, oldest first; X's exports have them in `edit_info`,
         X's web page in `edit_control`.
@@ -38,7 +38,7 @@ class Edits:
 
 
 def _versions(value: Any) -> Any:
-    """The list of versions somewhere in `edit_info` or `edit_control`."""
+    """Returns the list of versions, which may be nested at any depth in `edit_info` or `edit_control`."""
     if not isinstance(value, dict):
         return None
     found = value.get("editTweetIds") or value.get("edit_tweet_ids")

@@ -1,10 +1,10 @@
-"""Whether a record is a retweet, a reply or a quote, by what the file says of it: yes, no, or nothing at all.
+"""Interprets columns that mark a record as a retweet, a reply or a quote: yes, no, or no information.
 
     test = flag("retweet", "is_retweet")
     test("True"), test("false"), test("")            # True, False, None
-    flag("retweet", "type")("tweet")                 # None: it says nothing about retweets
+    flag("retweet", "type")("tweet")                 # None: no information about retweets
 
-Where a file says nothing, the tweet's text decides (prepare/rules.py).
+Without any information in the file, the text of the tweet decides (prepare/rules.py).
 """
 
 from collections.abc import Callable, Iterable
@@ -13,11 +13,11 @@ from typing import Any
 from pipeline.tweets.columns import plain_name
 
 Test = Callable[[Any], bool | None]
-NOTHING = frozenset(("", "nan", "none", "null", "nat", "<na>", "undefined"))  # what stands for a value that is none
+NOTHING = frozenset(("", "nan", "none", "null", "nat", "<na>", "undefined"))  # texts that mean that there is no value
 _LONGEST_NO = 9
 _YES = ("true", "t", "yes", "y")
 _NO = ("false", "f", "no", "n")
-_KINDS = {  # what a `type` column calls them, as plain names
+_KINDS = {  # their names in a `type` column, as plain names
     "retweet": ("rt", "retweet", "retweeted", "retweetedtweet", "repost", "reposted", "reblog", "boost"),
     "reply": ("r", "reply", "replied", "repliedto", "replytweet"),
     "quote": ("q", "quote", "quoted", "quotetweet", "quotedtweet"),
@@ -25,7 +25,7 @@ _KINDS = {  # what a `type` column calls them, as plain names
 
 
 def flag(field: str, name: str) -> Test:
-    """The test of a value in the column `name`: whether it says yes or no to `field` (retweet, reply or quote)."""
+    """Returns the function that tests values of the column `name` for `field` (retweet, reply or quote)."""
     plain = plain_name(name)
     if plain in ("type", "tweettype", "posttype"):
         return _kind(field)
@@ -37,7 +37,7 @@ def flag(field: str, name: str) -> Test:
 
 
 def answer(answers: Iterable[bool | None]) -> bool | None:
-    """The answer of several columns together: one yes is a yes; else a no, where some column says it."""
+    """Combines the answers of several columns: True if any is True, else False if any is False, else None."""
     found = None
     for one in answers:
         if one:
@@ -47,7 +47,7 @@ def answer(answers: Iterable[bool | None]) -> bool | None:
 
 
 def _refers(value: Any) -> bool | None:
-    """A value that points to another tweet or account, or is that tweet: blank, it says no."""
+    """Tests a value that refers to another tweet or account, or contains it; a blank value means no."""
     if not value:
         return False
     text = str(value)
@@ -62,7 +62,7 @@ def _word(value: Any) -> bool | None:
 
 
 def _counted_word(value: Any) -> bool | None:
-    """A flag proper, for which 1 and 0 are words too."""
+    """Tests a value of a true-or-false column, in which 1 and 0 also mean yes and no."""
     if value is True or value is False:
         return value
     if isinstance(value, int | float) and value in (0, 1):

@@ -1,6 +1,6 @@
-"""Which format a file is in, by its content, and so which reader takes it.
+"""Detects the format of a file from its content, and reads it with the reader for that format.
 
-for item in items(file): ...         # rows that are yet to be validated, Rejects, Profiles
+for item in items(file): ...         # rows (not validated), Rejects, Profiles
 """
 
 import io
@@ -20,21 +20,20 @@ from pipeline.tweets.opening import foreign_format, open_tweets
 from pipeline.tweets.record import NOT_TWEETS, Notice, Part, Profile, Reject, Row
 from pipeline.tweets.users import Users
 
-_HEAD = 4096  # bytes that tell the format
+_HEAD = 4096  # bytes from which the format is detected
 _BOM = b"\xef\xbb\xbf"
 _UNREADABLE = (
     *(OSError, EOFError, ValueError, zlib.error, pyarrow.ArrowException, zipfile.BadZipFile),
-    *(RuntimeError, NotImplementedError),  # a part of a zip file that is encrypted, or packed in an unknown way
+    *(RuntimeError, NotImplementedError),  # for parts of zip files that are encrypted or use an unknown compression
 )
 _JSON = re.compile(rb'(?:\d+\r?\n\s*(?=\{))?\{\s*(["}]|$)|\[\s*([\[{"\]\d-]|true|false|null|$)')
 
 
 def items(file: TweetFile, look: bool = True) -> Iterator[Row | Reject | Profile | Notice | Part]:
-    """What the reader for the file's format yields; a Part before what comes from each part of an archive.
+    """Yields the items of the reader for the file's format; in an archive, a Part before the items of each part.
 
-    `look`: whether the names of accounts that are known by an id are looked for in tables of users.
-
-    Whatever goes wrong with the file as a whole ends in one Reject of line 0; nothing is raised.
+    With `look`, accounts of which only the id is known are looked up in tables of users. Raises nothing: an error of
+    the whole file becomes one Reject with line 0.
     """
     try:
         with open_tweets(file) as stream:

@@ -1,4 +1,4 @@
-"""HTML, in which Mastodon and Truth Social keep what people wrote, as plain text.
+"""Converts HTML, the form in which Mastodon and Truth Social store posts, to plain text.
 
 plain_text("<p>Tea &amp; cake<br>at four</p><p>#ferry</p>")      # "Tea & cake\nat four\n\n#ferry"
 """
@@ -10,12 +10,12 @@ _MARKUP = re.compile(r"</?(?:p|br|a|span|div|strong|em|blockquote|ul|ol|li|h\d|p
 
 
 def is_html(text: str) -> bool:
-    """Whether a text has HTML's elements in it."""
+    """Whether a text contains HTML elements that posts use."""
     return "<" in text and _MARKUP.search(text) is not None
 
 
 def plain_text(text: str) -> str:
-    """The text without elements and with its entities read; paragraphs are apart by a blank line."""
+    """Returns the text without elements and with entities decoded; a blank line separates paragraphs."""
     parser = _Text()
     parser.feed(text)
     parser.close()

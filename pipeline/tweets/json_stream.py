@@ -1,8 +1,8 @@
-"""JSON values out of a stream too long to hold: the items of an array, or documents one after the other.
+"""Reads JSON values from a stream that may not fit into memory: items of an array, or a sequence of documents.
 
-    for line, value in values(stream): ...         # a Reject in the place of a value that is broken
+    for line, value in values(stream): ...         # a Reject in place of a broken value
 
-What is broken is skipped up to where its brackets close, so that one bad item costs one item.
+A broken value is skipped up to its closing bracket, so that the values after it are still read.
 """
 
 import codecs
@@ -22,9 +22,9 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\]"]', re.DOTALL)
 
 
 def values(stream: io.BufferedReader, start: str = "") -> Iterator[tuple[int, Any]]:
-    """(line, value) for each item of the array that the stream holds, else for each value in it.
+    """Yields (line, value) for each item of the array in the stream, or for each document if it holds no array.
 
-    `start`: a pattern for what comes before, such as the assignment of a script.
+    `start` is a pattern for text before the array, such as the assignment in a script.
     """
     window = _Window(stream)
     if start and (before := re.match(start, window.text)):
@@ -52,7 +52,7 @@ def values(stream: io.BufferedReader, start: str = "") -> Iterator[tuple[int, An
 
 
 def _rest(window: "_Window") -> Iterator[tuple[int, Reject]]:
-    """What follows the end of the array, which should be nothing."""
+    """Yields a Reject if anything follows the end of the array."""
     line = window.line()
     window.at += 1
     while window.skip():
@@ -63,7 +63,7 @@ def _rest(window: "_Window") -> Iterator[tuple[int, Reject]]:
 
 
 class _Window:
-    """The part of the stream that is being parsed: `text`, of which `at` characters are done with."""
+    """The part of the stream that is in memory: `text`, of which the first `at` characters are parsed."""
 
     BROKEN, LOST = object(), object()
 
@@ -77,25 +77,25 @@ class _Window:
         self.more()
 
     def line(self) -> int:
-        """The line that `at` is in."""
+        """The number of the line at position `at`."""
         self._line += self.text.count("\n", self._counted, self.at)
         self._counted = self.at
         return self._line
 
     def more(self) -> bool:
-        """Reads on, letting go of what is done with; False at the end of the stream."""
+        """Reads more of the stream and drops the parsed text; returns False at the end of the stream."""
         if self._ended:
             return False
         self.line()
         rest = self.text[self.at :]
-        data = self._stream.read(max(_CHUNK, len(rest)))  # doubling keeps trying again linear
+        data = self._stream.read(max(_CHUNK, len(rest)))  # doubling keeps the total cost of repeated parsing linear
         self._ended = not data
         self.text = rest + self._decoder.decode(data, final=self._ended)
         self.at = self._counted = 0
         return True
 
     def skip(self) -> bool:
-        """Moves to the next character that is neither white space nor a comma; False if there is none."""
+        """Moves `at` to the next character that is neither white space nor a comma; returns False if there is none."""
         while True:
             self.at = _SPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text):
@@ -104,7 +104,7 @@ class _Window:
                 return False
 
     def value(self) -> Any:
-        """The value at `at`, which moves on behind it; BROKEN or LOST, with the `problem`, where it is none."""
+        """Returns the value at `at` and moves `at` behind it; sets `problem` and returns BROKEN or LOST on an error."""
         while True:
             try:
                 value, end = self._parse(self.text, self.at)
@@ -121,7 +121,7 @@ class _Window:
                 problem = self._too_long()
             elif self.more():
                 continue
-            elif not problem:  # a number or the like, last in the file
+            elif not problem:  # a number or literal at the end of the file
                 self.at = end
                 return value
             self.problem = problem.removeprefix("broken JSON: ")
@@ -138,13 +138,13 @@ class _Window:
             return False
 
     def _closing(self) -> tuple[int, bool]:
-        """Where the brackets that open at `at` are closed, and whether they are."""
+        """Returns the position after the bracket that closes the one at `at`, and whether it was found."""
         depth = 0
         if self.text[self.at] in "{[":
             for token in _TOKEN.finditer(self.text, self.at):
                 kind = token[0]
                 if kind == '"':
-                    break  # a string that does not end
+                    break  # an unterminated string
                 depth += (kind in "{[") - (kind in "}]")
                 if depth == 0:
                     return token.end(), True

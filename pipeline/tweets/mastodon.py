@@ -1,11 +1,11 @@
-"""Mastodon, and others of the Fediverse: the activities of an archive's outbox, and statuses as the API has them.
+"""Reads posts of Mastodon and the rest of the Fediverse: an archive's outbox, and statuses as the API returns them.
 
     ada = "https://ferry.example/users/ada"
     flat({"type": "Create", "actor": ada, "object": {"type": "Note", "content": "<p>tea</p>"}})
-    # {"text": "tea", "author": ada, …}: as json_tweet.py knows tweets
+    # {"text": "tea", "author": ada, …}: the form that json_tweet.py reads
 
-A boost is a retweet. Posts for followers or for single people are never read. A content warning stands above the text,
-as readers see it.
+A boost is a retweet. Posts to followers or to single people are never read. A content warning is put before the text,
+as on the site.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ PRIVATE = "a post that is not public; those for followers or single people are n
 
 
 def flat(item: dict[str, Any]) -> dict[str, Any] | str | None:
-    """A post or boost as one flat object, why it is not read, or None for other objects."""
+    """Returns a post or boost as a flat object, the reason why it is not read, or None for any other object."""
     if item.get("type") in ("Create", "Announce", "Update") and "actor" in item:
         return _activity(item)
     if item.get("type") in _NOTES and "attributedTo" in item:
@@ -31,7 +31,7 @@ def flat(item: dict[str, Any]) -> dict[str, Any] | str | None:
 
 
 def is_actor(item: dict[str, Any]) -> bool:
-    """Whether an object is an account, as in an archive's actor.json."""
+    """Whether an object describes an account, like an archive's actor.json."""
     return item.get("type") in _PEOPLE and "preferredUsername" in item
 
 
@@ -60,7 +60,7 @@ def _activity(item: dict[str, Any]) -> dict[str, Any] | str:
 
 
 def _is_public(item: dict[str, Any]) -> bool:
-    """Whether everybody may read something; where it does not say to whom it goes, it was published."""
+    """Whether an activity or post is public; one without addressees is."""
     if "to" not in item and "cc" not in item:
         return True
     to = [one for key in ("to", "cc") for one in (item[key] if isinstance(item.get(key), list) else [item.get(key)])]

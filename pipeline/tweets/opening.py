@@ -1,8 +1,8 @@
-"""A file's bytes as a stream: unpacked where they are gzip, zstd, bzip2 or xz, in UTF-8 where they were UTF-16.
+"""Opens a file as a stream of bytes: decompresses gzip, zstd, bzip2 and xz, and converts UTF-16 to UTF-8.
 
     with open_tweets(file) as stream: ...        # an io.BufferedReader
 
-The first bytes give the format. A file that unpacks to far more than any text is a bomb, and raises an error.
+The first bytes show the format. A file that unpacks to far more than text does is taken for a zip bomb and refused.
 """
 
 import bz2
@@ -18,11 +18,11 @@ import pyarrow
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.record import NOT_TWEETS
 
-MAX_UNPACKED = 256 * 2**20  # bytes that any packed file may unfold to …
-MAX_RATIO = 100  # … beyond that, at most this many times its size; JSON of tweets packs 5 to 30 times
+MAX_UNPACKED = 256 * 2**20  # bytes that any compressed file may unpack to …
+MAX_RATIO = 100  # … larger ones at most this many times their size; JSON of tweets compresses 5 to 30 times
 BUFFER = 2**18  # bytes
 _GZIP, _ZSTD, _BZIP2, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00"
-_FOREIGN = {  # what a file begins with: what it is, and what to do with it
+_FOREIGN = {  # first bytes of files in other formats: what the file is, and what to do with it
     b"SQLite format 3\0": "an SQLite database; export its table: sqlite3 -csv -header FILE 'select * from T' > T.csv",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel or Office file; save its sheet as CSV UTF-8 and name that file",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it and name the folder",
@@ -33,11 +33,11 @@ _FOREIGN = {  # what a file begins with: what it is, and what to do with it
     b"Obj\x01": "an Avro file; save the table as Parquet or CSV",
     b"\x80\x04\x95": "a Python pickle, which is never opened since it can run code; save the data as JSON or CSV",
 }
-_BAD_UTF16 = "\udc81"  # becomes the byte 0x81, which is neither UTF-8 nor Windows-1252: that record is rejected
+_BAD_UTF16 = "\udc81"  # becomes the byte 0x81, which is invalid in UTF-8 and in Windows-1252, so the record is rejected
 
 
 def open_tweets(file: TweetFile) -> io.BufferedReader:
-    """Raises OSError where the file cannot be read; ValueError, while reading, where it unpacks to too much."""
+    """Opens a file. Raises OSError if it cannot be read; reading raises ValueError if it unpacks to too much."""
     raw = io.BufferedReader(file.filesystem.open_input_file(file.path), BUFFER)
     magic = raw.peek(8)[:8]
     if magic.startswith(_GZIP):
@@ -53,12 +53,12 @@ def open_tweets(file: TweetFile) -> io.BufferedReader:
 
 
 def foreign_format(head: bytes) -> str | None:
-    """What a file is that we do not read, and what to do with it, by how it begins; None for others."""
+    """Returns what a file in an unsupported format is, and what to do with it; None for any other file."""
     return next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
 
 
 def limited(read: Callable[[int], bytes], packed: int) -> io.BufferedReader:
-    """A stream of what `read` unpacks from `packed` bytes, as far as that is plausible."""
+    """Returns a stream of what `read` unpacks from `packed` bytes; reading raises ValueError beyond the limits."""
     limit = max(MAX_UNPACKED, MAX_RATIO * packed)
     done = 0
 
@@ -74,7 +74,7 @@ def limited(read: Callable[[int], bytes], packed: int) -> io.BufferedReader:
 
 
 def _utf16(head: bytes) -> str | None:
-    """The kind of UTF-16 that the bytes are, by their mark or, where the first letters are ASCII, by their zeros."""
+    """Returns the variant of UTF-16, by the byte order mark or the zero bytes of ASCII letters; None for others."""
     if head.startswith(codecs.BOM_UTF16_LE):
         return "utf-16-le"
     if head.startswith(codecs.BOM_UTF16_BE):
@@ -88,7 +88,7 @@ def _utf16(head: bytes) -> str | None:
 
 
 class _Transcoder:
-    """Reads UTF-16 as UTF-8."""
+    """Converts a stream of UTF-16 to UTF-8."""
 
     def __init__(self, stream: io.BufferedReader, encoding: str):
         self._stream = stream
@@ -114,7 +114,7 @@ def _stream(read: Callable[[int], bytes]) -> io.BufferedReader:
 
 
 class _Raw(io.RawIOBase):
-    """The raw stream that io.BufferedReader wants, around a function that reads."""
+    """Wraps a function that reads as the raw stream that io.BufferedReader needs."""
 
     def __init__(self, read: Callable[[int], bytes]):
         self._read, self._rest = read, memoryview(b"")

@@ -1,4 +1,4 @@
-"""Parquet: the columns are known by their usual names, as in a CSV; nested ones are read as JSON is."""
+"""Reads Parquet files: columns are found by their usual names, as in CSV; nested columns are read like JSON."""
 
 import io
 import shutil
@@ -24,7 +24,7 @@ _WANTED = KNOWN | {plain_name(name) for name in NESTED | reddit.KEYS}
 
 
 def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[Row | Reject | Profile]:
-    """Raises OSError or ValueError (pyarrow's own are such) where the file is broken."""
+    """Yields the tweets and accounts of a Parquet file. Raises OSError or ValueError if it is broken."""
     with ExitStack() as closing:
         table = pq.ParquetFile(closing.enter_context(_seekable(stream, file, closing)))
         names = table.schema_arrow.names
@@ -47,7 +47,7 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
 
 
 def _seekable(stream: io.BufferedReader, file: TweetFile, closing: ExitStack) -> Any:
-    """The file itself where it is not packed: Parquet is read from its end. Else a copy on disk, unpacked."""
+    """Returns a seekable file, since Parquet is read from its end: the file itself, or a decompressed copy on disk."""
     source = file.filesystem.open_input_file(file.path)
     if source.read(4) == MAGIC:
         return source

@@ -1,4 +1,4 @@
-"""Objects around tweets: response pages, lists under any of the usual names, people's lists by handle, X's web page.
+"""Finds the tweets in wrapper objects: response pages, lists under a usual name or by handle, data of X's web page.
 
 inside({"posts": [{"text": "tea"}]}).items                  # [({"text": "tea"}, None)]
 inside({"wren": [{"text": "tea"}]}).items                   # [({"text": "tea"}, "wren")]
@@ -27,28 +27,28 @@ _LISTS = (
     "toots",
     "children",
 )
-_SINGLE = ("tweet", "post", "status")  # an object under one of these is the tweet
+_SINGLE = ("tweet", "post", "status")  # the value of one of these keys is the tweet
 _WEB_DEPTH = 40
-# keys beside each other that are no handles
+# keys that could be handles but name parts of a data set
 _WORDS = {"train", "test", "validation", "valid", "dev", "own", "replies", "retweets", "quotes", "likes", "originals"}
 _WORDS |= {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october"}
 _WORDS |= {"november", "december", "positive", "negative", "neutral", "deleted", "drafts", "archive", "unknown"}
 
 
 class Inside(NamedTuple):
-    """What lies in a wrapper."""
+    """The content of a wrapper: tweets, and accounts that it lists beside them."""
 
-    items: list[tuple[Any, Any]]  # each with whose it is, where the wrapper says
+    items: list[tuple[Any, Any]]  # pairs of an object and its author (None if the wrapper names none)
     users: Sequence[dict[str, Any]] = ()
 
 
 def is_wrapper(item: dict[str, Any]) -> bool:
-    """Whether an object that looks like an account has tweets in it."""
+    """Whether an object, which may look like an account, holds a list of tweets."""
     return any(isinstance(value, list) and plain_name(name) in _LISTS for name, value in item.items())
 
 
 def inside(item: dict[str, Any]) -> Inside | str | None:
-    """The objects in a wrapper, why it has none, or None where it is no wrapper."""
+    """Returns the objects in a wrapper, the reason why it holds none, or None if `item` is not a wrapper."""
     for name in _SINGLE:
         if isinstance(item.get(name), dict):
             return Inside([(item[name], item.get("author") or item.get("user"))])
@@ -71,7 +71,7 @@ def inside(item: dict[str, Any]) -> Inside | str | None:
 
 def _objects(value: Any) -> list[Any]:
     if isinstance(value, dict) and value and all(map(str.isdecimal, value)):
-        return list(value.values())  # by id
+        return list(value.values())  # an object of tweets by their ids
     return value if isinstance(value, list) else [value]
 
 
@@ -82,7 +82,7 @@ def _users(item: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _by_handle(item: dict[str, Any]) -> Inside | None:
-    """Lists of tweets, under the handles of whose they are, or one list under some name that we do not know."""
+    """Returns the tweets of lists by author's handle, or of one list under an unknown name; None for other objects."""
     lists = {key: value for key, value in item.items() if isinstance(value, list) and value and _are_tweets(value)}
     if not lists or len(lists) < len(item):
         return None
@@ -98,7 +98,7 @@ def _are_tweets(values: list[Any]) -> bool:
 
 
 def _web(value: Any, depth: int = 0) -> Iterator[tuple[dict[str, Any], Any]]:
-    """The tweets in a response of X's web page, each with its author; not those that they retweet or quote."""
+    """Yields the tweets in a response of X's web page with their authors, without the tweets that they quote."""
     if depth > _WEB_DEPTH:
         return
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Tweets of X account exports: `window.YTD.tweets.part0 = [{"tweet": {…}}, …]`, the old `Grailbird.data.… = […]`.
+"""Reads the tweets in X account exports: `window.YTD.tweets.part0 = [{"tweet": {…}}, …]` or `Grailbird.data.… = […]`.
 
-The export's `retweeted` is always false, so a retweet is text that starts with "RT @"; the old form has a
-`retweeted_status` as the API has. Long posts are cut short here and whole in note-tweet.js.
+In an export, `retweeted` is always false, so a tweet is a retweet if its text starts with "RT @". Exports from before
+2018 (`Grailbird`) have `retweeted_status`, like the API. Long posts are shortened; note-tweet.js has their full text.
 """
 
 import io
@@ -27,7 +27,7 @@ _TWEET_LINK = re.compile(r"https?://(mobile\.)?(twitter|x)\.com/\w+/status/\d+",
 def rows(
     stream: io.BufferedReader, file: TweetFile, users: Users, head: bytes
 ) -> Iterator[Row | Reject | Profile | Notice]:
-    """`head`: what the file begins with, by which its part is known."""
+    """Yields the tweets and the profile in a part of an export; `head` is the start of the file, which names it."""
     file = replace(file, handle=owner_of(file))
     if head.startswith(OLD):
         yield from _old(stream, file, users)
@@ -66,7 +66,7 @@ def _row(tweet: dict[str, Any], handle: str, line: int, notes: Notes) -> Row:
 
 
 def _is_quote(tweet: dict[str, Any]) -> bool:
-    """A quote ends in the link of the tweet that it quotes; the export does not mark it otherwise."""
+    """Whether the last link of a tweet leads to another tweet: exports do not mark quotes in any other way."""
     entities = tweet.get("entities")
     urls = entities.get("urls") if isinstance(entities, dict) else None
     last = urls[-1] if isinstance(urls, list) and urls else None
@@ -81,5 +81,5 @@ def _old(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
             yield item if isinstance(item, Reject) else Reject(line, "not a tweet")
             continue
         for found in tweets.rows(item, line):
-            # what has no retweeted_status is none, whatever its text begins with
+            # without retweeted_status it is not a retweet, even if its text starts with "RT @"
             yield (*found[:3], bool(found[3]), *found[4:]) if type(found) is tuple else found
