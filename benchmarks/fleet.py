@@ -1,14 +1,18 @@
-"""A fleet end to end against the arithmetic alone and against a process per user, in one run on one machine.
+"""Compares a whole `run` with the bare arithmetic and with one process per user, in one run on one machine.
 
     make bench                                          # 16 bots of 200 tweets on mini, some 12 minutes on 2 cores
     python benchmarks/fleet.py --bots 32 --tweets 60
-    python benchmarks/fleet.py --gpt2-steps 3           # besides: steps of a 12-layer GPT-2, ours and bare in turn
+    python benchmarks/fleet.py --gpt2-steps 3           # also: steps of a 12-layer GPT-2, ours and bare
 
-(a) the floor: the same optimizer steps in a bare PyTorch loop with fused AdamW, a process per core, nothing else;
-(b) ours: `huggingtweets run`, from prepared tweets to published models; (c) the original recipe (original.py), a
-process per user, one after another; (d) the same, as many at once as there are cores; (e) a Ray Train `fit()` per
-bot. (c), (d) and (e) train some of the bots, in turn, and stand for all. Everything computes in fp32, one thread a
-process, on the same accounts, tokens and seeds; lanes multiply by oneDNN (onednn.py), the others as PyTorch does.
+(a) the floor: the same optimizer steps in a bare PyTorch loop with fused AdamW, one process per core, nothing else
+(b) ours: `huggingtweets run`, from prepared tweets to published models
+(c) the original recipe (original.py): one process per user, one after another
+(d) the same, with one process per core at a time
+(e) one Ray Train `fit()` per bot
+
+(c), (d) and (e) train some of the bots, alternating, and their means are used for all. Everything computes in fp32 with
+one thread per process, on the same accounts, tokens and seeds. Lanes multiply with oneDNN (onednn.py), the others with
+PyTorch's default.
 """
 
 import argparse
@@ -94,7 +98,7 @@ def say(text: str) -> None:
 
 
 def command(words: list[str]) -> tuple[float, str]:
-    """Runs a command; the seconds it took, and what it printed."""
+    """Runs a command; returns its seconds and what it printed on stdout."""
     started = time.perf_counter()
     done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     if done.returncode != 0:
@@ -103,7 +107,7 @@ def command(words: list[str]) -> tuple[float, str]:
 
 
 def accounts(source: list[str], bots: int, count: int) -> dict[str, list[str]]:
-    """`bots` accounts of `count` kept tweets each, cut from those of the source, which may come round again."""
+    """Returns `bots` accounts with `count` kept tweets each, taken from the source, which is repeated if needed."""
     people: list[list[str]] = []
     for file in tweets.find([TweetSource(path=str(Path(path).absolute())) for path in source]):
         records = [record for record in tweets.read(file) if isinstance(record, tweets.Record)]
@@ -120,7 +124,7 @@ def accounts(source: list[str], bots: int, count: int) -> dict[str, list[str]]:
 
 
 def write_fleet(folder: Path, people: dict[str, list[str]], name: str = "bench", **keys: Any) -> Path:
-    """A fleet file, and its tweets beside it; `keys`: what else the file says."""
+    """Writes a fleet file and its tweets; `keys` are further keys of the file."""
     rows = [
         json.dumps({"id_str": str(i), "screen_name": handle, "text": text})
         for i, (handle, text) in enumerate((handle, text) for handle, texts in people.items() for text in texts)
@@ -141,7 +145,7 @@ def blocks_of(root: str, handle: str, separator: int) -> tuple[np.ndarray, Train
 
 
 def floor(root: str, handles: list[str]) -> dict[str, Any]:
-    """(a): the bots dealt out to a process per core; `wall` is the longest of them, start-up and loading apart."""
+    """Runs (a), with the bots divided among one process per core; `wall` is the slowest one, without start-up."""
     context = multiprocessing.get_context("spawn")
     shares = [handles[core::CORES] for core in range(CORES)]
     with context.Manager() as manager, concurrent.futures.ProcessPoolExecutor(CORES, mp_context=context) as pool:
@@ -164,7 +168,7 @@ def bare_loops(root: str, handles: list[str], barrier: Any) -> list[float]:
 
 
 def bare_loop(network: torch.nn.Module, blocks: np.ndarray, rate: float) -> float:
-    """Seconds for the optimizer steps and nothing else."""
+    """Returns the seconds of the optimizer steps alone."""
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.0, fused=True)
     started = time.perf_counter()
@@ -178,7 +182,7 @@ def bare_loop(network: torch.nn.Module, blocks: np.ndarray, rate: float) -> floa
 
 
 def ours(path: Path) -> dict[str, Any]:
-    """(b): the command as a user runs it, the start of its Ray cluster included."""
+    """Runs (b), the command as a user runs it, including the start of its Ray cluster."""
     wall, out = command([sys.executable, "-m", "pipeline", "run", str(path), "--json"])
     report = json.loads(out)
     rows = report["bots"]
@@ -187,7 +191,7 @@ def ours(path: Path) -> dict[str, Any]:
     return {
         "wall": wall,
         "steps": report["seconds"],
-        "bots": [row["seconds"]["train"] for row in rows],  # reset, both held-out losses and training
+        "bots": [row["seconds"]["train"] for row in rows],  # reset, training and both held-out losses
         "training": [row["metrics"]["train"]["seconds"] for row in rows],
         "handover": [row["seconds"]["handover"] for row in rows],
         "losses": {row["bot"]: row["metrics"]["held_out"]["loss"] for row in rows},
@@ -195,7 +199,7 @@ def ours(path: Path) -> dict[str, Any]:
 
 
 def per_user(root: str, handles: list[str], scratch: Path) -> dict[str, Any]:
-    """(c), (d) and (e) in turn; seconds per bot of each."""
+    """Runs (c), (d) and (e), alternating; returns the seconds per bot of each."""
     seconds: dict[str, list[float]] = {"original": [], "at_once": [], "fit": []}
     losses = []
     for number, handle in enumerate(handles):
@@ -220,7 +224,7 @@ def original(root: str, handle: str, scratch: Path) -> list[str]:
 
 
 def fit(root: str, handle: str, scratch: Path) -> float:
-    """(e): seconds of one `fit()` on a Ray cluster that already runs; the model is written as a checkpoint."""
+    """Runs (e) on a running Ray cluster; returns the seconds of one `fit()`, which writes the model as a checkpoint."""
     import ray
     import ray.train
     from ray.train.torch import TorchTrainer
@@ -250,7 +254,7 @@ def fit_one(config: dict[str, str]) -> None:
 
 
 def gpt2_steps(steps: int) -> dict[str, list[float]]:
-    """Seconds of single steps of a 12-layer GPT-2 (random weights), 256 tokens each: ours and a bare loop's in turn."""
+    """Returns the seconds of single steps of a 12-layer GPT-2 (random weights, 256 tokens), ours and a bare loop's."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.set_num_threads(1)

@@ -1,16 +1,16 @@
-"""What a GPU makes of the lanes and of the engine: tokens a second, and what a bot costs besides.
+"""Measures lanes and engine on a GPU: tokens per second, and the fixed costs of a bot.
 
     make bench-gpu                                      # or: python benchmarks/gpu.py lanes engine --models mini
 
-    lanes     a lane's steps: launched one by one, recorded as a CUDA graph (what a lane does), and those of a bare
-              PyTorch loop in bf16; what it costs to set a lane up and to go on to the next bot
+    lanes     a lane's steps with separate kernel launches, as CUDA graphs (the default), and in a bare PyTorch loop
+              in bf16; the time to set a lane up and to change to the next bot
     compile   the same after torch.compile
-    shared    several lanes on one GPU (`train.gpus_per_worker` 1, 0.5, 0.25), all of their tokens together
-    seeds     does a seed say the same alone and in a batch?
+    shared    several lanes on one GPU (`train.gpus_per_worker` 1, 0.5, 0.25): tokens per second of all together
+    seeds     whether a seed gives the same text alone and in a batch
     engine    the engine with and without CUDA graphs, transformers' generate() and pipeline() in bf16
     fleet     `huggingtweets run` on made-up accounts, by gpus_per_worker
 
-Models: mini, and gpt2 (12 layers, random weights); medians. Without a GPU it runs too, to try it.
+Models: mini, and gpt2 (12 layers, random weights). All times are medians. It also runs without a GPU, to test it.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main() -> None:
                 print(f"\n{part}, {name}", flush=True)
                 try:
                     globals()[part](job, chosen)
-                except Exception:  # one part's failure is shown, and the next one goes on
+                except Exception:  # one part may fail; the others still run
                     traceback.print_exc(file=sys.stdout)
                 print(f"({time.perf_counter() - started:.1f} s)", flush=True)
 
@@ -86,7 +86,7 @@ def synchronize() -> None:
 
 
 def seconds(work: Callable[[], Any], times: int = 3) -> float:
-    """The median of so many runs, each with the GPU's part."""
+    """Returns the median seconds of several runs; each waits for the GPU."""
     taken = []
     for _ in range(times):
         synchronize()
@@ -110,8 +110,8 @@ def lane_of(job: Job, **options: Any) -> Trainer:
 
 
 def steps_of(trainer: Trainer, blocks: np.ndarray) -> str:
-    """Trains twice: "12,345 tokens/s, 1.2 ms a step"."""
-    train_blocks(trainer, blocks[:12], 1, 1e-4)  # beyond the steps that go before a recording
+    """Trains twice and times the second pass; returns "12,345 tokens/s, 1.2 ms a step"."""
+    train_blocks(trainer, blocks[:12], 1, 1e-4)  # passes the steps before a graph is recorded
     taken = seconds(lambda: train_blocks(trainer, blocks, 1, 1e-4))
     return f"{blocks.size / taken:10,.0f} tokens/s, {1000 * taken / len(blocks):7.2f} ms a step"
 
@@ -165,7 +165,7 @@ def compile(job: Job, chosen: argparse.Namespace) -> None:
 
 
 def bare(job: Job, blocks: np.ndarray) -> str:
-    """A plain loop: the same arithmetic and nothing else."""
+    """Times a bare loop with the same arithmetic; returns text like `steps_of`."""
     device = torch.device("cuda" if GPU else "cpu")
     network = model_folder.load_model(job[1]).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.0, fused=True)
@@ -201,7 +201,7 @@ def shared(job: Job, chosen: argparse.Namespace) -> None:
 
 
 def beside_others(job: Job, steps: int, share: float, barrier: Any, results: Any) -> None:
-    """A lane in a process of its own."""
+    """Runs a lane in a process of its own."""
     quiet()
     limit_gpu_memory(share)
     trainer, blocks = lane_of(job), blocks_of(job, steps)
@@ -236,7 +236,7 @@ def seeds(job: Job, chosen: argparse.Namespace) -> None:
 
 def engine(job: Job, chosen: argparse.Namespace) -> None:
     counts = [int(count) for count in chosen.at.split(",")]
-    print("| tokens a second, by how many at once |" + "".join(f" {count} |" for count in counts))
+    print("| tokens per second by batch size |" + "".join(f" {count} |" for count in counts))
     ways: dict[str, Callable[[int], Callable[[], int] | None]] = {
         "pipeline(), one after another": lambda count: by_pipeline(job[1], count, chosen.tokens),
         "generate(), a static batch": lambda count: by_generate(job[1], count, chosen.tokens),
@@ -285,7 +285,7 @@ def by_generate(folder: Path, count: int, tokens: int) -> Callable[[], int]:
 
 
 def by_pipeline(folder: Path, count: int, tokens: int) -> Callable[[], int] | None:
-    if count > 1:  # it takes one after another: more of them are no faster
+    if count > 1:  # it answers one after another: a larger batch is no faster
         return None
     dtype = torch.bfloat16 if GPU else torch.float32
     ask = transformers.pipeline("text-generation", model=str(folder), device=0 if GPU else "cpu", dtype=dtype)
@@ -334,7 +334,7 @@ def tell(report: dict[str, Any], count: int, wall: float) -> None:
         taken = [statistics.median(row["seconds"][name] for row in rows) for name in ("train", "handover", "evaluate")]
         training = statistics.median(row["metrics"]["train"]["seconds"] for row in rows)
         print(
-            f"; a bot: {taken[0]:.2f} s in its lane, {training:.2f} of it steps, {taken[1]:.2f} until it has the next,",
+            f"; a bot: {taken[0]:.2f} s in its lane, {training:.2f} of it steps, {taken[1]:.2f} until the next one,",
             end="",
         )
         print(f" evaluated in {taken[2]:.2f} s; held-out loss {losses[0]} → {losses[1]}", end="")

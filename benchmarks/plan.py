@@ -1,16 +1,17 @@
-"""How long a fleet takes, what binds, and what it costs: a simulation of the pipeline, from measured costs.
+"""Predicts how long a fleet takes, what limits it, and what it costs, by simulating the pipeline with measured costs.
 
     python benchmarks/plan.py                                        # 100,000 bots of GPT-2 on 64 H100s
     python benchmarks/plan.py --users 5000 --nodes 2 --set base.epochs=2 --set machine.lanes_per_device=8
-    python benchmarks/plan.py --costs here.yaml --users 1000         # from costs that calibrate.py measured here
+    python benchmarks/plan.py --costs here.yaml --users 1000         # with costs that calibrate.py measured
 
-The rules are the pipeline's: one queue, largest bot first; a lane holds one model that is not written yet, at most;
-bots are measured by half of the cores, beside training as far as they come, each published by whoever measured it.
-Assumed: nothing fails; preparing divides evenly; the store serves writes and reads first come, first
-served, each way at its full rate; lanes that share a GPU hide each other's launches (the step is the longer of its
-launches and of everybody's arithmetic), on a CPU launches and arithmetic add up; busy processes share the cores evenly.
-Kept tweets per person are log-normal and end at 3,200, what X gives out: median 2,250, sigma 0.26 fit ten accounts that
-were downloaded to that limit (2,316 kept on average); for people who write less, say so by --median.
+It follows the pipeline's rules: one queue, largest bot first. A lane holds at most one model that is not written yet.
+Half of the cores evaluate bots during training; the worker that evaluated a bot also publishes it. Assumptions: Nothing
+fails, and preparing divides evenly. The store serves reads and writes in order of arrival, each at its full rate. Lanes
+that share a GPU hide each other's kernel launches: a step takes as long as its launches, or as the arithmetic of all
+lanes if that is longer; on a CPU, launches and arithmetic add up. Busy processes share the cores evenly.
+
+The number of kept tweets per person is log-normal, at most 3,200 (X's limit). Median 2,250 and sigma 0.26 fit ten
+accounts that were downloaded up to that limit (2,316 kept tweets on average). Use --median for people who wrote less.
 """
 
 import argparse
@@ -28,7 +29,7 @@ COSTS = Path(__file__).with_name("costs.yaml")
 MOST_TWEETS = 3200
 TOKENS_PER_TWEET = 26  # GPT-2's, 94 characters on average, the separator included
 HOLDOUT = 0.1
-_WRITES = 2  # of a model: by its lane, and when it is published; each time it is read once, too
+_WRITES = 2  # of each model: by its lane and by publishing; it is also read twice
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Costs:
     costs: dict[str, float]
 
     def lane_seconds(self, bot: Bot) -> float:
-        """Of a lane, for one bot: its steps, the held-out losses before and after, the change to the next."""
+        """Returns a lane's seconds for one bot: steps, held-out losses before and after, and the change of bots."""
         cost, base = self.costs, self.base
         size = base["block_size"] * base["batch_size"]
         steps = bot.tokens * base["epochs"] // size
@@ -77,13 +78,13 @@ class Plan:
         return sum(self.phases.values())
 
     @property
-    def binds(self) -> str:
-        """What takes longest by itself: more of anything else would not help."""
+    def bottleneck(self) -> str:
+        """The resource that takes longest by itself: more of any other resource would not help."""
         return max(self.alone, key=lambda name: self.alone[name])
 
 
 def sizes(users: int, median: float, sigma: float, seed: int = 0) -> list[Bot]:
-    """People with log-normal numbers of kept tweets, 3,200 at most."""
+    """Returns the bots of people with log-normal numbers of kept tweets, at most 3,200 each."""
     chance = random.Random(seed)
     counts = (min(MOST_TWEETS, max(1, round(chance.lognormvariate(math.log(median), sigma)))) for _ in range(users))
     return [of_tweets(count) for count in counts]
@@ -95,7 +96,7 @@ def of_tweets(count: int, tokens_per_tweet: float = TOKENS_PER_TWEET) -> Bot:
 
 
 def plan(bots: Sequence[Bot], costs: Costs, nodes: int, lanes: int | None = None) -> Plan:
-    """What a `run` of these bots takes on so many nodes; `lanes` where not as many as fit."""
+    """Simulates a `run` of these bots on so many nodes; `lanes` limits the lanes to fewer than fit."""
     machine, cost, store = costs.machine, costs.costs, costs.store
     devices = nodes * int(machine["devices_per_node"])
     cores = nodes * int(machine["cores_per_node"])
@@ -135,7 +136,7 @@ def plan(bots: Sequence[Bot], costs: Costs, nodes: int, lanes: int | None = None
 
 
 class _Store:
-    """One way, first come, first served: a model passes at the store's rate, and no faster than its own stream."""
+    """One direction of the store: models pass in order of arrival, limited by the store's rate and by each stream's."""
 
     def __init__(self, costs: Costs):
         size = costs.base["model_bytes"]
@@ -143,25 +144,25 @@ class _Store:
         self.free = 0.0
 
     def passed(self, now: float) -> float:
-        """When a model that comes now is through."""
+        """Returns the time at which a transfer that starts now ends."""
         self.free = max(self.free, now) + self.each
         return max(self.free, now + self.stream)
 
 
 def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int) -> tuple[float, float]:
-    """Seconds from the lanes' start until all models are in the store, and until all are measured and published.
+    """Returns the seconds from the lanes' start until all models are in the store, and until all are published.
 
-    Work is in core seconds: while more processes are busy than there are cores each goes slower, so work ends by a
-    clock of its own (`work`), which stands to the one on the wall (`now`) as the cores do to the busy processes.
+    Work is in core seconds. With more busy processes than cores, each process is slower, so the end of work is kept on
+    a second clock, `work`; its speed relative to the wall clock, `now`, is cores divided by busy processes.
     """
     waiting = deque(sorted((costs.lane_seconds(bot) for bot in bots), reverse=True))
     writes, reads = _Store(costs), _Store(costs)
     unmeasured, idle = 0, max(1, cores // 2)  # bots in the store, workers that could measure them
-    written = [0.0] * lanes  # when each lane's last model is through
-    ends: list[tuple[float, int]] = []  # (by the clock of work, lane; -1: a bot is measured)
+    written = [0.0] * lanes  # time at which each lane's last model is written
+    ends: list[tuple[float, int]] = []  # (on the clock `work`, lane; -1: an evaluation)
     now = work = trained = measured = 0.0
     ready = max(0.0, costs.costs["evaluate_start"] - costs.costs["lane_start"])
-    alarms: list[tuple[float, str, int]] = [(ready, "ready", -1)]  # (by the clock on the wall, what, lane)
+    alarms: list[tuple[float, str, int]] = [(ready, "ready", -1)]  # (on the clock `now`, event, lane)
 
     def next_bot(lane: int) -> None:
         if waiting:
@@ -187,7 +188,7 @@ def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int
                 measured, idle = now, idle + 1
         else:
             (work, lane), now = heapq.heappop(ends), next_end
-            if lane >= 0:  # the model before must be through
+            if lane >= 0:  # the lane's previous model must be written first
                 heapq.heappush(alarms, (max(now, written[lane]), "free", lane))
             else:
                 heapq.heappush(alarms, (writes.passed(now), "published", -1))
@@ -198,7 +199,7 @@ def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int
 
 
 def load(path: Path, entry: str | None, changes: Sequence[str] = ()) -> Costs:
-    """An entry of a file of costs (its first), with changes such as "costs.launch=0.01"."""
+    """Returns an entry of a file of costs (by default the first), with changes such as "costs.launch=0.01"."""
     known = yaml.safe_load(path.read_text(encoding="utf-8"))
     if entry is not None and entry not in known:
         raise SystemExit(f"--entry {entry}: {path.name} has no such entry; it has {', '.join(known)}")
@@ -216,7 +217,7 @@ def show(result: Plan) -> None:
     print(f"{result.bots:,} bots, {result.nodes} nodes, {result.lanes:,} lanes: {clock(result.seconds)}")
     print("  " + ", ".join(f"{name} {clock(seconds)}" for name, seconds in result.phases.items()))
     print(f"  {result.bots / result.seconds * 3600:,.0f} bots an hour; lanes train {result.busy:.0%} of their time")
-    print(f"what each would take alone; {result.binds} binds")
+    print(f"time of each resource alone; the bottleneck is {result.bottleneck}")
     for name, seconds in sorted(result.alone.items(), key=lambda item: -item[1]):
         print(f"  {name:<18}{clock(seconds):>10}")
     print(f"bytes: {_size(result.bytes_stored)} stored, {_size(result.bytes_moved)} moved")
@@ -240,8 +241,8 @@ def main() -> None:
     options.add_argument("--users", type=int, default=100_000)
     options.add_argument("--nodes", type=int, default=8, help="of the machine in the file of costs")
     options.add_argument("--lanes", type=int, help="fewer than fit")
-    options.add_argument("--median", type=float, default=2250, help="kept tweets of a person")
-    options.add_argument("--sigma", type=float, default=0.26, help="of the logarithm of that")
+    options.add_argument("--median", type=float, default=2250, help="median of the kept tweets per person")
+    options.add_argument("--sigma", type=float, default=0.26, help="standard deviation of the logarithm of that number")
     options.add_argument("--costs", type=Path, default=COSTS)
     options.add_argument("--entry", help="of the file of costs; its first")
     options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=NUMBER", help="another figure")

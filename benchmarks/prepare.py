@@ -52,7 +52,11 @@ def main() -> None:
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # the reference uses one core
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--tweets", type=int, nargs="+", default=[200_000], help="numbers of tweets, one run each; the first one also runs the reference"
+        "--tweets",
+        type=int,
+        nargs="+",
+        default=[200_000],
+        help="numbers of tweets, one run each; the first also runs the reference",
     )
     parser.add_argument("--people", type=int, default=1_000)
     parser.add_argument("--whole", action="store_true", help="write one file per person")

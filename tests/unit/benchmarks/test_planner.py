@@ -1,4 +1,4 @@
-"""The planner's simulation: it agrees with what can be reckoned by hand, and says what binds."""
+"""The planner's simulation: it agrees with calculations by hand and names the bottleneck."""
 
 import math
 
@@ -59,15 +59,15 @@ def test_a_slow_store_binds_and_a_lane_holds_one_model_at_most():
     result = plan(equal(3), slow, 1, lanes=1)
     assert result.phases["train"] == pytest.approx(10 + 3 * 25)
     together = plan(equal(100), costs(bytes_per_second=1e8), 1)
-    assert together.binds == "the store"
+    assert together.bottleneck == "the store"
     assert together.seconds == pytest.approx(10 + 2 * 100 * 10)  # by the lanes, and published
 
 
-def test_lanes_that_share_a_gpu_hide_each_others_launches_until_its_arithmetic_binds():
+def test_lanes_that_share_a_gpu_hide_each_others_launches_until_arithmetic_is_the_bottleneck():
     gpu = {"devices_per_node": 1, "launch": 0.4, "token": 0.01}  # 0.1 s of arithmetic a step
     plans = [plan([Bot(10, 1000, 0)] * 24, costs(**gpu, lanes_per_device=lanes), 1) for lanes in (1, 2, 4, 8)]
     assert [one.phases["train"] for one in plans] == pytest.approx([24 * 40, 12 * 40, 6 * 40, 3 * 80], abs=0.01)
-    assert [plans[i].binds for i in (0, 1, 3)] == ["launches", "launches", "arithmetic"]
+    assert [plans[i].bottleneck for i in (0, 1, 3)] == ["launches", "launches", "arithmetic"]
 
 
 def test_money_and_bytes():
@@ -90,7 +90,7 @@ def test_people_are_log_normal_up_to_what_x_gives_out():
 def test_a_hundred_thousand_bots_on_64_h100s():
     result = plan(sizes(100_000, 2250, 0.26), load(COSTS, "h100-gpt2"), nodes=8)
     assert result.lanes == 256 and result.bots == 100_000
-    assert result.seconds > max(result.alone.values())  # nothing is faster than what binds
+    assert result.seconds > max(result.alone.values())  # nothing is faster than the bottleneck
     assert result.bytes_stored == pytest.approx(24.9e12)
     assert plan(sizes(100_000, 2250, 0.26), load(COSTS, None, ["costs.evaluate=1"]), nodes=8).seconds < result.seconds
     with pytest.raises(SystemExit, match="launches"):
