@@ -4,9 +4,9 @@
         lease.check()           # raises UserError if another command took the fleet over meanwhile
 
 A command writes a claim, a small file in work/lease/, and then lists the folder. Where no other claim is there, the
-command holds the lease. Of two commands that claim at once at least one sees the other's claim, and each that does
-takes its own back and tries again after a random pause. This needs nothing of the store but that a listing shows what
-was written before it, which disks, S3 and GCS all promise; pyarrow offers no conditional writes.
+command holds the lease. Of two commands that claim at once at least one sees the other's claim. The one whose claim has
+the first name then keeps it and looks again, and the other takes its own back. This needs nothing of the store but that
+a listing shows what was written before it, which disks, S3 and GCS all promise; pyarrow offers no conditional writes.
 
 A claim has ended when its process is gone (seen from the same machine), or when it was not renewed for a minute by the
 store's own clock. Claims have names of their own, so removing an ended one never removes a newer one.
@@ -98,19 +98,24 @@ class Lease:
         self._ended.set()
         if self._renewals.is_alive():
             self._renewals.join(timeout=2 * RENEWAL_SECONDS)
-        with suppress(OSError):  # it ends by itself
-            self.store.delete(self._file)
+        else:
+            self._withdraw()
 
     @property
     def _file(self) -> str:
         return f"{FOLDER}/{self.id}.json"
 
     def _try(self) -> dict[str, tuple[Claim, float]]:
-        """Claims the lease; where others claim it, takes the claim back and returns theirs, with their last renewal."""
+        """Claims the lease. Returns the claims that stand in the way, each with its last renewal.
+
+        The claim stays only where others want the lease at the same moment and this claim's name comes first, so that
+        of several commands one always gets it.
+        """
         self._write()
         now, others = self._others()
         if others:
-            self.store.delete(self._file)
+            if any(claim.since or name < f"{self.id}.json" for name, (claim, _) in others.items()):
+                self.store.delete(self._file)
             return others
         self.claim = replace(self.claim, since=now)
         self._write()
@@ -139,6 +144,11 @@ class Lease:
         while not self.lost and not self._ended.wait(RENEWAL_SECONDS):
             with suppress(OSError):  # the store is away: the next renewal may reach it
                 self._renew()
+        self._withdraw()  # in this thread, so that no renewal that is still under way writes the claim again
+
+    def _withdraw(self) -> None:
+        with suppress(OSError):  # it ends by itself
+            self.store.delete(self._file)
 
     def _renew(self) -> None:
         taken = not self.store.exists(self._file)
