@@ -281,7 +281,12 @@ class Serve(Section):
         description="A file with one API key a line; the environment variable HUGGINGTWEETS_KEYS adds more. Without "
         "any key, requests need none.",
     )
-    requests_per_minute: int | None = Field(None, ge=1, description="Requests a minute that one key may make.")
+    requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Requests a minute that one key may make. Each 160 tokens of an answer count as a request; files "
+        "of the page do not.",
+    )
     cors_origins: list[str] = Field(
         [], description="Origins whose web pages may call the bots, for instance `https://example.org`."
     )

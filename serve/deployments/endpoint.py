@@ -143,6 +143,7 @@ async def stream_answer(thread: "EngineThread", question: Question) -> AsyncIter
         logprobs=question.logprobs,
         prompt_pieces=question.prompt_pieces,
         only_prompt=question.only_prompt,
+        client=question.client,
     )
     future = thread.submit(request)
     future.add_done_callback(put)

@@ -38,7 +38,7 @@ from serve.deployments.registry import Registry
 from serve.deployments.traffic import Traffic
 from serve.engine.question import Part, Question, ReplicaPart
 from serve.http.errors import ApiError
-from serve.http.guard import Guard
+from serve.http.guard import Guard, current_client
 from serve.http.routes import build
 
 APP = "gateway"
@@ -208,7 +208,7 @@ class Gateway:
 
         The seed makes it generate the same, and pieces that were passed on already are left out.
         """
-        question = dataclasses.replace(question, parameters=question.parameters.seeded())
+        question = dataclasses.replace(question, parameters=question.parameters.seeded(), client=current_client())
         sent: Counter[int] = Counter()  # pieces passed on, by choice
         for attempt in range(1, _TRIES + 1):
             passing: Counter[int] = Counter()

@@ -10,7 +10,7 @@ request with a seed depends on the seed alone, not on the batch. docs/engine.md 
 """
 
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence as Tokens
 from pathlib import Path
 
@@ -31,6 +31,7 @@ MAX_TOKENS = 160  # in all, prompt included, unless asked otherwise: the origina
 MIN_TOKENS = 10
 _LONGEST = 2048  # positions that a sequence has at most
 _REDRAWS = 20  # of a token that would complete a copy
+_TURN = 4  # texts of a request that are admitted before the next request has its turn
 _PROMPTS = 512  # prompt tokens read between two steps, so that long prompts do not hold up the others
 _STRETCH = 256  # positions: on a GPU steps look back over this, twice this, four times …
 
@@ -62,6 +63,7 @@ class Engine:
         self._graphs = CudaGraphs(self._decode, warmup=1) if cuda and self.network.recordable else None
         self._waiting: deque[Sequence] = deque()
         self._active: list[Sequence] = []
+        self._turn = 0  # the latest turn that was admitted
 
     @property
     def busy(self) -> bool:
@@ -123,6 +125,7 @@ class Engine:
             sequence = Sequence(request, index, list(prompt), max_new, min_new, rng, grown, read)
             if request.prompt_pieces or request.only_prompt:
                 sequence.prompt, sequence.unread = prompt[:1], deque(text)  # read like an answer, token by token
+            sequence.turn = self._turn + index // _TURN
             self._waiting.append(sequence)
 
     def _tokens(self, prompt: str | Tokens[int]) -> list[int]:
@@ -183,18 +186,22 @@ class Engine:
     def _admit(self) -> None:
         """Activates waiting sequences and reads their prompts: those of one length together, each once."""
         groups: dict[int, list[list[int]]] = {}  # by padded length of prompt: the rows of each request
-        latest, budget = None, _PROMPTS
+        own_rows: dict[int, list[int]] = {}  # the same, by id of the request
+        budget, clients = _PROMPTS, Counter(one.request.client for one in self._active)
         while self._waiting and len(self._active) < self.max_batch:
-            sequence = self._waiting[0]
-            length = _padded(len(sequence.prompt))
-            if sequence.request is not latest:
-                if latest is not None and budget < length:
+            place = self._next(clients)
+            sequence = self._waiting[place]
+            length, request = _padded(len(sequence.prompt)), id(sequence.request)
+            if request not in own_rows:
+                if own_rows and budget < length:
                     break
                 budget -= length
-                latest = sequence.request
-                groups.setdefault(length, []).append([])
-            groups[length][-1].append(len(self._active))
-            self._active.append(self._waiting.popleft())
+                groups.setdefault(length, []).append(own_rows.setdefault(request, []))
+            own_rows[request].append(len(self._active))
+            clients[sequence.request.client] += 1
+            self._turn = max(self._turn, sequence.turn)
+            self._active.append(sequence)
+            del self._waiting[place]
         self._reserve(len(self._active), max(groups))
         logits, order = [], []
         for length, requests in groups.items():
@@ -204,6 +211,15 @@ class Engine:
                 logits.append(self._read(members, length, together))
                 order += [row for rows in members for row in rows]
         self._take(torch.cat(logits), order)
+
+    def _next(self, clients: Counter[str]) -> int:
+        """The place of the waiting sequence to admit: of the client with the fewest active ones, given by `clients`.
+
+        Among these that of the earliest turn, and then the one that came first. So nobody waits for all that somebody
+        else has asked before, nor a short request for all texts of a long one.
+        """
+        waiting = self._waiting
+        return min(range(len(waiting)), key=lambda i: (clients[waiting[i].request.client], waiting[i].turn, i))
 
     def _read(self, requests: list[list[int]], length: int, count: int) -> Tensor:
         """One pass over the prompts of requests, filled up to `count`; logits [rows, vocabulary] of all their rows."""

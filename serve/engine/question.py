@@ -18,7 +18,7 @@ class Question:
 
     `pieces` asks for every token as it is generated; `logprobs` for the log-probability of each token and of this
     many of the likeliest (0 to 5, None: none). `prompt_pieces` asks for the tokens of the prompt as pieces, too, and
-    `only_prompt` for nothing else.
+    `only_prompt` for nothing else. `client` says who asks: clients share a busy bot fairly.
     """
 
     prompt: str | tuple[int, ...]  # a text, or its tokens
@@ -27,6 +27,7 @@ class Question:
     pieces: bool = False
     prompt_pieces: bool = False
     only_prompt: bool = False
+    client: str = ""
 
 
 class Piece(TypedDict):

@@ -69,5 +69,6 @@ class Request:
     logprobs: int | None = None
     prompt_pieces: bool = False
     only_prompt: bool = False
+    client: str = ""  # who asks: those who wait share an engine fairly
     prompt_tokens: int = 0  # that the model reads, the separator included; set when the request is added
     choices: dict[int, Choice] = field(default_factory=dict)

@@ -25,6 +25,7 @@ class Sequence:
     rng: np.random.Generator
     text: Text
     prompt_text: Text
+    turn: int = 0  # in which it may be admitted, after those of earlier turns
     unread: deque[int] = field(default_factory=deque)  # of the prompt, where each of its tokens is reported
     ids: list[int] = field(default_factory=list)  # the tokens generated so far
     pieces: list[str] = field(default_factory=list)  # their texts

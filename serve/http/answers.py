@@ -18,21 +18,32 @@ from serve.engine.question import Answer, Part, Piece
 from serve.http.bots import Bots
 from serve.http.errors import ApiError
 
+TOKENS_PER_REQUEST = 160  # that count as one request of a key; the longest answer unless more is asked for
 Event = dict[str, Any] | str  # the data of a server-sent event: JSON, or a text as it is
 
 
 async def logged(request: Request, bots: Bots, bot: str, parts: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
-    """The same parts; the request's line in the access log gets the bot, its tokens and the time to the first one."""
+    """The same parts; the request's line in the access log gets the bot, its tokens and the time to the first one.
+
+    Every TOKENS_PER_REQUEST tokens after the first ones count as another request of the key.
+    """
     fields, began = request.scope["log_fields"], time.perf_counter()
     about = bots.about(bot)
     fields |= {"fleet": about["fleet"], "bot": bot, "version": about["version"]}
-    async with aclosing(parts) as open_parts:  # type: ignore[type-var]
-        async for part in open_parts:
-            if "pieces" in part:
-                fields.setdefault("first_token_seconds", round(time.perf_counter() - began, 4))
-            for choice in part.get("choices", ()):
-                fields["tokens"] = fields.get("tokens", 0) + choice["tokens"]
-            yield part
+    pieces = tokens = 0
+    try:
+        async with aclosing(parts) as open_parts:  # type: ignore[type-var]
+            async for part in open_parts:
+                if "pieces" in part:
+                    fields.setdefault("first_token_seconds", round(time.perf_counter() - began, 4))
+                    pieces += len(part["pieces"])
+                for choice in part.get("choices", ()):
+                    tokens += choice["tokens"]
+                    fields["tokens"] = fields.get("tokens", 0) + choice["tokens"]
+                yield part
+    finally:  # also where the client hangs up
+        if "charge" in request.scope:
+            request.scope["charge"](max(0.0, max(pieces, tokens) / TOKENS_PER_REQUEST - 1))
 
 
 async def collected(parts: AsyncIterator[Part]) -> Answer:

@@ -12,6 +12,7 @@ import math
 import re
 import time
 import uuid
+from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
@@ -26,6 +27,7 @@ from serve.http.body import receive_whole
 from serve.http.errors import ApiError, internal_error
 from serve.http.web import sign_in
 
+_CLIENT: ContextVar[str] = ContextVar("client", default="")
 MAX_ONGOING = 500  # requests of one gateway; more gateways are started well before
 MAX_HEADER_BYTES = 16 * 1024  # names and values together
 _OPEN = (("GET", "/health"), ("HEAD", "/health"), ("POST", "/key"))  # need no key
@@ -92,6 +94,7 @@ class Guard:
         request = Request(scope)
         try:
             self._check(request)
+            _CLIENT.set(scope["log_fields"].get("key") or (scope.get("client") or [""])[0])
             if scope["method"] == "POST":
                 receive = await receive_whole(request.headers, receive)
             if self.ongoing >= MAX_ONGOING and scope["path"] != "/health":
@@ -122,7 +125,7 @@ class Guard:
             raise ApiError(401, "unauthorized", "send a valid key: Authorization: Bearer KEY")
         request.scope["log_fields"]["key"] = digest[:8]
         if not request.scope["path"].startswith(_NOT_COUNTED):
-            self._count(digest)
+            self._count(request, digest)
 
     def _digest(self, request: Request) -> str | None:
         """The digest of the key in the request's header, or of the one with which its browser signed in."""
@@ -131,14 +134,24 @@ class Guard:
             return keys.known(key, list(self.limits))
         return keys.signed_in(request.cookies.get(sign_in.COOKIE, ""), list(self.limits))
 
-    def _count(self, digest: str) -> None:
-        """Counts a request with this key. Raises ApiError 429 above the key's rate."""
+    def _count(self, request: Request, digest: str) -> None:
+        """Counts a request with this key; its answer will count as more if it is long (answers.py).
+
+        Raises ApiError 429 above the key's rate.
+        """
         rate = self.limits[digest]
         if rate:
             rate = max(1.0, rate / self.gateways)
-            wait = self._buckets.setdefault(digest, keys.Bucket(rate)).wait(rate)
+            bucket = self._buckets.setdefault(digest, keys.Bucket(rate))
+            wait = bucket.wait(rate)
             if wait:
                 raise ApiError(429, "rate_limited", "this key has reached its requests per minute", math.ceil(wait))
+            request.scope["charge"] = bucket.charge
+
+
+def current_client() -> str:
+    """Who makes the request that is being answered: the beginning of a key's digest, else an address."""
+    return _CLIENT.get()
 
 
 def _refusal(request: Request, error: ApiError) -> Response:

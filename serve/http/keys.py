@@ -115,3 +115,7 @@ class Bucket:
             return (1 - self.left) * 60 / per_minute
         self.left -= 1
         return 0.0
+
+    def charge(self, requests: float) -> None:
+        """Counts so many requests more, for work that is done already: later ones wait the longer."""
+        self.left -= requests

@@ -416,3 +416,34 @@ def test_steps_are_recorded_anew_when_the_cache_moves(base, monkeypatch):
 def test_a_replica_without_a_share_of_a_gpu_leaves_the_gpus_alone():
     assert engine_options(Serve())["device"] == "cpu"
     assert engine_options(Serve(gpus_per_replica=0.1))["device"] == "cuda"
+
+
+@pytest.mark.parametrize(("other", "most"), [("a stranger", 20), ("the crowd", 45)])
+def test_nobody_waits_for_all_that_another_client_or_request_has_asked_before(engine, other, most):
+    long = {"max_new_tokens": 10, "min_new_tokens": 10}
+    done: list[str] = []
+
+    def ask(client: str, name: str, texts: int) -> None:
+        parameters = Parameters(num_return_sequences=texts, **long)
+        engine.add(Request(PROMPT, parameters, client=client, on_done=lambda choices: done.append(name)))
+
+    for number in range(3):
+        ask("the crowd", f"long {number}", 16)
+    engine.step()
+    ask(other, "other", 1)
+    steps: dict[str, int] = {}
+    for step in range(1, 400):
+        engine.step()
+        steps |= {name: step for name in done if name not in steps}
+        if step % 10 == 0 and step < 150:
+            ask("the crowd", "late", 4)
+    assert steps["other"] < most  # of the 80 that the long ones take by themselves
+    assert steps["long 2"] < 150  # those who come later do not push them back for ever
+
+
+def test_a_fair_turn_changes_no_text(engine):
+    same = Request(PROMPT, Parameters(seed=5, num_return_sequences=4), client="a")
+    alone = [choice.text for choice in engine.generate([same])[0]]
+    others = [Request("River barge", Parameters(num_return_sequences=3), client="b") for _ in range(5)]
+    same = Request(PROMPT, Parameters(seed=5, num_return_sequences=4), client="a")
+    assert [choice.text for choice in engine.generate([*others, same])[-1]] == alone

@@ -218,3 +218,31 @@ def test_an_unexpected_error_has_our_form_and_shows_nothing(bots, path, monkeypa
         reply = client.get(path)
         assert reply.status_code == 500 and reply.json()["error"]["type"] == "internal_error"
         assert "secret" not in reply.text and reply.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_long_answers_count_as_several_requests_of_a_key(bots, stream):
+    bots.text = "word " * 480  # of which 160 tokens are one request's
+    app = Guard(build(bots))
+    app.configure({keys.digest(KEY): 5}, [], 1)
+    with TestClient(app, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        codes = [client.post("/bots/nasa", json=ASK | {"stream": stream}).status_code for _ in range(4)]
+        assert codes == [200, 200, 429, 429]  # 3 of 5, then 3 of the 2 that are left
+
+
+def test_a_bot_learns_who_asks_to_share_itself_fairly(bots):
+    async def answer(bot, question):
+        asked.append(guard.current_client())
+        async for part in FakeBots.answer(bots, bot, question):
+            yield part
+
+    asked: list[str] = []
+    bots.answer = answer
+    with TestClient(routes(bots, KEY), headers={"Authorization": f"Bearer {KEY}"}) as client:
+        for stream in (False, True):
+            assert client.post("/bots/nasa", json=ASK | {"stream": stream}).status_code == 200
+        assert client.post("/v1/completions", json={"model": "nasa", "prompt": ["a", "b"]}).status_code == 200
+    assert asked == [keys.digest(KEY)[:8]] * 4
+    with TestClient(routes(bots), base_url="http://localhost:8000", client=("203.0.113.9", 5)) as client:
+        client.post("/bots/nasa", json=ASK)
+    assert asked[-1] == "203.0.113.9"
