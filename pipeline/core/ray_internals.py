@@ -9,17 +9,40 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import ray
 from ray._common.filters import CoreContextFilter
 from ray._common.formatters import JSONFormatter, TextFormatter
 from ray._private import auto_init_hook, services, state, worker
 from ray._private.authentication import authentication_token_setup
 from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
+from ray.core.generated import gcs_pb2
 from ray.experimental import internal_kv
+from ray.util.placement_group import PlacementGroup
+
+_GroupRecord: Any = gcs_pb2.PlacementGroupTableData  # type: ignore[attr-defined]
 
 
 def available_resources_per_node() -> dict[str, dict[str, float]]:
     """What is free now on each node, by node id. Ray's public calls know it only for the cluster as a whole."""
     return state.available_resources_per_node()
+
+
+def abandoned_placement_groups() -> list[PlacementGroup]:
+    """This job's placement groups whose creator has died. Ray keeps what they reserve until the job ends.
+
+    Ray's public calls do not tell who created a placement group.
+    """
+    job = ray.get_runtime_context().get_job_id()
+    tables = state.state._connect_and_get_accessor().get_placement_group_table()
+    groups = [_GroupRecord.FromString(table) for table in tables]
+    return [
+        PlacementGroup(ray.PlacementGroupID(group.placement_group_id))
+        for group in groups
+        if group.creator_actor_dead
+        and group.creator_job_id.hex() == job
+        and not group.is_detached
+        and group.state != _GroupRecord.REMOVED
+    ]
 
 
 def dashboard_address() -> str:

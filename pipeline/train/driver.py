@@ -24,7 +24,7 @@ from pipeline.train.lane import LaneConfig
 from pipeline.train.lane_run import LaneRun
 from pipeline.train.node_health import SEVERAL_NODES, NodeHealth
 from pipeline.train.pace import Pace, progress_text
-from pipeline.train.placement import fits, node_resources, place_runs, worker_resources
+from pipeline.train.placement import fits, free_abandoned_places, node_resources, place_runs, worker_resources
 from pipeline.train.queue import FailedBot, QueueStatus, Task, TrainedBot, lane_kind, with_less_memory
 from pipeline.train.queue_actor import remote_queue, start_queue
 
@@ -78,7 +78,7 @@ class _Driver:
         """Starts runs and collects results until no bot is left, or nobody works on those that are."""
         self.progress.start("train", self.total, f"{self.total} bots")
         while True:
-            status = self.queue.status(self.queue_id, self.results_known)
+            status = self.queue.status(self.queue_id, self.results_known, [run.name for run in self.runs])
             self._collect(status)
             self._reap_runs()
             if not self.left or (not status.waiting and not status.running and not self.runs):
@@ -132,6 +132,8 @@ class _Driver:
         for run in [run for run in self.runs if not run.is_alive() or (run.node and run.node not in alive)]:
             self.runs.remove(run)  # Ray Train gives up a run on a lost node by itself, but later
             self.queue.leave(run.name, run.died, run.error)
+            if run.error:
+                free_abandoned_places()
             if not run.error:
                 self.health.run_ended_well(run.config.kind, run.config.node)
             elif self.left and not run.found_no_room:

@@ -7,8 +7,9 @@ list(place_runs(settings, room, most=10))              # [(4, node id)]: one run
 from collections.abc import Iterator
 
 import ray
+from ray.util.placement_group import remove_placement_group
 
-from pipeline.core.ray_internals import available_resources_per_node
+from pipeline.core.ray_internals import abandoned_placement_groups, available_resources_per_node
 from pipeline.core.ray_session import capacity
 from pipeline.core.settings import Train
 
@@ -21,6 +22,16 @@ def node_resources(free: bool) -> Room:
     nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
     amounts = available_resources_per_node() if free else nodes
     return {node: {name: amounts.get(node, {}).get(name, 0.0) for name in ("CPU", "GPU")} for node in nodes}
+
+
+def free_abandoned_places() -> None:
+    """Frees the cores and GPUs that runs reserved whose controllers died.
+
+    Ray Train's own cleaner learns of a reservation only when all workers of a run are up. Where the controller dies
+    before, the reservation would stay until the end of the job, and no lane could be started in its place.
+    """
+    for group in abandoned_placement_groups():
+        remove_placement_group(group)
 
 
 def worker_resources(settings: Train) -> dict[str, float]:

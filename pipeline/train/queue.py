@@ -279,8 +279,15 @@ class Queue:
         self.waiting.remove(task.bot)
         self.failed[task.bot] = FailedBot(reason, log)
 
-    def status(self, queue_id: str, results_known: int) -> QueueStatus:
-        """For a driver that knows the first `results_known` results of the queue with this id."""
+    def status(self, queue_id: str, results_known: int, runs: Iterable[str] | None = None) -> QueueStatus:
+        """For a driver that knows the first `results_known` results of the queue with this id.
+
+        `runs`: the runs that exist. What lanes of others have in hand waits again: a call of theirs may arrive after
+        their `leave` where the queue was restarted meanwhile.
+        """
+        if runs is not None:
+            for ended in {_run_of(task.lane) for task in self.running.values()} - set(runs):
+                self.leave(ended, died=(), reason="")
         running = self.running.values()
         left = sum(task.total_tokens - self.tokens_trained.get(task.bot, 0) for task in running)
         return QueueStatus(

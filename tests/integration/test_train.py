@@ -6,13 +6,16 @@ import threading
 
 import psutil
 import pytest
+import ray
 
 from pipeline import run
 from pipeline.core import fleet as fleets
 from pipeline.core import model_folder
 from pipeline.core.progress import Progress
+from pipeline.core.ray_internals import abandoned_placement_groups
 from pipeline.core.store import Store
-from tests.support.toys import ray_processes
+from pipeline.train.placement import free_abandoned_places, node_resources
+from tests.support.toys import ray_processes, until
 
 _IMPORTED = 3.0  # seconds of CPU: by then a worker has read its libraries, or is about to
 
@@ -75,6 +78,33 @@ def _kill_each(titles: list[str], killed: list[str], ended: threading.Event) -> 
             with contextlib.suppress(psutil.NoSuchProcess):
                 victims[0].kill()  # SIGKILL
                 killed.append(titles[len(killed)])
+
+
+@pytest.mark.usefixtures("cluster")
+def test_cores_that_a_killed_controller_reserved_are_free_again():
+    @ray.remote(num_cpus=0)
+    class Controller:
+        def reserve(self) -> str:
+            group = ray.util.placement_group([{"CPU": 1}])
+            ray.get(group.ready())
+            return group.id.hex()
+
+    def reserved() -> set[str]:
+        table = ray.util.placement_group_table()
+        return {group for group, entry in table.items() if entry["state"] == "CREATED"}
+
+    until(lambda: sum(room["CPU"] for room in node_resources(free=True).values()) == 2, seconds=60)
+    controllers = [Controller.remote() for _ in range(2)]
+    dead, alive = ray.get([controller.reserve.remote() for controller in controllers])
+    ray.kill(controllers[0])
+    until(abandoned_placement_groups, seconds=30)
+    assert {dead, alive} <= reserved()
+    free_abandoned_places()
+    until(lambda: reserved() == {alive}, seconds=30)
+    until(lambda: sum(room["CPU"] for room in node_resources(free=True).values()) == 1, seconds=30)
+    ray.kill(controllers[1])
+    until(abandoned_placement_groups, seconds=30)
+    free_abandoned_places()
 
 
 def test_a_report_holds_every_bot(make_fleet, cluster):

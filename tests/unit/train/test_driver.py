@@ -89,6 +89,7 @@ def train(tmp_path, monkeypatch) -> Callable[..., tuple[list[Bot], Cluster]]:
         monkeypatch.setattr(driving, "remote_queue", lambda actor: actor)
         monkeypatch.setattr(driving, "LaneRun", cluster.run)
         monkeypatch.setattr(driving, "node_resources", cluster.room)
+        monkeypatch.setattr(driving, "free_abandoned_places", lambda: None)
         monkeypatch.setattr("pipeline.train.placement.capacity", lambda: (0, 2))
         ray = SimpleNamespace(
             put=lambda value: value,
@@ -122,6 +123,29 @@ def test_every_bot_is_trained_and_reported_once(train):
 def test_a_number_limits_the_lanes(train):
     _, cluster = train(["ada", "ben"], train_all, lanes=1)
     assert [run.lanes for run in cluster.runs] == [1]
+
+
+def test_a_bot_given_to_a_run_after_its_end_is_trained_by_another(train, monkeypatch):
+    late = []
+
+    def die_once(lane: str, config: LaneConfig, queue: Queue) -> None:
+        if not late:
+            queue.enter(lane)
+            late.append(lane)
+            raise RuntimeError("killed")
+        train_all(lane, config, queue)
+
+    leave = Queue.leave
+
+    def leave_before_the_last_call(queue: Queue, run: str, *arguments: Any, **names: Any) -> None:
+        leave(queue, run, *arguments, **names)
+        if late and late[0].startswith(f"{run}/"):
+            queue.take(late.pop(), next(iter(queue.waiting.by_kind)))
+            late.append("taken")
+
+    monkeypatch.setattr(Queue, "leave", leave_before_the_last_call)
+    bots, _ = train(["ada"], die_once)
+    assert late == ["taken"] and bots[0].status == "trained"
 
 
 def test_a_run_that_dies_is_replaced_and_its_bot_trained_by_the_next(train):

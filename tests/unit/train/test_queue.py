@@ -210,6 +210,15 @@ def test_a_lane_that_lost_a_bot_no_longer_speaks_for_it():
     assert not queue.failed and queue.running["ada"].lane == "b/0"
 
 
+def test_what_a_late_call_of_a_lost_run_took_comes_back():
+    queue = Queue([task("ada"), task("ben")], retries=0)
+    assert take(queue, "b/0") == "ada"
+    queue.leave("a", ["a/0"], "its node was lost")
+    assert take(queue, "a/0") == "ben"  # a call that waited while the queue was restarted
+    assert queue.status("", 0, runs=["b"]).waiting == {KIND: 1}
+    assert [one.bot for one in queue.running.values()] == ["ada"] and take(queue, "c/0") == "ben"
+
+
 def test_a_queue_that_died_knows_what_the_store_holds_and_what_lanes_hold(tmp_path):
     store = Store.of(fleets.Fleet(fleet="toys", tweets=["."], storage=str(tmp_path)))
     store.write(f"work/trained/ada/{VERSION}/training.json", json.dumps({"metrics": {}, "seconds": 1}).encode())
