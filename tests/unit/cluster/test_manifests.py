@@ -59,7 +59,7 @@ def one(kind: str) -> dict[str, Any]:
 
 
 def clusters() -> list[dict[str, Any]]:
-    """The RayCluster specs: the standing cluster's, and those that a RayJob and a RayService bring up."""
+    """The RayCluster specs: the permanent cluster's, and those that a RayJob and a RayService bring up."""
     brought = one("RayJob")["spec"]["rayClusterSpec"], one("RayService")["spec"]["rayClusterConfig"]
     return [one("RayCluster")["spec"], *brought]
 
