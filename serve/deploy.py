@@ -37,7 +37,7 @@ def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = T
 
     Other bots of the fleet stay as they are. A new version of a bot that is published later is served without another
     deploy, and so is a new bot of a pooled or auto fleet that was deployed as a `whole`.
-    Raises UserError where the port is taken, or where another fleet serves a bot of the same name.
+    Raises UserError if the port is taken, or if another fleet serves a bot of the same name.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     keys.load(fleet.serve)  # raises before anything starts

@@ -92,7 +92,7 @@ def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job
 def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, bytes], AdaptMetrics]:
     """Trains the job's base on the prepared tweets; returns the model folder's files and the metrics.
 
-    Raises UserError where too few people are left to learn from.
+    Raises UserError if too few people are left to learn from.
     """
     ensure()
     settings = job.fleet.adapt

@@ -38,7 +38,7 @@ _TOKENIZER_TEXTS = 500_000  # tweets are enough to learn a vocabulary from
 def pretrain(fleet: Fleet, progress: Progress) -> BaseMetrics:
     """Trains the base that `fleet.pretrain` describes on `fleet.tweets`, and writes it to `pretrain.out`.
 
-    Returns its metrics. Raises UserError where no text is kept.
+    Returns its metrics. Raises UserError if no text is kept.
     """
     settings = fleet.pretrain
     files = tweets.files_of(fleet)

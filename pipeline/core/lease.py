@@ -73,7 +73,7 @@ class Lease:
             raise UserError(self.lost)
 
     def acquire(self, wait: bool, say: Callable[[str], None]) -> None:
-        """Takes the lease; with `wait` as soon as no other command has it. Raises UserError where one has it.
+        """Takes the lease; with `wait` as soon as no other command has it. Raises UserError if one has it.
 
         A holder on another machine may have been killed: it is given the time to renew its lease.
         """
@@ -169,7 +169,7 @@ def held(
 ) -> Iterator[Lease]:
     """Holds the fleet's lease for the block. `command` is shown to others that ask; `say` reports why it waits.
 
-    Raises UserError that names the holder where another command has the lease and `wait` is false.
+    Raises UserError that names the holder if another command has the lease and `wait` is false.
     """
     lease = Lease(store, command)
     try:

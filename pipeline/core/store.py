@@ -75,7 +75,7 @@ class Store:
     def of(cls, fleet: Fleet) -> "Store":
         """The store of a fleet: `{storage}/{fleet}`.
 
-        Raises UserError where `storage` cannot be reached, UsageError where Ray would delete it with the job.
+        Raises UserError if `storage` cannot be reached, UsageError if Ray would delete it with the job.
         """
         filesystem, root = resolve(fleet.storage)
         _check_lasting(root)

@@ -42,7 +42,7 @@ _TIE = 0.01  # relative difference in loss from the lowest, up to which the voic
 ORDER = f"lowest held-out loss first; among those within {_TIE:.0%} of the lowest, the best voice first"
 _SCORES = {"loss": ("held_out", "loss"), "voice": ("voice", "top1"), "copies": ("copying", "long_runs")}
 
-Scores = dict[str, float | None]  # by the keys of _SCORES; None where a metric is not known
+Scores = dict[str, float | None]  # by the keys of _SCORES; None if a metric is not known
 
 
 class Row(TypedDict):

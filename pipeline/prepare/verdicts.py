@@ -27,7 +27,7 @@ CHUNK = pa.schema(
         ("handle", pa.string()),  # "" for a reject
         ("verdict", pa.int8()),
         ("key", pa.uint64()),  # the first eight bytes of held_out.key_hash
-        ("id", pa.string()),  # "" where the format has none
+        ("id", pa.string()),  # "" if the format has none
         ("text", pa.string()),  # cleaned; a hash for what is left out; the note of a reject or profile
         ("tokens", pa.list_(pa.int32())),
         ("file", pa.int32()),  # its number among the files

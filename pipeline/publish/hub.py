@@ -57,7 +57,7 @@ def push(store: Store, versions: dict[str, str], org: str, private: bool, progre
     """Pushes these bots ({bot: version}) to repositories of a user or an organisation; returns results by bot's name.
 
     `private` is for repositories that are new. A bot that cannot be pushed is a `failed` result. Raises UsageError
-    for a name that no organisation can have, UserError where there is no token or the hub refuses it.
+    for a name that no organisation can have, UserError if there is no token or the hub refuses it.
     """
     if not _ORG.fullmatch(org):
         raise UsageError(f"--hub: {org[:60]!r} is not the name of a user or an organisation")

@@ -136,7 +136,7 @@ def _cells(row: ReportRow) -> list[Cell]:
 
 
 def _figures(row: ReportRow) -> list[tuple[str, str]]:
-    """The figures of an opened row: (name, value), the value empty where it is not known."""
+    """The figures of an opened row: (name, value), the value empty if it is not known."""
 
     def number(measure: str, key: str, form: str, before: str = "", after: str = "") -> str:
         value = metric(row, measure, key)

@@ -60,7 +60,7 @@ def kept(row: ReportRow) -> int:
 
 
 def metric(row: ReportRow, measure: str, key: str) -> float | None:
-    """One number of the bot's metrics, such as ("held_out", "loss"), or None where it is not measured."""
+    """One number of the bot's metrics, such as ("held_out", "loss"), or None if it is not measured."""
     return row["metrics"].get(measure, {}).get(key)
 
 
@@ -70,7 +70,7 @@ def metric_values(rows: Sequence[ReportRow], measure: str, key: str) -> list[flo
 
 
 def outdated(row: ReportRow) -> str:
-    """That a bot's endpoint answers with an older version than the published one; "" where it does not."""
+    """That a bot's endpoint answers with an older version than the published one; "" if it does not."""
     serves, published = row.get("serves"), row.get("current") or row["version"]
     return f"serves {serves}, older than {published}" if serves and published and serves != published else ""
 

@@ -26,7 +26,7 @@ _MOST_LOG_TICKS = 7
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot with its texts. `svg` is empty where there is nothing to show."""
+    """A plot with its texts. `svg` is empty if there is nothing to show."""
 
     title: str
     text: str  # what it shows and how to read it

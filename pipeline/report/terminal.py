@@ -19,7 +19,7 @@ _SHORTEST_NAME = 12  # columns that a bot's name gets on the narrowest terminal
 
 
 def cells(row: ReportRow) -> list[str]:
-    """A row of the report as text, one cell for each of COLUMNS; empty where nothing is known."""
+    """A row of the report as text, one cell for each of COLUMNS; empty if nothing is known."""
     before, after = (_formatted(metric(row, "held_out", key), ".3f") for key in ("base_loss", "loss"))
     voice, copied = (_formatted(metric(row, *of), ".0%") for of in (("voice", "top1"), ("copying", "long_runs")))
     return [row["bot"], row["status"], row["version"] or "", f"{kept(row):,}", before, after, voice, copied]

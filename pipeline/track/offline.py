@@ -26,7 +26,7 @@ _LEAN = {
 
 
 def write(run: Run, fleet: str, settings: Wandb, scratch: Path) -> Path:
-    """Writes the run below `scratch`; returns its folder, complete. Raises TimeoutError where W&B stalls."""
+    """Writes the run below `scratch`; returns its folder, complete. Raises TimeoutError if W&B stalls."""
     import wandb
 
     live = wandb.init(

@@ -53,12 +53,12 @@ class StoredRuns:
         return lineage.train_id(bot, version) in self.written
 
     def has_fleet(self, rows: Sequence[PublishedRow]) -> bool:
-        """Whether the fleet's run is written for these rows of report.json; true where no bot is published."""
+        """Whether the fleet's run is written for these rows of report.json; true if no bot is published."""
         run = lineage.fleet_run(self.source, rows)
         return run.summary["bots"] == 0 or run.id in self.written
 
     def write_bot(self, bot: str, version: str) -> None:
-        """Writes the missing runs of a published bot. Raises FileNotFoundError where its folder is gone."""
+        """Writes the missing runs of a published bot. Raises FileNotFoundError if its folder is gone."""
         made = read_published(self.store, bot, version)
         settings, counts = made.provenance["settings"], made.stats["tweets"]
         for handle, digest in made.provenance["tweets"].items():
@@ -82,7 +82,7 @@ class StoredRuns:
 
 
 def read_published(store: Store, bot: str, version: str) -> Published:
-    """A published bot, from its JSON files. Raises FileNotFoundError where it has no provenance.json."""
+    """A published bot, from its JSON files. Raises FileNotFoundError if it has no provenance.json."""
     names = (provenance.FILE, "metrics.json", "stats.json")
     made, *rest = (store.read_json(f"bots/{bot}/{version}/{name}") for name in names)
     if not made:

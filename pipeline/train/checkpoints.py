@@ -44,7 +44,7 @@ class Checkpoints:
             self.last_saved = time.monotonic()
 
     def restore(self, start_over: Callable[[], object], warn: Callable[[str], None]) -> TrainingLog | None:
-        """Restores the trainer from the last checkpoint that can be read; returns its log, or None where there is none.
+        """Restores the trainer from the last checkpoint that can be read; returns its log, or None if there is none.
 
         One that cannot be read on every worker is deleted, which `warn` reports; `start_over` then undoes what was
         restored of it.
@@ -66,7 +66,7 @@ class Checkpoints:
     def _read(self, step: int) -> tuple[TrainingLog | None, str]:
         """Restores this worker from the checkpoint of this step: its log, or why it cannot be read.
 
-        Raises OSError where the store cannot be reached.
+        Raises OSError if the store cannot be reached.
         """
         with tempfile.TemporaryDirectory() as scratch:
             folder = self.store.fetch(f"{self.folder}/{step}", Path(scratch))

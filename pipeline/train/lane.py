@@ -57,7 +57,7 @@ class LaneConfig:
     """What the lanes of a run need. It holds no path of this machine: no shared disk is assumed."""
 
     run: str
-    node: str  # of its workers, by id; "" where they may be on several
+    node: str  # of its workers, by id; "" if they may be on several
     queue: "ActorHandle"  # of QueueActor
     base: "ray.ObjectRef[ModelFolder]"
     store: Store
@@ -97,7 +97,7 @@ class Lane:
     """One worker of a lane; rank 0 talks to the queue and writes to the store."""
 
     def __init__(self, name: str, config: LaneConfig, queue: Queue, base: ModelFolder):
-        """Loads the base and sets DeepSpeed up. Raises UserError where the base cannot be used."""
+        """Loads the base and sets DeepSpeed up. Raises UserError if the base cannot be used."""
         self.name, self.config, self.queue, self.store = name, config, queue, config.store
         with tempfile.TemporaryDirectory() as folder:
             network, tokenizer = model_folder.load(base.write(Path(folder)))
@@ -162,7 +162,7 @@ class Lane:
         return load_training_data(self.store, task, self.separator, self.trainer.vocabulary)
 
     def _train_or_fail(self, task: Task, data: "Future[TrainingData]", idle_since: float) -> _Result | None:
-        """Trains one bot; None where it failed, which the queue then knows.
+        """Trains one bot; None if it failed, which the queue then knows.
 
         `idle_since`: time at which the lane became idle, in perf_counter seconds.
         """
@@ -223,7 +223,7 @@ class Lane:
             give_back(self.name, task.bot, one_line(error), log)
 
     def _train(self, task: Task, data: TrainingData, handover: float) -> _Result:
-        """Trains one bot. Raises Diverged where a loss is not finite, and what a step raises."""
+        """Trains one bot. Raises Diverged if a loss is not finite, and what a step raises."""
         started = time.perf_counter()
         base_loss, loss_before = self._reset(task, data)
         log = self._run_steps(task, data)

@@ -28,7 +28,7 @@ class LaneRun(threading.Thread):
         super().__init__(daemon=True, name=config.run)
         self.config, self.lanes, self.node, self.scratch = config, lanes, node, scratch
         # once it has ended:
-        self.error = ""  # Ray Train's, whole; empty where the queue had no more work
+        self.error = ""  # Ray Train's, whole; empty if the queue had no more work
         self.reason = ""  # the same in one line
         self.died: set[str] = set()  # lanes whose workers raised an error or died
         self.found_no_room = False  # something else took the cores first

@@ -45,7 +45,7 @@ def learned_file(tweets: Sequence[Tokens]) -> bytes:
 def read_learned(store: Store, folder: str) -> np.ndarray:
     """The hashes of the tweets that the version in this folder has learned from, uint64 [tweets].
 
-    Raises MustStartOver where the folder has no such file.
+    Raises MustStartOver if the folder has no such file.
     """
     try:
         return np.load(io.BytesIO(store.read(f"{folder}/{FILE}")), allow_pickle=False)
@@ -56,7 +56,7 @@ def read_learned(store: Store, folder: str) -> np.ndarray:
 def split_by_learned(people: Iterable[tuple[list[Tokens], list[Tokens]]], learned: np.ndarray) -> list[SplitTweets]:
     """Splits each person's (training, held-out) tweets by whether the last version has learned from them.
 
-    Raises MustStartOver where learned tweets are gone, or nothing is left to hold out.
+    Raises MustStartOver if learned tweets are gone, or nothing is left to hold out.
     """
     split, seen = [], []
     for training, held_out in people:

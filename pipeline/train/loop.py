@@ -33,7 +33,7 @@ class TrainingLog:
     pending: list[torch.Tensor] = field(default_factory=list)  # this worker's last losses, still on the device
 
     def collect(self, workers: int) -> None:
-        """Moves the pending losses to `losses`, as means over all workers. Raises Diverged where one is not finite."""
+        """Moves the pending losses to `losses`, as means over all workers. Raises Diverged if one is not finite."""
         if not self.pending:
             return
         means = torch.stack(self.pending)

@@ -25,7 +25,7 @@ class LoraAdapters:
     """LoRA's matrices in a network. The network's own weights no longer train."""
 
     def __init__(self, network: Any, lora: Lora):
-        """Puts the matrices into the network. Raises UserError where it has none of the target layers."""
+        """Puts the matrices into the network. Raises UserError if it has none of the target layers."""
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.lora import LoraLayer
 

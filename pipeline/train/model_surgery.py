@@ -21,7 +21,7 @@ def use_fast_kernels(model: nn.Module, fp32_on_cpu: bool) -> None:
 
 def freeze_first_layers(model: nn.Module, layers: int) -> None:
     """Keeps the embeddings and the first `layers` blocks as they are; an output layer that shares weights with the
-    embeddings stays, too. Raises UserError where the model has fewer blocks.
+    embeddings stays, too. Raises UserError if the model has fewer blocks.
     """
     blocks = next((m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) >= layers), None)
     if blocks is None:

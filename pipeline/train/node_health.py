@@ -54,7 +54,7 @@ class NodeHealth:
         return self._left_out[kind]
 
     def fault_of(self, kind: str, usable: Collection[str]) -> str:
-        """Why no lane of this kind can work anywhere; "" where one may. `usable` are the nodes large enough for one."""
+        """Why no lane of this kind can work anywhere; "" if one may. `usable` are the nodes large enough for one."""
         left_out = self._left_out[kind]
         agreeing = len(left_out) >= _NODES_THAT_AGREE and kind not in self._set_up
         all_left_out = bool(usable) and not set(usable) - set(left_out)

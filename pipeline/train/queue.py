@@ -264,7 +264,7 @@ class Queue:
             self._give_up(task, reason)
 
     def _return(self, lane: str, bot: str, **changes: Any) -> Task | None:
-        """Puts a bot that this lane has in hand back among those that wait; None where it has it no longer.
+        """Puts a bot that this lane has in hand back among those that wait; None if it has it no longer.
 
         `changes`: fields of the task that are different from now on.
         """
@@ -342,7 +342,7 @@ class WaitingTasks:
         self.total_tokens += task.total_tokens
 
     def remove(self, bot: str) -> Task | None:
-        """Takes a bot's task out; None where it does not wait."""
+        """Takes a bot's task out; None if it does not wait."""
         task = self.by_bot.pop(bot, None)
         if task is not None:
             tasks = self.by_kind[task.kind]

@@ -55,7 +55,7 @@ class Trainer:
     ):
         """Takes the model over: it is changed in place. `precision` is "fp32" or "bf16"; weights stay fp32.
 
-        Raises UserError where the model lacks the layers to freeze or to put LoRA beside.
+        Raises UserError if the model lacks the layers to freeze or to put LoRA beside.
         """
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.workers, self.rank = torch.distributed.get_world_size(), torch.distributed.get_rank()

@@ -56,7 +56,7 @@ class StoreOutage(Exception):
 def load_training_data(store: Store, task: Task, separator: int, vocabulary: int) -> TrainingData:
     """A task's tweets, packed.
 
-    Raises BadData where they, or the last version, cannot be read or used; StoreOutage where the store is away.
+    Raises BadData if they, or the last version, cannot be read or used; StoreOutage if the store is away.
     """
     try:
         people = [load_tweets(store, handle) for handle in task.handles]
@@ -107,7 +107,7 @@ def _previous_weights(store: Store, task: Task) -> "dict[str, torch.Tensor]":
 
 
 def _check_tokens(blocks: Tokens, held_out: Tokens, vocabulary: int) -> None:
-    """Raises BadData where a token is not one of the base model's: on a GPU that would end the process."""
+    """Raises BadData if a token is not one of the base model's: on a GPU that would end the process."""
     highest = int(max(blocks.max(), held_out.max()))
     if highest >= vocabulary or min(blocks.min(), held_out.min()) < 0:
         raise BadData(f"its prepared tweets hold token {highest}; the base model knows {vocabulary}")

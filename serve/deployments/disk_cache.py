@@ -41,7 +41,7 @@ class Cache:
     def folder(self, bot: str, version: str) -> Iterator[Path]:
         """The files that a bot's engine loads, for the length of the block; what it has mapped may stay in use.
 
-        Raises ValueError where a file is not what was published, FileNotFoundError where there is no such bot.
+        Raises ValueError if a file is not what was published, FileNotFoundError if there is no such bot.
         """
         source = f"bots/{bot}/{version}"
         if self.store.local:

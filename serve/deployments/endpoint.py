@@ -65,7 +65,7 @@ class BotEndpoint:
             self.thread, self.problem = None, one_line(error)
 
     def check_health(self) -> None:
-        """Raises RuntimeError where this replica should be started again."""
+        """Raises RuntimeError if this replica should be started again."""
         if self.thread and not self.thread.is_alive():
             raise RuntimeError(f"the engine of {self.bot} has ended")
 

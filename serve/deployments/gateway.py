@@ -77,7 +77,7 @@ class Gateway:
         return self.guard
 
     def check_health(self) -> None:
-        """Raises RuntimeError where this replica should be started again."""
+        """Raises RuntimeError if this replica should be started again."""
         if self._following.done():
             raise RuntimeError("the gateway has stopped following the registry")
 

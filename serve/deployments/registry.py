@@ -66,7 +66,7 @@ class Registry:
         self.tasks = [asyncio.create_task(self._move_bots()), asyncio.create_task(self._watch())]
 
     def check_health(self) -> None:
-        """Raises RuntimeError where this process should be started again."""
+        """Raises RuntimeError if this process should be started again."""
         if any(task.done() for task in self.tasks):
             raise RuntimeError("the registry has stopped watching")
 
@@ -82,7 +82,7 @@ class Registry:
         """Adds bots to a fleet or changes them; returns the revision of the table that has them.
 
         With `follow`, bots that are published later are served too, unless these are only a part of the fleet
-        (`partial`) and it was not followed before. Raises ValueError where another fleet has a bot of that name.
+        (`partial`) and it was not followed before. Raises ValueError if another fleet has a bot of that name.
         """
         async with self.lock:
             for bot in bots:

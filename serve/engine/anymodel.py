@@ -36,7 +36,7 @@ class AnyModel:
         return sum(tensor.nbytes for tensor in {*self.module.parameters(), *self.module.buffers()})
 
     def load(self, path: Path) -> None:
-        """Loads weights of the same shapes from a safetensors file. Raises ValueError where they are not."""
+        """Loads weights of the same shapes from a safetensors file. Raises ValueError if they are not."""
         load_weights(self.module, path)
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:

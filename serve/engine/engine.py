@@ -94,14 +94,14 @@ class Engine:
     def load_weights(self, path: Path) -> None:
         """Loads another bot's weights of the same shapes, while the engine is idle.
 
-        Raises ValueError where the shapes differ.
+        Raises ValueError if the shapes differ.
         """
         self.network.load(path)
 
     def add(self, request: Request) -> None:
         """Queues a request; `on_done` is called, in a later `step`, with its choices in order.
 
-        Raises ValueError where the prompt leaves no room for an answer.
+        Raises ValueError if the prompt leaves no room for an answer.
         """
         parameters = request.parameters
         text = self._tokens(request.prompt)
@@ -148,7 +148,7 @@ class Engine:
     def step(self) -> None:
         """One token for every active sequence, after waiting ones have joined and cancelled ones have left.
 
-        Raises DamagedModel where logits are not numbers; `clear` makes the engine usable again.
+        Raises DamagedModel if logits are not numbers; `clear` makes the engine usable again.
         """
         self._drop_cancelled()
         if self._waiting and len(self._active) < self.max_batch:

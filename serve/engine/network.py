@@ -43,7 +43,7 @@ class Network(Protocol):
         """The memory that the weights take."""
 
     def load(self, path: Path) -> None:
-        """Loads weights of the same shapes from a safetensors file. Raises ValueError where they are not."""
+        """Loads weights of the same shapes from a safetensors file. Raises ValueError if they are not."""
 
     def __call__(self, tokens: Tensor, positions: Tensor, last: Tensor, span: Span, cache: KVCache) -> Tensor:
         """Logits [n, vocabulary] after the token at last[i] of each row of tokens [n, length]."""

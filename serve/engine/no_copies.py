@@ -21,7 +21,7 @@ class Copies:
 
     @classmethod
     def of(cls, folder: Path) -> "Copies":
-        """The word runs of a bot's folder. Raises ValueError where it has none: copies could not be found."""
+        """The word runs of a bot's folder. Raises ValueError if it has none: copies could not be found."""
         path = folder / RUNS_FILE
         if not path.is_file():
             raise ValueError(f"serve.no_copies needs {RUNS_FILE}, which this bot was published without")

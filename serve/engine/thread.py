@@ -25,7 +25,7 @@ class EngineThread(threading.Thread):
     def submit(self, request: Request) -> "Future[list[Choice]]":
         """The request's choices, as a future.
 
-        It raises ValueError where the prompt is too long, DamagedModel where the weights compute no numbers.
+        It raises ValueError if the prompt is too long, DamagedModel if the weights compute no numbers.
         """
         future: Future[list[Choice]] = Future()
         self._inbox.put((request, future))

@@ -167,7 +167,7 @@ def _check_wandb(folder: Path, row: dict) -> None:
     assert json.loads(summary["held_out/loss"]) == pytest.approx(row["metrics"]["held_out"]["loss"])
 
 
-def test_after_a_killed_driver_a_run_takes_up_the_rest(make_fleet, huggingtweets):
+def test_a_run_after_a_killed_driver_continues_with_the_rest(make_fleet, huggingtweets):
     path = make_fleet(("ada", "ben", "cleo"), train={"lanes": 1, "epochs": 60})
     trained = Path(Store.of(fleets.load(path)).root) / "work" / "trained"
     command = [sys.executable, "-m", "pipeline", "run", str(path)]

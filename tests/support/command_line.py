@@ -34,7 +34,7 @@ def problem(command_line: str) -> str:
 
 
 def parameters(command_line: str) -> dict[str, Any]:
-    """The values of a command's parameters. Raises click's usage error where our program refuses the line."""
+    """The values of a command's parameters. Raises click's usage error if our program refuses the line."""
     words = our_words(command_line)
     assert words, f"not a command of ours: {command_line}"
     commands = our_program().commands

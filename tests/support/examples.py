@@ -44,7 +44,7 @@ def examples(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFuncti
 
 
 def parsed(example: str) -> ast.Module | None:
-    """An example as Python; None where it is something else."""
+    """An example as Python; None if it is something else."""
     try:
         return ast.parse(example.replace("…", "..."))
     except SyntaxError:

@@ -22,7 +22,7 @@ _NOT_WORDS = ("http", "@", "#")
 def clean(text: str, retweet: bool | None) -> tuple[Verdict, str]:
     """Returns the verdict on a tweet and its cleaned text ("" for a retweet).
 
-    `retweet` is what the record says, or None where its format has no such field.
+    `retweet` is what the record says, or None if its format has no such field.
     """
     if retweet or (retweet is None and text.startswith("RT @")):
         return "retweets", ""

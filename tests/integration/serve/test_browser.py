@@ -193,7 +193,7 @@ def test_a_bot_that_is_busy_is_asked_again_and_one_that_cannot_answer_says_why(o
     expect(page.locator(".failed").first).to_contain_text("nasa did not answer in time")
 
 
-def test_a_bot_that_is_not_there_is_said_to_be_missing(open_page):
+def test_the_page_of_a_missing_bot_says_that_it_is_missing(open_page):
     page = open_page("/b/nobody")
     expect(page.get_by_role("heading")).to_have_text("No bot of this name is served here.")
     page.get_by_role("link", name="All bots").click()

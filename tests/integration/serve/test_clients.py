@@ -111,7 +111,7 @@ def test_the_hugging_face_client_streams_what_it_would_get_whole(hub):
     assert last.details.input_length > 1 and last.details.seed == 3
 
 
-def test_the_hugging_face_client_is_told_what_is_wrong(hub):
+def test_the_hugging_face_client_gets_the_reason_of_an_error(hub):
     with pytest.raises(ValidationError, match=r"parameters\.top_p"):
         list(hub.text_generation("Engine", stream=True, top_p=7))
 
@@ -178,7 +178,7 @@ def test_the_openai_client_gets_log_probabilities(oai, bot):
     assert echoed.logprobs.text_offset[-len(told.tokens)] == len("Engine")
 
 
-def test_the_openai_client_stops_where_it_is_told(oai, bot):
+def test_the_openai_client_stops_at_stop_sequences(oai, bot):
     free = oai.completions.create(model=bot, prompt="Engine", max_tokens=30, seed=2).choices[0].text
     stop = free[4:6]
     cut = oai.completions.create(model=bot, prompt="Engine", max_tokens=30, seed=2, stop=[stop]).choices[0]
@@ -204,7 +204,7 @@ def test_temperature_zero_is_greedy(oai, bot):
         ({"prompt": "soup bread " * 100, "stream": True}, openai.UnprocessableEntityError),
     ],
 )
-def test_the_openai_client_is_told_what_is_wrong(oai, bot, wrong, raised):
+def test_the_openai_client_gets_the_reason_of_an_error(oai, bot, wrong, raised):
     with pytest.raises(raised) as caught:
         oai.completions.create(**({"model": bot, "prompt": "Engine"} | wrong))
     assert caught.value.body["message"]

@@ -77,7 +77,7 @@ def test_a_sleeping_bot_wakes_and_answers_in_the_hugging_face_form(served):
         time.sleep(0.2)
 
 
-def test_a_stream_goes_on_where_it_was_when_its_replica_is_killed(served):
+def test_a_stream_continues_when_its_replica_is_killed(served):
     client = served[0]
     body = {"model": "ada", "prompt": ["Engine"] * 4, "n": 4, "max_tokens": 110, "min_tokens": 110, "seed": 4}
     whole = [choice["text"] for choice in client.post("/v1/completions", json=body).json()["choices"]]
@@ -124,7 +124,7 @@ def test_concurrent_requests_do_not_change_each_other(served):
         (b'{"inputs": "' + b"a" * 70_000 + b'"}', 413, "too_large"),
     ],
 )
-def test_a_bad_request_is_told_what_is_wrong(served, body, code, type):
+def test_a_bad_request_gets_the_reason(served, body, code, type):
     answer = served[0].post("/bots/ada", content=body)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["type"]) == (code, code, type)

@@ -154,7 +154,7 @@ def test_a_client_that_hangs_up_stops_the_generation(served):
     assert 'huggingtweets_requests_ongoing{bot="ada"} 0.0' in client.get("/metrics").text
 
 
-def test_a_request_past_its_deadline_is_told_so(make_served, served):
+def test_a_request_past_its_deadline_gets_an_error(make_served, served):
     client, *_ = make_served("late", ("cleo",), endpoint="pooled", max_replicas=1, deadline_seconds=0.02)
     body = {"inputs": "River", "parameters": {"n": 16, "max_new_tokens": 100, "min_new_tokens": 100}}
     answer = client.post("/bots/cleo", json=body, headers={"Authorization": f"Bearer {KEY}"})

@@ -46,7 +46,7 @@ def test_what_is_published_is_written_and_sent_with_its_lineage_once(server, fle
     assert len(server.operations) == calls
 
 
-def test_a_wandb_out_of_order_is_told_at_once_and_later_gets_everything(server, fleet, huggingtweets, tmp_path):
+def test_a_failing_wandb_is_reported_at_once_and_later_gets_everything(server, fleet, huggingtweets, tmp_path):
     server.failing = True
     result = sync(fleet)
     assert (result["synced"], result["waiting"]) == (0, 5) and "503" in result["problems"][0]

@@ -43,7 +43,7 @@ def test_what_everything_waits_for_is_added():
     assert result.phases == pytest.approx(phases, abs=1e-3)
 
 
-def test_measuring_beside_training_takes_its_share_of_the_cores():
+def test_evaluation_during_training_uses_its_share_of_the_cores():
     alone = plan(equal(4), costs(cores_per_node=2), 1, lanes=2)
     assert alone.seconds == pytest.approx(20, abs=0.01)
     # two lanes and one that measures share two cores from the first bots on: 10 s, then 3 at two thirds of the speed

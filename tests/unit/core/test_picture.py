@@ -73,7 +73,7 @@ def test_a_blend_has_a_badge_of_its_own_and_an_initial_for_each_person():
     assert ink("lark") != ink("wren") != ink("lark-wren")
 
 
-def test_the_mark_that_a_machine_wrote_it_is_there_whatever_is_said():
+def test_every_picture_says_that_a_machine_wrote_the_text():
     plain = picture(["wren"], PROMPT, [])
     story = "so very long a story " * 40
     assert not blank(plain, FOOTER)

@@ -63,7 +63,7 @@ def test_a_rows_draw_is_the_same_alone_and_among_other_parameters():
         assert sampling.sample(logits[row : row + 1], [parameters[row]], [DRAWS[33 * row]]) == [together[row]]
 
 
-def test_greedy_takes_the_best_whatever_is_drawn():
+def test_greedy_takes_the_best_for_every_random_number():
     logits = logits_of(100)
     for draw in (0.0, 0.999):
         assert sampling.sample(logits[None], [Parameters(do_sample=False)], [draw]) == [int(logits.argmax())]

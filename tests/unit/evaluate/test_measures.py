@@ -90,7 +90,7 @@ class TestCopying:
         real = ["Good morning everybody", "Something else", "Something else again"]
         assert copying(["x", "y"], self.TRAINING, real)["real_exact"] == 0.5
 
-    def test_nothing_said_is_nothing_copied(self):
+    def test_no_samples_means_no_copies(self):
         assert copying([], [], [])["exact"] == copying([""], ["a b"], [])["long_runs"] == 0.0
 
     @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))
@@ -135,7 +135,7 @@ class TestVariety:
 
 
 class TestSafety:
-    def test_links_and_mentions_are_shares_of_what_was_said(self):
+    def test_links_and_mentions_are_shares_of_the_samples(self):
         said = ["see https://x.y", "www.example.org", "ask @nasa", "mail me@home.example, at 10 @ the bar"]
         measured = safety(said, None)
         assert (measured["links"], measured["mentions"], measured["blocked"]) == (0.5, 0.25, None)

@@ -34,7 +34,7 @@ def test_the_bots_are_of_all_sizes():
     assert len(spread(bots, 1)) == 1
 
 
-def test_lanes_are_told_each_variants_own_recipe():
+def test_lanes_get_the_recipe_of_each_variant():
     recipes = Recipes(**Train(retries=3).model_dump(), of_variant={"ada@0": Train(epochs=2), "ada@1": Train(epochs=9)})
     assert [recipes.of(name, 1000).epochs for name in ("ada@0", "ada@1")] == [2, 9]
     assert recipes.retries == 3

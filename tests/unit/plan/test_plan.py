@@ -244,7 +244,7 @@ def going_on(job: Job, digest: str) -> Bot:
     return bot
 
 
-def test_with_more_tweets_a_bot_goes_on_from_its_last_version_and_that_is_done_once(make_job):
+def test_with_more_tweets_a_bot_continues_from_its_last_version_once(make_job):
     fresh, job = make_job(), make_job(train=Train(continue_=True))
     first = published(job, going_on(job, "few"))
     assert first == version(fresh, [person("wren", digest="few")])  # what is made first does not depend on it

@@ -31,7 +31,7 @@ def test_notices_of_one_kind_are_one_line():
     assert summed(notices) == ["5 dates cannot be read (a.csv:3: 'x')"]
 
 
-def test_ids_that_texts_share_are_told_with_whose_they_are():
+def test_ids_that_texts_share_are_reported_with_their_person():
     people = [Person("wren", {}, 0, 0, "", None, 0), Person("lark", {}, 0, 0, "", None, 4)]
     assert same_ids(people) == [
         "4 tweets share an id with another text, which no two tweets do; all of them are used (@lark)"

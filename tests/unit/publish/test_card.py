@@ -130,13 +130,13 @@ def test_a_person_is_called_by_their_name_where_it_is_known(job):
     assert "\n# @nasa 🤖 AI BOT\n" in card_of(job, bot_of("nasa"))
 
 
-def test_little_text_is_said(job):
+def test_the_card_warns_of_little_text(job):
     bot = bot_of("nasa")
     bot.warning = "only 8,897 characters"
     assert "> It learned from little text (only 8,897 characters)" in card_of(job, bot)
 
 
-def test_what_of_the_model_was_trained_and_what_it_went_on_from_is_said(job):
+def test_the_card_names_the_trained_part_and_the_version_continued_from(job):
     settings = Train(overrides=[{"bots": ["nasa"], "freeze_layers": 1, "lora": {"rank": 4}}])
     job = dataclasses.replace(job, train=settings)
     told = {"from": "ba9876543210", "new_tweets": 120, "old_tweets": 2000, "loss_before": 3.25}

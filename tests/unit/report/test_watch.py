@@ -78,7 +78,7 @@ def test_a_watcher_waits_for_a_command_that_has_not_begun(store):
     assert not watcher.is_alive() and records[-1]["ended"]
 
 
-def test_a_run_that_fails_or_is_killed_is_told_apart(store):
+def test_failed_and_killed_runs_are_distinguished(store):
     with pytest.raises(ValueError), progress_record.shared(store, quiet()):
         watcher = threading.Thread(target=follow_to_the_end, args=(store, errors := []))
         until(lambda: store.exists(progress_record.FILE))

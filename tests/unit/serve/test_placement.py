@@ -63,7 +63,7 @@ def test_it_moves_back_once_it_was_quiet_for_a_while():
     assert hear(mover, clock, 1, 0.5, {"ada"})[1] == ["ada"]
 
 
-def test_a_gateway_that_is_gone_is_not_heard():
+def test_a_dead_gateway_is_ignored():
     clock = Clock()
     mover = Mover(clock)
     mover.report("one", {"ada": 5.0})

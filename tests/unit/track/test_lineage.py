@@ -1,4 +1,4 @@
-"""What W&B is told, as plain data: ids by content, lineage, curves and tables."""
+"""W&B runs as plain data: ids by content, lineage, curves and tables."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def test_a_blend_uses_the_data_sets_of_all_its_people(source):
     assert train_run(source, "owl-wren").uses[1:] == made
 
 
-def test_a_bot_that_went_on_used_its_last_version(source):
+def test_a_continued_bot_uses_its_last_version(source):
     made = read_published(source.store, "wren", "0123456789ab")
     later = replace(
         made,
@@ -53,7 +53,7 @@ def test_a_bot_that_went_on_used_its_last_version(source):
     assert after.makes[0].digest != before.digest
 
 
-def test_a_run_says_what_made_the_bot(source):
+def test_a_train_run_holds_the_recipe(source):
     config = train_run(source, "wren").config
     assert config["seed"] == 7 and config["learning_rate"] == 1.372e-4 and config["base_model"] == "mini"
     assert {"torch", "deepspeed", "transformers", "ray"} <= set(config["libraries"])
@@ -117,7 +117,7 @@ def test_a_card_links_to_wandb_where_it_is_online_and_the_entity_is_known():
     assert lineage.links(Wandb(mode="online"), "wren", "0123456789ab") == {}
 
 
-def test_files_are_named_by_where_they_are(source):
+def test_references_are_uris(source):
     assert train_run(source, "wren").makes[0].references["model.safetensors"].startswith("file:///")
     remote = lineage.Source("birds", Store(fs.S3FileSystem(region="us-east-1"), "bucket/birds"), [])
     assert remote.uri("a/b") == "s3://bucket/birds/a/b"

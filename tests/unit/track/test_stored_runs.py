@@ -84,7 +84,7 @@ def test_models_are_referred_to_and_nothing_is_copied(fleet):
     assert not list(staging.rglob("*")), "W&B keeps copies that nobody deletes"
 
 
-def test_a_second_time_adds_nothing_and_a_crash_loses_nothing(fleet):
+def test_writing_again_adds_nothing_and_a_crash_loses_nothing(fleet):
     store = Store.of(fleet)
     StoredRuns.of(fleet).write_bot("wren", VERSION)
     before = stored_runs.runs(store)
@@ -110,7 +110,7 @@ def test_the_fleets_run_reads_back(fleet):
     assert [row[0] for row in json.loads(table.read_text())["data"]] == ["owl-wren", "wren"]
 
 
-def test_a_bot_without_its_record_is_an_error_that_says_so(fleet):
+def test_a_bot_without_provenance_is_an_error(fleet):
     Store.of(fleet).delete(f"bots/wren/{VERSION}/provenance.json")
     with pytest.raises(FileNotFoundError, match="provenance"):
         StoredRuns.of(fleet).write_bot("wren", VERSION)

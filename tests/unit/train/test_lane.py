@@ -274,7 +274,7 @@ def going_on(bot: str, **settings) -> Task:
     return one
 
 
-def test_a_bot_goes_on_from_its_last_version_the_same_wherever_and_however_often_it_is_broken_off(store, make_lane):
+def test_a_bot_continues_from_its_last_version_the_same_after_any_interruptions(store, make_lane):
     for seed, bot in enumerate(("ada", "ben")):
         prepared(store, bot, seed)
     first = Queue([task("ada"), task("ben")], retries=0)

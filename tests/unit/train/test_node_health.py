@@ -7,7 +7,7 @@ def fail(health: NodeHealth, node: str, times: int, set_up: bool = False, kind: 
     return [health.run_failed(kind, node, f"{node} failed", set_up, productive=False) for _ in range(times)]
 
 
-def test_a_node_is_left_out_after_two_failures_to_set_a_lane_up_or_ten_later_ones_and_said_once():
+def test_a_node_is_left_out_and_reported_once_after_two_failed_set_ups_or_ten_later_failures():
     health = NodeHealth()
     assert fail(health, "a", 3) == [False, True, False]
     assert fail(health, "b", 10, set_up=True) == [False] * 9 + [True]

@@ -57,7 +57,7 @@ def test_the_rate_can_fall_along_a_line_or_stay_after_a_warm_up():
     assert rates("constant") == [1.0, *[2.0] * 10]
 
 
-def test_a_training_takes_the_rates_that_it_is_told(trainer):
+def test_training_uses_the_given_learning_rates(trainer):
     blocks = packing.pack([tweets(7)], SEPARATOR, 64, 2, seed=0)
     trainer.reset(seed=0)
     log = train_blocks(trainer, blocks, 1, 1e-3, schedule="linear", warmup_ratio=0.15)

@@ -172,7 +172,7 @@ def test_a_path_in_the_fleet_file_is_understood(tmp_path, path):
     assert handles(found(put(tmp_path / "dump.csv", f"body,{path}\ntea,Wren\n"), columns=columns)) == ["wren"]
 
 
-def test_a_key_that_the_fleet_file_names_and_that_is_not_there_is_said(tmp_path):
+def test_a_missing_key_that_the_fleet_file_names_is_reported(tmp_path):
     path = put(tmp_path / "wren.jsonl", lines([{"text": "tea"}]))
     assert reasons(found(path, columns={"text": "body"})) == ["no key 'body' for `text`"]
     assert reasons(found(path, columns={"handle": "who"})) == ["no key 'who' for `handle`"]

@@ -190,7 +190,7 @@ def test_bytes_that_are_not_utf8_cost_one_item_of_an_array(tmp_path):
 # Archives
 
 
-def test_what_is_wrong_in_a_zip_is_told_by_its_part(tmp_path):
+def test_an_error_in_a_zip_names_its_part(tmp_path):
     files = export_files()
     files["data/tweets-part1.js"] = "window.YTD.tweets.part1 = [{5}]"
     [file] = find([TweetSource(path=str(put(tmp_path / "mine.zip", zipped(files))))])
@@ -213,7 +213,7 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path, monkeypatch):
     assert line == 0 and "a zip bomb?" in reason
 
 
-def test_a_zip_that_lies_about_its_size_stops_at_what_it_said(tmp_path):
+def test_a_zip_with_a_false_size_is_read_up_to_that_size(tmp_path):
     data = bytearray(zipped({"wren.csv": b"text\n" + b"tea and more cake\n" * 100_000}))
     at = data.index(b"PK\x01\x02")
     data[at + 24 : at + 28] = struct.pack("<I", 100)  # the directory says: 100 bytes

@@ -55,7 +55,7 @@ def numbers_in(path):
         ("ada@ferry.example", "mastodon", "ada@ferry.example", "ada_ferry_example"),
     ],
 )
-def test_the_way_a_name_is_written_tells_its_network(text, network, name, handle):
+def test_the_form_of_a_name_shows_its_network(text, network, name, handle):
     account = parse_account(text)
     assert (account.network, account.name, account.handle) == (network, name, handle)
 
@@ -63,7 +63,7 @@ def test_the_way_a_name_is_written_tells_its_network(text, network, name, handle
 @pytest.mark.parametrize(
     "text", ["", "@", "a b", "../etc/passwd", "a_handle_of_sixteen", "ada@127.0.0.1", "ada@localhost", "a@b@c.example"]
 )
-def test_what_is_no_account_is_refused(text):
+def test_invalid_accounts_are_refused(text):
     with pytest.raises(UsageError, match="is no account"):
         parse_account(text)
 
@@ -139,7 +139,7 @@ def test_an_account_that_is_not_there_is_a_failure_of_its_own(networks, tmp_path
     assert not list(tmp_path.glob("*.jsonl"))
 
 
-def test_who_does_not_want_to_be_trained_on_is_refused_unless_there_is_consent(networks, tmp_path):
+def test_an_account_that_opts_out_is_refused_without_consent(networks, tmp_path):
     networks.preferences = [{"preferences": {"training": {"allow": False, "updatedAt": "2025-01-01T00:00:00Z"}}}]
     row = download("fogwarden.bsky.social", tmp_path)
     assert row.status == "failed" and "not used for training" in row.reason and "--consent own" in row.reason
@@ -194,7 +194,7 @@ def test_what_is_downloaded_is_read_as_its_authors(networks, tmp_path, account):
     assert ("Fog Warden", b"a picture") in {(one.name, one.picture) for one in profiles}
 
 
-def test_a_published_no_is_respected_by_the_readers_unless_there_is_consent(networks, tmp_path):
+def test_readers_respect_an_opt_out_without_consent(networks, tmp_path):
     networks.preferences = [{"preferences": {"training": {"allow": False}}}]
     download("fogwarden.bsky.social", tmp_path, consent=True)
     path = tmp_path / "fogwarden_bsky_social.jsonl"

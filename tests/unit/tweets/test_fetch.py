@@ -106,7 +106,7 @@ def test_the_second_time_only_what_is_newer_is_asked_for(x, tmp_path):
 
 
 @pytest.mark.parametrize("pages", [1, 2])
-def test_a_download_that_was_cut_off_goes_on_where_it_stopped(x, tmp_path, pages):
+def test_an_interrupted_download_continues_where_it_stopped(x, tmp_path, pages):
     fetch(["wren"], tmp_path)
     path = tmp_path / "wren.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -136,7 +136,7 @@ def test_handles_are_downloaded_side_by_side(x, tmp_path):
     assert {row.status for row in rows.values()} == {"fetched"}
 
 
-def test_the_rate_limit_is_waited_for_and_said(x, tmp_path, capsys):
+def test_a_rate_limit_is_waited_for_and_reported(x, tmp_path, capsys):
     reset = str(int(time.time()) + 2)
     x.faults = [lambda handler: handler.answer_json(429, {}, x_rate_limit_reset=reset)]
     assert fetch(["wren"], tmp_path)["wren"].new == 250
@@ -177,7 +177,7 @@ def test_what_is_downloaded_is_read_with_name_and_picture(x, tmp_path):
     assert [(one.name, one.picture) for one in profiles] == [("Wren", b"picture /w_400x400.jpg")]
 
 
-def test_every_reason_is_told_apart(x, tmp_path):
+def test_each_failure_has_its_own_reason(x, tmp_path):
     rows = fetch(["ghost", "crook", "mole", "owl"], tmp_path)
     assert rows["ghost"].reason == "no such user"
     assert rows["crook"].reason == "is suspended"

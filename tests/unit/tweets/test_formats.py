@@ -125,7 +125,7 @@ def test_a_long_post_of_the_api_is_whole(tmp_path, fields):
     assert [record.text for record in found(path)] == [LONG]
 
 
-def test_replies_and_quotes_are_told_by_the_formats_that_know(tmp_path):
+def test_replies_and_quotes_are_read_from_formats_that_mark_them(tmp_path):
     v1 = [{"in_reply_to_user_id_str": "5"}, {"is_quote_status": True}, {"is_quote_status": False}]
     v2 = [
         {"referenced_tweets": [{"type": "replied_to"}]},
@@ -165,7 +165,7 @@ def test_a_users_table_elsewhere_can_be_named(tmp_path):
 
 
 @pytest.mark.parametrize("table", [None, "text\nhello\n", "no table"])
-def test_a_named_users_table_that_is_none_is_said(tmp_path, table):
+def test_a_users_file_without_accounts_is_reported(tmp_path, table):
     if table is not None:
         put(tmp_path / "who.csv", table)
     path = put(tmp_path / "in" / "all.jsonl", lines([{"text": "a", "user": {"id": 7}}]))
@@ -191,7 +191,7 @@ def test_columns_can_be_named_in_the_fleet_file(tmp_path):
     assert (record.handle, record.text, record.created_at) == ("wren", "hello there", None)
 
 
-def test_a_named_column_that_is_not_there_is_said(tmp_path):
+def test_a_missing_column_that_the_fleet_file_names_is_reported(tmp_path):
     [reject] = found(put(tmp_path / "sheet.csv", "text,who\nhello,wren\n"), columns={"text": "body"})
     assert reject.line == 0
     assert reject.reason == "no column 'body' for `text`; there are 'text', 'who'"

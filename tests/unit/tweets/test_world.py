@@ -64,7 +64,7 @@ def test_headers_in_the_middle_are_no_tweets_and_may_have_another_order(csv):
 
 
 @pytest.mark.parametrize("above", ["sep=;\n", "\ufeffsep=;\r\n", "\n\n", " \n", '"sep=;"\n'])
-def test_what_stands_above_the_header_is_passed_over(csv, above):
+def test_lines_above_the_header_are_skipped(csv, above):
     [record] = csv(f"{above}id;text\n1;{TEA}\n")
     assert (record.id, record.text) == ("1", TEA)
 
