@@ -121,3 +121,90 @@ def test_references_are_uris(source):
     assert train_run(source, "wren").makes[0].references["model.safetensors"].startswith("file:///")
     remote = lineage.Source("birds", Store(fs.S3FileSystem(region="us-east-1"), "bucket/birds"), [])
     assert remote.uri("a/b") == "s3://bucket/birds/a/b"
+
+
+@pytest.mark.parametrize("steps, ends", [(0, []), (1, [1]), (50, list(range(1, 51))), (51, [*range(2, 51, 2), 51])])
+def test_a_curve_has_at_most_fifty_points_each_at_the_last_step_of_its_window(source, steps, ends):
+    made = read_published(source.store, "wren", "0123456789ab")
+    losses, rates = [float(step) for step in range(1, steps + 1)], [0.1 * step for step in range(1, steps + 1)]
+    curve = {"losses": losses, "learning_rates": rates}
+    history = lineage.train_run(source, replace(made, provenance=made.provenance | curve)).history
+    assert [step for step, _ in history] == ends
+    for (end, values), start in zip(history, [0, *ends], strict=False):
+        assert values == {"train/loss": sum(losses[start:end]) / (end - start), "train/learning_rate": rates[end - 1]}
+
+
+def test_names_up_to_a_hundred_characters_stay_and_longer_ones_end_in_a_hash():
+    assert lineage.run_name("a" * 100) == "a" * 100
+    longer = lineage.run_name("a" * 101)
+    assert len(longer) == 100 and longer.startswith("a" * 91 + "-") and longer != lineage.run_name("a" * 102)
+
+
+def test_raw_data_refers_to_the_persons_own_files_or_else_to_ten_of_the_fleets(source):
+    files = ["/posts/wren.csv", "s3://posts/Wren-2.csv", *(f"/posts/{number}.csv" for number in range(12))]
+    [own] = preprocess_run(replace(source, tweets=files), "wren").uses
+    assert list(own.references.values()) == ["file:///posts/wren.csv", "s3://posts/Wren-2.csv"]
+    [common] = preprocess_run(replace(source, tweets=files), "owl").uses
+    assert list(common.references.values()) == [
+        "file:///posts/wren.csv",
+        *files[1:2],
+        *(f"file://{one}" for one in files[2:10]),
+    ]
+    assert lineage.fleet_run(replace(source, tweets=files), []).config == {"fleet": "birds", "tweets": files[:10]}
+
+
+@pytest.mark.parametrize(
+    "base, artifact, uri",
+    [
+        ("mini", "mini", "https://huggingface.co/mini"),
+        ("birds/tiny gpt", "tiny-gpt", "https://huggingface.co/birds/tiny gpt"),
+        ("/models/base/", "base", "file:///models/base/"),
+        ("/", "base", "file:///"),
+        ("s3://models/base", "base", "s3://models/base"),
+    ],
+)
+def test_the_base_model_is_an_artifact_with_the_end_of_its_name(source, base, artifact, uri):
+    made = read_published(source.store, "wren", "0123456789ab")
+    provenance = made.provenance | {"base_model": {"name": base, "hash": "ba5e"}}
+    used = lineage.train_run(source, replace(made, provenance=provenance)).uses[0]
+    assert (used.name, used.digest, used.references) == (artifact, "ba5e", {"base": uri})
+
+
+def test_runs_name_the_fleet_the_person_and_the_bot(source):
+    config = preprocess_run(source, "wren").config
+    assert config == {"fleet": "birds", "handle": "wren", "digest": published.digest("wren"), "holdout": 0.1}
+    config = train_run(source, "owl-wren").config
+    about = {key: config[key] for key in ("fleet", "bot", "version", "handles", "base_model_hash")}
+    assert about == {
+        "fleet": "birds",
+        "bot": "owl-wren",
+        "version": "0123456789ab",
+        "handles": ["owl", "wren"],
+        "base_model_hash": "ba5e" * 16,
+    }
+
+
+def test_pages_are_those_of_the_run_and_of_what_it_made_from_tweets():
+    settings = Wandb(entity="birds", project="nests")
+    assert lineage.pages(settings, lineage.preprocess_id("wren", "0" * 64)) == [
+        "birds/nests/runs/tweets.wren.000000000000",
+        "birds/nests/artifacts/raw-dataset/wren-raw",
+        "birds/nests/artifacts/train-dataset/wren-train",
+    ]
+    assert lineage.pages(Wandb(project="nests"), lineage.train_id("owl-wren", "0123456789ab")) == [
+        "nests/runs/owl-wren-0123456789ab",
+        "nests/artifacts/finetuned-model/owl-wren-model",
+    ]
+    assert lineage.pages(settings, "fleet.birds.0123456789ab") == ["birds/nests/runs/fleet.birds.0123456789ab"]
+
+
+def test_data_sets_are_synced_before_bots_and_bots_before_the_fleet():
+    ids = ["fleet.birds.0123456789ab", lineage.train_id("wren", "0" * 12), lineage.preprocess_id("wren", "0" * 64)]
+    assert sorted(ids, key=lineage.sync_order) == ids[::-1]
+
+
+def test_google_cloud_storage_has_its_own_scheme():
+    class Google:
+        type_name = "gcs"
+
+    assert lineage.Source("birds", Store(Google(), "bucket/birds"), []).uri("a") == "gs://bucket/birds/a"
