@@ -34,7 +34,7 @@ from pipeline.core.progress import Progress
 from pipeline.core.ray_session import join, session
 from pipeline.core.store import Store, resolve
 from pipeline.operate.gc import drafts, unchanged_for
-from pipeline.operate.learned_bots import hub_copies, learned_versions
+from pipeline.operate.learned_bots import LearnedVersion, hub_copies, learned_versions
 from pipeline.operate.node_copies import remove_copies
 from pipeline.operate.status import served
 from pipeline.plan.forgotten import FORGOTTEN
@@ -289,9 +289,17 @@ def _bots_on_bases(fleet: Fleet, store: Store, bases: set[str]) -> Iterator[Item
         else:
             store.delete(one.folder)
             yield Item("version", name)
+            yield from _runs_of_version(fleet, store, one)
     for repository, version in copies:
         reason = f"holds version {version}, which had learned from people who were removed; delete it and push again"
         yield Item("hub copy", repository, reason)
+
+
+def _runs_of_version(fleet: Fleet, store: Store, version: LearnedVersion) -> Iterator[Item]:
+    """The W&B runs of one version, which show what it wrote."""
+    folders = [name for name in stored_runs.runs(store) if stored_runs.id_of(name) == version.run_id]
+    yield from (Item("W&B", name, "was synced; delete it there") for name in _synced(fleet, store, folders))
+    yield from _runs(store, folders)
 
 
 def _bases_outside(fleet: Fleet) -> Iterator[tuple[str, str]]:

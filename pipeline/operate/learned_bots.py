@@ -13,6 +13,7 @@ from pipeline.core.names import is_version
 from pipeline.core.store import Store
 from pipeline.plan import provenance
 from pipeline.publish import hub
+from pipeline.track import lineage
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class LearnedVersion:
     version: str
     folder: str  # in the store
     current: bool  # whether it is the published version
+
+    @property
+    def run_id(self) -> str:
+        """The id of the W&B run of its training."""
+        return lineage.train_id(self.bot, self.version)
 
 
 def learned_versions(store: Store, bases: Set[str]) -> Iterator[LearnedVersion]:

@@ -168,6 +168,8 @@ def adapted_base(store: Store, name: str, hash_: str, handles: list[str] | None)
 
 def test_bots_of_others_on_a_base_that_had_learned_from_the_person_are_listed_until_they_are_made_again(fleet, store):
     adapted_base(store, "one", "ba5e" * 16, ["owl", "wren"])  # the base of all the bots here
+    for bot in ("owl", "stork"):
+        StoredRuns.of(fleet).write_bot(bot, VERSION)
     left = [item for item in forget(fleet, "wren").left if item.kind == "bot"]
     assert [item.name for item in left] == [f"owl {VERSION}", f"stork {VERSION}"]
     assert "`forget --retrain`" in left[0].reason
@@ -177,6 +179,8 @@ def test_bots_of_others_on_a_base_that_had_learned_from_the_person_are_listed_un
     second = forget(fleet, "wren")  # the base is gone by now; the store still knows
     assert not second.complete and [item.name for item in second.left if item.kind == "bot"] == [f"stork {VERSION}"]
     assert [item.name for item in second.removed if item.kind == "version"] == [f"owl {VERSION}", f"stork {VERSION}"]
+    ids = {stored_runs.id_of(name) for name in stored_runs.runs(store)}
+    assert f"owl-{VERSION}" not in ids and f"tweets.owl.{published.digest('owl')[:12]}" in ids
     assert store.versions("owl") == ["ffffffffffff"] and not store.exists(f"work/trained/stork/{VERSION}")
     assert store.current_version("stork") == VERSION
     # so it does when the next person is removed, who had learned with the first
