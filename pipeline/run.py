@@ -137,7 +137,7 @@ def _train_and_evaluate(
         ensure()
     if "train" in steps and finished and not to_train:
         progress.say(f"train: nothing to do, {len(finished)} bots are trained already")
-    workers = Evaluation(job, prepared.people, beside=bool(to_train), publish="publish" in steps)
+    workers = Evaluation(job, prepared.people, beside=bool(to_train), publish="publish" in steps, say=progress.say)
     with closing(workers):
         for bot in to_evaluate:
             workers.add(bot)

@@ -15,7 +15,7 @@ trained bot also publishes it.
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.core import actor_pool
@@ -34,6 +34,7 @@ from pipeline.publish.card import CardFacts
 from pipeline.publish.publishing import PublishTask
 
 _POLL_SECONDS = 0.3
+_RESTARTS = 2  # of a pool that died
 _END_SECONDS = 10  # to wait for the pool to end, if the command failed or was interrupted
 
 
@@ -45,9 +46,17 @@ def needs_evaluation(bot: Bot) -> bool:
 class Evaluation(threading.Thread):
     """A thread that reads the results of a pool of workers, while the driver trains other bots."""
 
-    def __init__(self, job: Job, people: Mapping[str, Person], beside: bool, publish: bool = False):
+    def __init__(
+        self,
+        job: Job,
+        people: Mapping[str, Person],
+        beside: bool,
+        publish: bool = False,
+        say: Callable[[str], None] = lambda line: None,
+    ):
         """`people` are all that are prepared. `beside`: lanes train meanwhile. `publish`: also publish trained bots.
 
+        `say` reports at once what goes wrong with the pool or the classifiers.
         Raises UserError if the file of `evaluate.block_list` cannot be read.
         """
         super().__init__(daemon=True, name="evaluation")
@@ -59,6 +68,10 @@ class Evaluation(threading.Thread):
         self.results: queue.SimpleQueue[tuple[EvaluateTask, Evaluated | actor_pool.Failed]] = queue.SimpleQueue()
         self.error: str | None = None  # that ended the pool
         self.feed: actor_pool.Feed[EvaluateTask] | None = None
+        self.say = say
+        self.tasks: dict[str, EvaluateTask] = {}  # without a result yet, by bot
+        self.complete = self.aborted = False  # no task comes any more; the command ends
+        self.lock = threading.Lock()  # of the feed, the tasks and whether they are complete
 
     def begin(self) -> None:
         """Starts the pool, before the first bot is there."""
@@ -80,18 +93,43 @@ class Evaluation(threading.Thread):
             group=self.groups.of(bot.handles),
             publish=PublishTask.of(self.job, bot) if self.publish and not published else None,
         )
-        self.feed.add(task)
+        with self.lock:
+            self.tasks[bot.name] = task
+            self.feed.add(task)
 
     def run(self) -> None:
-        """Trains the classifiers, then reads results until the feed is closed."""
-        try:
-            voice_groups.learn(self.job, self.groups, self.beside)
-            assert self.feed is not None
-            arguments = {"job": self.job, "block_list": self.block_list}
-            for result in actor_pool.run_tasks(EvaluateAndPublish, self.feed, beside_training=self.beside, **arguments):
-                self.results.put(result)
-        except Exception as error:
-            self.error = one_line(error)
+        """Trains the classifiers, then reads results until the feed is closed. A pool that dies is started again."""
+        for restarts_left in reversed(range(_RESTARTS + 1)):
+            try:
+                if self.error is not None:
+                    self._renew_feed()
+                self._measure()
+                return
+            except Exception as error:
+                self.error = one_line(error)
+                if self.aborted:
+                    return
+                then = "it is started again" if restarts_left else "the bots that are left are not evaluated"
+                self.say(f"evaluate: the pool of workers ended, {then}: {self.error}")
+
+    def _measure(self) -> None:
+        voice_groups.learn(self.job, self.groups, self.beside, self.say)
+        assert self.feed is not None
+        arguments = {"job": self.job, "block_list": self.block_list}
+        for task, result in actor_pool.run_tasks(
+            EvaluateAndPublish, self.feed, beside_training=self.beside, **arguments
+        ):
+            with self.lock:
+                self.tasks.pop(task.facts.bot)
+            self.results.put((task, result))
+
+    def _renew_feed(self) -> None:
+        with self.lock:
+            self.feed = actor_pool.Feed()
+            for task in self.tasks.values():
+                self.feed.add(task)
+            if self.complete:
+                self.feed.close()
 
     def close(self) -> None:
         """Ends the pool if `settle` did not, because the command failed or was interrupted.
@@ -99,6 +137,7 @@ class Evaluation(threading.Thread):
         Nothing uses the cluster any more when the command leaves it.
         """
         if self.is_alive() and self.feed is not None:
+            self.aborted = True
             self.feed.abort()
             self.join(_END_SECONDS)
 
@@ -106,7 +145,9 @@ class Evaluation(threading.Thread):
         """Waits for the results of all added bots and stores them in these; returns the bots that were published."""
         if self.feed is None:
             return []
-        self.feed.close()
+        with self.lock:
+            self.complete = True
+            self.feed.close()
         progress.start("evaluate", len(self.bots))
         waiting, published = dict(self.bots), []
         while waiting and (self.is_alive() or not self.results.empty()):

@@ -1,7 +1,7 @@
 """Trains the classifiers of a fleet's voices, one for each group of people, and keeps them in the store.
 
     groups = VoiceGroups(people, holdout=0.1)
-    learn(job, groups, beside=False)                # work/voices/{group}.npz, for groups whose tweets changed
+    learn(job, groups, beside=False, say=print)     # work/voices/{group}.npz, for groups whose tweets changed
     load(store, groups.of(["nasa"]))                # a VoiceClassifier
 
 A group's file holds its classifier and its people's style profiles. From the profiles of all groups `learn` also makes
@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,22 +61,28 @@ class VoiceTask:
     handles: list[str]
 
 
-def learn(job: Job, groups: VoiceGroups, beside: bool) -> None:
+def learn(job: Job, groups: VoiceGroups, beside: bool, say: Callable[[str], None]) -> None:
     """Trains the classifiers that the store lacks, deletes those of old groups, and updates the map.
 
-    Raises RuntimeError if a classifier cannot be trained.
+    A classifier that cannot be trained, which `say` reports, fails the bots of its group alone.
     """
     known = job.store.list(_FOLDER)
     for name in known:
         if name.removesuffix(".npz") not in groups.groups:
             job.store.delete(f"{_FOLDER}/{name}")
     tasks = [VoiceTask(name, handles) for name, handles in groups.groups.items() if f"{name}.npz" not in known]
-    for _, result in actor_pool.run_tasks(VoiceLearner, tasks, beside_training=beside, job=job):
+    failed = set()
+    for task, result in actor_pool.run_tasks(VoiceLearner, tasks, beside_training=beside, job=job):
         if isinstance(result, actor_pool.Failed):
-            raise RuntimeError(f"the classifiers of voices cannot be trained: {result.reason}")
-    if tasks:
+            failed.add(task.group)
+            say(
+                f"evaluate: the classifier of the voices of {len(task.handles)} people ({task.handles[0]} …) cannot be "
+                f"trained, so that their bots are not evaluated: {result.reason}"
+            )
+    trained = [group for group in groups.groups if group not in failed]
+    if tasks and trained:
         draw_map: Any = ray.remote(_draw_map).options(num_cpus=0)
-        ray.get(draw_map.remote(job.store, list(groups.groups)))
+        ray.get(draw_map.remote(job.store, trained))
 
 
 class VoiceLearner(actor_pool.Worker[VoiceTask, None]):
