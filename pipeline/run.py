@@ -14,6 +14,7 @@ from typing import Literal
 
 from pipeline import tweets
 from pipeline.base import adapt
+from pipeline.core import signing_keys
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.lease import held
@@ -66,6 +67,8 @@ def _run(job: Job, steps: Collection[Step], progress: Progress, only: list[str] 
     update_status(job.store, bots)
     chosen = [bot for bot in bots if only is None or bot.name in only]
     tracking = Tracking(job, bots)
+    if "publish" in steps:
+        signing_keys.load_or_create(job.store)  # the cards that workers write have the public key
     try:
         published = _train_and_evaluate(job, prepared, chosen, steps, progress, again)
         if "publish" in steps:

@@ -15,6 +15,7 @@ from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.api import RunTarget
 
+from pipeline.core import signing_keys
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
 from pipeline.core.proxies import open_directly
@@ -25,7 +26,7 @@ from serve.deployments.gateway import APP
 from serve.deployments.pool import pool_name
 from serve.deployments.saved_state import BotRecord, GatewaySettings, NewBots, ServedBot
 from serve.http import keys
-from serve.http.web.signature import stored_key
+from serve.http.web import old_links
 
 _READY_SECONDS = 120
 _BATCH = 100  # applications in one call to Serve
@@ -79,7 +80,12 @@ def bot_settings(fleet: Fleet) -> dict[str, Any]:
 def gateway_settings(fleet: Fleet, store: Store) -> GatewaySettings:
     """What the fleet wants of the gateway."""
     rates = dict.fromkeys(map(keys.digest, keys.load(fleet.serve)), fleet.serve.requests_per_minute)
-    return {"keys": {**rates}, "origins": fleet.serve.cors_origins, "signing_key": stored_key(store)}
+    return {
+        "keys": {**rates},
+        "origins": fleet.serve.cors_origins,
+        "signing_key": old_links.stored_key(store),
+        "answer_keys": [key.record for key in signing_keys.load_or_create(store).keys],
+    }
 
 
 def undeploy(fleet: str, only: list[str] | None = None) -> list[str]:

@@ -37,7 +37,14 @@ COMMANDS: dict[str, list[Callable[..., None]]] = {
         make_bots.sweep,
         make_bots.pretrain,
     ],
-    "Use bots": [use_bots.generate, use_bots.chat, use_bots.deploy, use_bots.undeploy, use_bots.export],
+    "Use bots": [
+        use_bots.generate,
+        use_bots.chat,
+        use_bots.deploy,
+        use_bots.undeploy,
+        use_bots.verify,
+        use_bots.export,
+    ],
     "Look after a fleet": [maintain.sync, maintain.forget, maintain.readmit, maintain.gc],
     "Use a cluster": [cluster.doctor, cluster.submit],
 }

@@ -1,4 +1,4 @@
-"""Commands that use published bots: `generate`, `chat`, `deploy`, `undeploy`, `export`."""
+"""Commands that use published bots: `generate`, `chat`, `deploy`, `undeploy`, `verify`, `export`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,11 +21,11 @@ def generate(
     """Print texts of a published bot, without Serve."""
     from pipeline.operate.generate import LocalBot
 
-    texts = LocalBot.load(fleets.load(fleet, set_), bot).generate(prompt, num_return_sequences=n, seed=seed)
+    loaded = LocalBot.load(fleets.load(fleet, set_), bot)
     if as_json:
-        print_json([{"generated_text": text} for text in texts])
+        print_json(loaded.signed(prompt, num_return_sequences=n, seed=seed))
     else:
-        print("\n".join(texts))
+        print("\n".join(loaded.generate(prompt, num_return_sequences=n, seed=seed)))
 
 
 def chat(
@@ -42,6 +42,10 @@ def chat(
 
 def deploy(
     fleet: FleetFile,
+    new_key: Annotated[
+        bool,
+        typer.Option("--new-signing-key", help="sign answers with a new key from now on; the old ones still check"),
+    ] = False,
     bots: BotsOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -49,7 +53,7 @@ def deploy(
     """Serve the published bots over HTTP; start a local Ray head if no cluster runs."""
     from pipeline.operate.deploy import deploy as deploy_bots
 
-    deployed = deploy_bots(fleets.load(fleet, set_), names_of(bots), say)
+    deployed = deploy_bots(fleets.load(fleet, set_), names_of(bots), say, new_key)
     if as_json:
         print_json(deployed)
 
@@ -66,6 +70,36 @@ def undeploy(
     removed = undeploy_bots(fleets.load(fleet, set_), names_of(bots), say)
     if as_json:
         print_json({"removed": removed})
+
+
+def verify(
+    keys: Annotated[
+        Path,
+        typer.Argument(metavar="FLEET.yaml", help="the fleet file, a bot's model card, or a huggingtweets-keys.json"),
+    ],
+    bot: Annotated[str | None, typer.Argument(metavar="BOT")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="what the bot wrote, without the prompt")] = None,
+    signature: Annotated[str | None, typer.Argument(metavar="SIGNATURE")] = None,
+    prompt: Annotated[str | None, typer.Option(help="also check that this is what the bot continued")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="check the answer in a picture, in place of BOT TEXT SIGNATURE")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check whether a bot wrote a text, and when; needs no server. Exit code 1: it did not."""
+    from pipeline.core.signing import iso_time, verdict
+    from pipeline.operate.verify import Claim, claim_in, keyring_in
+
+    claim = claim_in(picture) if picture else Claim.of(bot, text, signature, prompt)
+    found = claim.check(keyring_in(keys))
+    if as_json:
+        print_json(verdict(found))
+    elif found:
+        print(f"valid: {found.bot} wrote this in version {found.version} at {iso_time(found.at)}: {claim.text.strip()}")
+    else:
+        say(f"not valid: none of the keys in {keys} signed this as a text of {claim.bot}")
+    if not found:
+        raise typer.Exit(1)
 
 
 def export(

@@ -15,6 +15,7 @@ import pytakumi
 from PIL import Image, ImageOps
 
 from pipeline.core.own_code import ASSETS
+from pipeline.core.picture_marks import mark
 from pipeline.core.templates import render
 
 WIDTH, HEIGHT = 1200, 630
@@ -59,7 +60,7 @@ def draw(
         size=_size(single, _SINGLE_PIXELS - bool(asked) * _OPENING_PIXELS) if len(texts) == 1 else None,
         note=_note(handles),
     )
-    return _renderer().render_html(
+    png = _renderer().render_html(
         html,
         width=WIDTH,
         height=HEIGHT,
@@ -67,6 +68,7 @@ def draw(
         images={"face": face} if face else {},
         font_families=_FONTS,
     )
+    return mark(png)
 
 
 def opening(prompt: str) -> str:

@@ -127,15 +127,16 @@ class Store:
         """Returns the names of all versions in a bot's folder, sorted, the published one among them."""
         return [name for name in self.list(f"bots/{bot}") if is_version(name)]
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, secret: bool = False) -> None:
         """Writes a file in one step: a reader sees the old content or the new, never a part.
 
-        Raises OSError naming the file, for instance when the disk is full.
+        A `secret` file on a disk can be read by its owner alone. Raises OSError naming the file, for instance when the
+        disk is full.
         """
         path = self.path(name)
         try:
             if self.local:
-                self._replace(path, data)
+                self._replace(path, data, secret)
             else:
                 self._retry(lambda: self._put(path, data))
         except OSError as error:
@@ -216,11 +217,13 @@ class Store:
         with self.filesystem.open_output_stream(path) as file:  # an object store's put is atomic
             file.write(data)
 
-    def _replace(self, path: str, data: bytes) -> None:
+    def _replace(self, path: str, data: bytes, secret: bool) -> None:
         parent, _, base = path.rpartition("/")
         self.filesystem.create_dir(parent, recursive=True)
         draft = f"{parent}/.{base}.{uuid.uuid4().hex}"
         try:
+            if secret:
+                Path(draft).touch(mode=0o600)
             with self.filesystem.open_output_stream(draft) as file:
                 file.write(data)
             self.filesystem.move(draft, path)

@@ -9,6 +9,7 @@ If no cluster runs, `deploy` starts a local Ray head that stays, and `undeploy` 
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.core import signing_keys
 from pipeline.core.fleet import Fleet
 from pipeline.core.ray_session import join, session, start_head, stop_head
 from pipeline.operate.published import published
@@ -23,12 +24,16 @@ def is_public(fleet: Fleet) -> bool:
     return fleet.serve.host not in _LOOPBACK
 
 
-def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None]) -> dict[str, Any]:
+def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new_key: bool = False) -> dict[str, Any]:
     """Deploys the published bots (`only` these, if given); returns when every one of them is ready.
 
-    `say` receives the lines for the user. Returns {"address", "deployed", "unchanged"}.
+    With `new_key` their answers are signed with a new key. `say` receives the lines for the user.
+    Returns {"address", "deployed", "unchanged"}.
     """
     job, versions = published(fleet, only)
+    if new_key:
+        signing_keys.renew(job.store)
+        say("answers are signed with a new key; `huggingtweets publish` writes it into the model cards")
     with session():
         if not join():
             say(start_head("--include-dashboard=false"))

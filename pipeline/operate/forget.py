@@ -168,7 +168,7 @@ def _readmit(store: Store, handle: str) -> bool:
 class _UntouchedStore(Store):
     """A store that is only read: what would be written or deleted stays as it is."""
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, secret: bool = False) -> None:
         """Does nothing."""
 
     def delete(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
     bot = LocalBot.load(fleet, "nasa")
     bot.generate("My dream is", num_return_sequences=3, seed=1)      # three texts that start with the prompt
+    bot.signed("My dream is", seed=1)          # [{"generated_text": "My dream is …", "signature": "…"}]
 
 The parameters are those of the HTTP interface (docs/http.md), with the same defaults and limits.
 """
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from pipeline.core import checksums
+from pipeline.core import checksums, signing_keys
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.names import parse_bot_name
@@ -32,6 +33,7 @@ class LocalBot:
     name: str
     version: str
     engine: Engine
+    store: Store
 
     @classmethod
     def load(cls, fleet: Fleet, bot: str) -> "LocalBot":
@@ -48,10 +50,21 @@ class LocalBot:
                 engine = Engine(files, **fleet.serve.engine)
         except ValueError as error:
             raise UserError(f"bot {name}: {error}") from None
-        return cls(name, version, engine)
+        return cls(name, version, engine, store)
 
     def generate(self, prompt: str, **parameters: Any) -> list[str]:
         """`num_return_sequences` texts that start with the prompt. Raises UsageError for invalid parameters."""
+        return [prompt + answer for answer in self._answers(prompt, **parameters)]
+
+    def signed(self, prompt: str, **parameters: Any) -> list[dict[str, str]]:
+        """The same texts, each with the signature of what the bot wrote ("" if the fleet has no key and can't have)."""
+        keyring = signing_keys.load_or_create(self.store)
+        return [
+            {"generated_text": prompt + answer, "signature": keyring.sign(self.name, self.version, prompt, answer)}
+            for answer in self._answers(prompt, **parameters)
+        ]
+
+    def _answers(self, prompt: str, **parameters: Any) -> list[str]:
         try:
             request = TextGeneration(inputs=prompt, parameters=Parameters(**parameters))
             choices = self.engine.generate([Request(request.inputs, request.parameters)])[0]
@@ -59,4 +72,4 @@ class LocalBot:
             raise UsageError(explain(error)) from None
         except ValueError as error:
             raise UsageError(str(error)) from None
-        return [prompt + choice.text for choice in choices]
+        return [choice.text for choice in choices]

@@ -40,10 +40,11 @@ class CardFacts:
     wandb: dict[str, str]  # URLs of W&B's pages (lineage.links)
     languages: Sequence[str] = ()  # codes of ISO 639-1
     pictures: Sequence[str] = ()  # names of profile pictures beside the card
+    signing_keys: Sequence[dict[str, str]] = ()  # the fleet's public keys, as JSON Web Keys
 
     @classmethod
     def of(cls, job: Job, bot: Bot) -> "CardFacts":
-        """The facts that the plan knows; languages and pictures are added when the bot's folder is written."""
+        """The facts that the plan knows; languages, pictures and keys are added when the bot's folder is written."""
         version = bot.version or ""
         return cls(
             bot=bot.name,
@@ -89,6 +90,7 @@ def data(job: Job, facts: CardFacts, metrics: Mapping[str, Any]) -> ModelCardDat
         eval_results=list(_results(metrics, f"held-out tweets of {people(facts.handles)}")) or None,
         thumbnail="predictions.png",
         widget=[{"text": PROMPT}],
+        signing_keys=list(facts.signing_keys) or None,
     )
 
 
@@ -96,6 +98,11 @@ def languages_of(card: str) -> list[str]:
     """The languages in a card's metadata, as codes of ISO 639-1."""
     languages = ModelCard(card, ignore_metadata_errors=True).data.get("language")
     return [languages] if isinstance(languages, str) else languages or []
+
+
+def signing_keys_of(card: str) -> Any:
+    """The public keys in a card's metadata, as a list of JSON Web Keys; None if there are none."""
+    return ModelCard(card, ignore_metadata_errors=True).data.get("signing_keys")
 
 
 def people(handles: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.core import actor_pool, checksums, logs, model_folder
+from pipeline.core import actor_pool, checksums, logs, model_folder, signing_keys
 from pipeline.core.errors import UserError
 from pipeline.core.json_file import json_bytes
 from pipeline.core.picture import draw, profile_file, square
@@ -86,6 +86,7 @@ class Publisher:
 
     def __init__(self, job: Job):
         self.job, self.store = job, job.store
+        self.signing_keys = signing_keys.load(job.store).jwks
 
     def publish(self, task: PublishTask) -> None:
         """Writes the bot's folder, or only its card if the folder is there; then makes this version the current one.
@@ -106,7 +107,7 @@ class Publisher:
         """Writes a published bot's card again, with the languages of the old card and the pictures in the folder."""
         old = self.store.read(f"{folder}/README.md").decode()
         pictures = sorted(set(self.store.list(folder)) & {profile_file(handle) for handle in facts.handles})
-        facts = replace(facts, languages=languages_of(old), pictures=pictures)
+        facts = replace(facts, languages=languages_of(old), pictures=pictures, signing_keys=self.signing_keys)
         new = card(self.job, facts, self.store.read_json(f"{folder}/metrics.json"))
         if new != old:
             self.store.write(f"{folder}/README.md", new.encode())
@@ -119,7 +120,12 @@ class Publisher:
         tweets = {handle: read_tweets(self.store, handle, learned).training for handle in facts.handles}
         pictures = self._pictures(facts.handles)
         faces = {handle: face for handle, picture in pictures.items() if (face := square(picture))}
-        facts = replace(facts, languages=_languages(tweets), pictures=[profile_file(handle) for handle in faces])
+        facts = replace(
+            facts,
+            languages=_languages(tweets),
+            pictures=[profile_file(handle) for handle in faces],
+            signing_keys=self.signing_keys,
+        )
         files = self.job.base.bot_files(self.store.read(f"{trained}/{model_folder.WEIGHTS}"))
         files["README.md"] = card(self.job, facts, metrics).encode()
         # a blend has no name and no picture of its own

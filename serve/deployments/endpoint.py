@@ -24,7 +24,7 @@ from pipeline.core.settings import Serve
 from pipeline.core.store import Store
 from serve.deployments.disk_cache import Cache
 from serve.deployments.ray_internals import OWN_VERSION
-from serve.engine.question import Choice, Question, ReplicaPart
+from serve.engine.question import Choice, ErrorData, Question, ReplicaPart
 from serve.engine.request import DamagedModel, Piece, Request
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class BotEndpoint:
         torch.set_num_threads(1)  # more make a small model slower, and a host serves many bots
         self.bot, self.cache, self.engine = bot, cache, options
         self.thread: EngineThread | None = None
+        self.answering = ""  # the version that the thread holds
         self.problem = ""
         self.ready = 0.0  # since when
 
@@ -56,9 +57,10 @@ class BotEndpoint:
             before.close()
 
     async def _load(self) -> None:
-        self.tried = time.monotonic()
+        self.tried, version = time.monotonic(), self.version
         try:
-            self.thread = await asyncio.to_thread(load, self.cache, self.bot, self.version, self.engine)
+            self.thread = await asyncio.to_thread(load, self.cache, self.bot, version, self.engine)
+            self.answering = version
             self.problem, self.ready = "", self.ready or time.monotonic()
         except Exception as error:
             # Serve starts a replica that fails again and again; this one answers with the reason
@@ -78,7 +80,7 @@ class BotEndpoint:
             return
         thread = self.thread
         try:
-            async for part in stream_answer(thread, question):
+            async for part in stream_answer(thread, self.answering, question):
                 if "choices" in part:
                     part["replica_seconds"] = time.monotonic() - self.ready
                 yield part
@@ -122,11 +124,14 @@ def not_loaded(bot: str, problem: str) -> ReplicaPart:
 
 
 def _error(code: int, type: str, message: str, retry_after: int | None = None) -> ReplicaPart:
-    return {"prompt_tokens": 0, "error": {"code": code, "type": type, "message": message, "retry_after": retry_after}}
+    error: ErrorData = {"code": code, "type": type, "message": message, "retry_after": retry_after}
+    return {"prompt_tokens": 0, "version": "", "error": error}
 
 
-async def stream_answer(thread: "EngineThread", question: Question) -> AsyncIterator[ReplicaPart]:
-    """The parts of an answer: pieces as they are generated, where they are asked for, then the choices or an error.
+async def stream_answer(thread: "EngineThread", version: str, question: Question) -> AsyncIterator[ReplicaPart]:
+    """The parts of an answer by this version of a bot.
+
+    Pieces come as they are generated, where they are asked for, then the choices or an error.
 
     The generation stops when the iterator is closed. Raises DamagedModel.
     """
@@ -156,11 +161,12 @@ async def stream_answer(thread: "EngineThread", question: Question) -> AsyncIter
             done = items[-1] is future
             new: list[Any] = [vars(item) for item in items if isinstance(item, Piece)]
             if new:
-                yield {"pieces": new, "prompt_tokens": request.prompt_tokens}
+                yield {"pieces": new, "prompt_tokens": request.prompt_tokens, "version": version}
         choices: list[Choice] = [
             {"text": one.text, "tokens": one.tokens, "finish_reason": one.finish_reason} for one in future.result()
         ]
-        yield {"choices": choices, "prompt_tokens": request.prompt_tokens, "batch": thread.engine.batch + len(choices)}
+        batch = thread.engine.batch + len(choices)
+        yield {"choices": choices, "prompt_tokens": request.prompt_tokens, "version": version, "batch": batch}
     except ValueError as error:
         yield _error(422, "validation_error", str(error))
     finally:

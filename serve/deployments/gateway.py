@@ -27,6 +27,7 @@ from starlette.types import ASGIApp
 
 from pipeline.core import logs
 from pipeline.core.names import typed_bot_name
+from pipeline.core.signing import Keyring, merged
 from serve.deployments import endpoint, published, ray_internals
 from serve.deployments.endpoint import app_name, pinned_options
 from serve.deployments.gateway_messages import GatewayReport, News
@@ -98,7 +99,8 @@ class Gateway:
         if news["epoch"] == self.epoch and news["revision"] < self.revision:
             return
         self.epoch, self.revision = news["epoch"], news["revision"]
-        self.signing_keys, self.storages = news["signing_keys"], news["storages"]
+        self.keyrings, self.old_link_keys = news["keyrings"], news["old_link_keys"]
+        self.storages = news["storages"]
         self.guard.configure(news["keys"], news["origins"], news["gateways"])
         if news["whole"] or news["bots"]:
             table = ({} if news["whole"] else self.table) | news["bots"]
@@ -124,9 +126,15 @@ class Gateway:
         shown = {key: value for key, value in self.table[name].items() if key not in _HIDDEN}
         return {"name": name} | shown | {"links": {"self": f"/bots/{name}"}}
 
-    def signing_key(self, bot: str) -> bytes:
-        """The key of the signatures under a bot's answers: its fleet's."""
-        return self.signing_keys[self.table[bot]["fleet"]]
+    def keyring(self, bot: str | None = None) -> Keyring:
+        """The keys of a bot's fleet; those of all fleets without a bot, or for one that is not served (any more)."""
+        if bot in self.table:
+            return self.keyrings[self.table[bot]["fleet"]]
+        return merged(self.keyrings.values())
+
+    def old_link_key(self, bot: str) -> bytes | None:
+        """The key of old links to a bot's answers, or None if there are none."""
+        return self.old_link_keys[self.table[bot]["fleet"]]
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
         """The profile picture of one of the bot's people as PNG, or None."""
@@ -210,6 +218,7 @@ class Gateway:
         """
         question = dataclasses.replace(question, parameters=question.parameters.seeded(), client=current_client())
         sent: Counter[int] = Counter()  # pieces passed on, by choice
+        begun = ""  # the version that generated them
         for attempt in range(1, _TRIES + 1):
             passing: Counter[int] = Counter()
             try:
@@ -221,6 +230,10 @@ class Gateway:
                             return
                         if "error" in part:
                             raise ApiError(**part["error"])
+                        if sent and part["version"] != begun:  # half of the text would be of each
+                            message = f"{bot} changed to another version while it answered; try again"
+                            raise ApiError(503, "bot_unavailable", message, RETRY_SECONDS)
+                        begun = part["version"]
                         if "pieces" in part:
                             part["pieces"] = [one for one in part["pieces"] if _new(one["index"], passing, sent)]
                         yield part

@@ -2,6 +2,7 @@
 
 from typing import TypedDict
 
+from pipeline.core.signing import Keyring
 from serve.deployments.gateway_metrics import Report
 from serve.deployments.published import BotEntry
 
@@ -24,4 +25,5 @@ class News(TypedDict):
     origins: list[str]
     gateways: int  # at work
     storages: dict[str, str]  # by fleet
-    signing_keys: dict[str, bytes]  # by fleet
+    keyrings: dict[str, Keyring]  # by fleet: the keys that sign answers
+    old_link_keys: dict[str, bytes | None]  # by fleet

@@ -82,7 +82,7 @@ class PoolWorker:
             yield not_loaded(bot, one_line(error))
             return
         try:
-            async for part in stream_answer(thread, question):
+            async for part in stream_answer(thread, version, question):
                 if "choices" in part:
                     part["pool"] = self.residents.counts()
                 yield part

@@ -20,6 +20,7 @@ from ray.serve.api import RunTarget
 
 from pipeline.core import logs
 from pipeline.core.settings import Serve
+from pipeline.core.signing import Keyring, SigningKey
 from pipeline.core.store import Store
 from serve.deployments import endpoint, published, saved_state
 from serve.deployments.gateway_messages import GatewayReport, News
@@ -47,6 +48,7 @@ class Registry:
         self.epoch = uuid.uuid4().hex
         self.revision = 0
         self.fleets: dict[str, FleetRecord] = {}
+        self.keyrings: dict[str, Keyring] = {}  # by fleet
         self.entries: dict[str, BotEntry] = {}
         self.changed_at: dict[str, int] = {}  # bot: the revision of its latest change; bots that are gone too
         self.changed = asyncio.Event()
@@ -55,7 +57,8 @@ class Registry:
         self.dedicated: set[str] = set()  # of the bots of auto fleets, those with replicas of their own
         self.moving: dict[str, asyncio.Task[None]] = {}  # by bot of an auto fleet
         self.rolling: dict[str, asyncio.Task[None]] = {}  # by fleet: its replicas change to new versions
-        self.signing_key = await asyncio.to_thread(saved_state.signing_key)
+        self.answer_key = await asyncio.to_thread(saved_state.answer_key)
+        self.old_link_key = await asyncio.to_thread(saved_state.old_link_key)
         self.lock = asyncio.Lock()  # one change at a time
         for fleet, record in (await asyncio.to_thread(saved_state.load_all)).items():
             await self._take(fleet, record)
@@ -150,7 +153,8 @@ class Registry:
             "origins": sorted({origin for one in gateways for origin in one["origins"]}),
             "gateways": len(self.gateways),
             "storages": {fleet: record["storage"] for fleet, record in self.fleets.items()},
-            "signing_keys": {fleet: self._signing_key(record["gateway"]) for fleet, record in self.fleets.items()},
+            "keyrings": {fleet: self.keyrings[fleet] for fleet in self.fleets},
+            "old_link_keys": {fleet: self._old_link_key(record["gateway"]) for fleet, record in self.fleets.items()},
         }
 
     def _take_report(self, gateway: str, report: GatewayReport) -> None:
@@ -160,9 +164,13 @@ class Registry:
         self.sums.take(gateway, report["metrics"])
         self.sums.keep(set(self.gateways))
 
-    def _signing_key(self, settings: GatewaySettings) -> bytes:
+    def _keyring(self, settings: GatewaySettings) -> Keyring:
+        keys = [SigningKey.of(record) for record in settings.get("answer_keys", [])]
+        return Keyring(tuple(keys) or (self.answer_key,))
+
+    def _old_link_key(self, settings: GatewaySettings) -> bytes | None:
         key = settings["signing_key"]
-        return bytes.fromhex(key) if key else self.signing_key
+        return bytes.fromhex(key) if key else self.old_link_key
 
     async def _change(self, fleet: str, record: FleetRecord) -> None:
         """Saves a fleet's record and makes it the one in use. The caller holds the lock."""
@@ -183,7 +191,7 @@ class Registry:
         self.entries = {bot: one for bot, one in self.entries.items() if bot not in gone} | entries
         self.changed_at |= dict.fromkeys([*gone, *new], self.revision)
         self.dedicated -= set(gone) | {bot for bot in new if entries[bot]["endpoint"] != "auto"}
-        self.fleets[fleet] = record
+        self.fleets[fleet], self.keyrings[fleet] = record, self._keyring(record["gateway"])
         if not record["bots"] and not record["follow"]:
             del self.fleets[fleet]
         self._notify()

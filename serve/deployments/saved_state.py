@@ -5,14 +5,15 @@ load_all()                      # {"politicians": record}
 """
 
 import json
-import secrets
 import zlib
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
+from pipeline.core.signing import KeyRecord, SigningKey
 from serve.deployments import ray_internals
 
 _PREFIX = "huggingtweets:fleet:"
-_SIGNING_KEY = "huggingtweets:signing-key"
+_OLD_LINK_KEY = "huggingtweets:signing-key"
+_ANSWER_KEY = "huggingtweets:answer-key"
 
 
 class BotRecord(TypedDict):
@@ -34,7 +35,8 @@ class GatewaySettings(TypedDict):
 
     keys: dict[str, float | None]  # digests of API keys: requests per minute, or None for no limit
     origins: list[str]  # web pages elsewhere that may ask (CORS)
-    signing_key: str | None  # in hexadecimal; None: the cluster's
+    signing_key: str | None  # of old links, in hexadecimal; None: the cluster's
+    answer_keys: NotRequired[list[KeyRecord]]  # that sign answers; none: the cluster's
 
 
 class NewBots(TypedDict):
@@ -69,7 +71,13 @@ def load_all() -> dict[str, FleetRecord]:
     }
 
 
-def signing_key() -> bytes:
-    """The key of signatures for fleets whose stores have none; it lives as long as the cluster."""
-    ray_internals.kv_put(_SIGNING_KEY, secrets.token_bytes(32), overwrite=False)
-    return ray_internals.kv_items(_SIGNING_KEY)[_SIGNING_KEY]
+def answer_key() -> SigningKey:
+    """The key that signs answers of fleets whose stores are read-only; it lives as long as the cluster."""
+    record = SigningKey.new().record
+    ray_internals.kv_put(_ANSWER_KEY, json.dumps(record).encode(), overwrite=False)
+    return SigningKey.of(json.loads(ray_internals.kv_items(_ANSWER_KEY)[_ANSWER_KEY]))
+
+
+def old_link_key() -> bytes | None:
+    """The key of old links to answers of such fleets, if this cluster ever made one (serve/http/web/old_links.py)."""
+    return ray_internals.kv_items(_OLD_LINK_KEY).get(_OLD_LINK_KEY)

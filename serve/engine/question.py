@@ -57,6 +57,7 @@ class Part(TypedDict):
     """A part of an answer: `pieces` as they are generated, where they are asked for, then `choices`, once."""
 
     prompt_tokens: int  # that the model read, the separator included
+    version: str  # of the bot that answers
     pieces: NotRequired[list[Piece]]
     choices: NotRequired[list[Choice]]
 
@@ -65,6 +66,7 @@ class Answer(TypedDict):
     """A whole answer: what is left when all parts have arrived."""
 
     prompt_tokens: int
+    version: str
     choices: list[Choice]
 
 

@@ -5,6 +5,7 @@ answer = await collected(parts)
 """
 
 import asyncio
+import functools
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
@@ -17,9 +18,22 @@ from fastapi.responses import Response, StreamingResponse
 from serve.engine.question import Answer, Part, Piece
 from serve.http.bots import Bots
 from serve.http.errors import ApiError
+from serve.http.forms import Sign
 
 TOKENS_PER_REQUEST = 160  # that count as one request of a key; the longest answer unless more is asked for
 Event = dict[str, Any] | str  # the data of a server-sent event: JSON, or a text as it is
+AI_GENERATED = {"X-AI-Generated": "true"}  # the header of every reply with a bot's words
+_SIGNATURES = 16  # in a header, at most: 2 KB; proxies refuse a reply with headers of more than some 4 KB
+
+
+def signing(bots: Bots, bot: str) -> Sign:
+    """Signs the bot's answers with the key that is in use now: the bot may be removed while it answers."""
+    return functools.partial(bots.keyring(bot).sign, bot)
+
+
+def headers(signatures: list[str]) -> dict[str, str]:
+    """The headers of a whole reply with these signatures, one for each text; "" for one that is empty."""
+    return AI_GENERATED | ({"X-Signature": ",".join(signatures)} if len(signatures) <= _SIGNATURES else {})
 
 
 async def logged(request: Request, bots: Bots, bot: str, parts: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
@@ -34,6 +48,7 @@ async def logged(request: Request, bots: Bots, bot: str, parts: AsyncIterator[Pa
     try:
         async with aclosing(parts) as open_parts:  # type: ignore[type-var]
             async for part in open_parts:
+                fields["version"] = part["version"]  # while a bot changes to another version, either may answer
                 if "pieces" in part:
                     fields.setdefault("first_token_seconds", round(time.perf_counter() - began, 4))
                     pieces += len(part["pieces"])
@@ -55,7 +70,7 @@ async def collected(parts: AsyncIterator[Part]) -> Answer:
     choices = part["choices"]
     for index, choice in enumerate(choices):
         choice["pieces"] = pieces.get(index, [])
-    return {"prompt_tokens": part["prompt_tokens"], "choices": choices}
+    return {"prompt_tokens": part["prompt_tokens"], "version": part["version"], "choices": choices}
 
 
 async def all_collected(answers: Iterable[AsyncIterator[Part]], at_once: int) -> list[Answer]:
@@ -90,7 +105,9 @@ async def streamed(events: AsyncGenerator[Event, None], error_event: Callable[[A
             except ApiError as error:
                 yield _line(error_event(error))
 
-    return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+    return StreamingResponse(
+        lines(), media_type="text/event-stream", headers=AI_GENERATED | {"Cache-Control": "no-cache"}
+    )
 
 
 def _line(event: Event) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
+from pipeline.core.signing import Keyring
 from serve.engine.question import Part, Question
 
 
@@ -20,8 +21,11 @@ class Bots(Protocol):
     def about(self, name: str) -> dict[str, Any]:
         """What `GET /bots/{bot}` shows of a served bot; wakes no replica."""
 
-    def signing_key(self, bot: str) -> bytes:
-        """The key of the signatures under this bot's answers."""
+    def keyring(self, bot: str | None = None) -> Keyring:
+        """The keys that sign a bot's answers; those of all fleets without a bot, or for one that is not served."""
+
+    def old_link_key(self, bot: str) -> bytes | None:
+        """The key of old links to this bot's answers, or None if there are none."""
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
         """The profile picture of one of the bot's people as PNG, or None."""

@@ -30,7 +30,9 @@ from serve.http.web import sign_in
 _CLIENT: ContextVar[str] = ContextVar("client", default="")
 MAX_ONGOING = 500  # requests of one gateway; more gateways are started well before
 MAX_HEADER_BYTES = 16 * 1024  # names and values together
-_OPEN = (("GET", "/health"), ("HEAD", "/health"), ("POST", "/key"))  # need no key
+PUBLIC_KEYS = "/.well-known/huggingtweets-keys.json"
+# need no key; public keys are for whoever was shown an answer
+_OPEN = (("GET", "/health"), ("HEAD", "/health"), ("POST", "/key"), ("GET", PUBLIC_KEYS))
 _NOT_COUNTED = "/static/"  # a view of the page loads several of these; the key's rate is for what costs something
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -58,7 +60,7 @@ class Guard:
             allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # clients add their own, such as OpenAI's x-stainless-…
-            expose_headers=["X-Request-Id", "Retry-After", "X-Signature"],
+            expose_headers=["X-Request-Id", "Retry-After", "X-Signature", "X-AI-Generated"],
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

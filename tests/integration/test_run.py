@@ -66,6 +66,9 @@ def test_a_run_publishes_bots_and_a_second_run_trains_only_what_changed(make_fle
     code, out, _ = huggingtweets("generate", path, "ada", "Engine", "-n", "2", "--seed", "1", "--json")
     said = [one["generated_text"] for one in json.loads(out)]
     assert len(said) == 2 and all(text.startswith("Engine") for text in said)
+    for one in json.loads(out):  # the public key in the bot's card is enough to check them
+        claim = ("ada", one["generated_text"].removeprefix("Engine"), one["signature"])
+        assert huggingtweets("verify", before / "README.md", *claim)[0] == 0
 
     code, out, _ = huggingtweets("status", path, "--json")
     assert code == 0 and json.loads(out)["bots"][0]["current"] == before.name

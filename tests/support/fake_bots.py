@@ -14,6 +14,7 @@ from PIL import Image
 from starlette.types import ASGIApp
 
 from pipeline.core.names import handles_of
+from pipeline.core.signing import Keyring, SigningKey
 from serve.engine.question import Part, Question
 from serve.http import keys
 from serve.http.errors import ApiError
@@ -23,6 +24,8 @@ from serve.http.routes import build
 _FILE = io.BytesIO()
 Image.new("RGB", (88, 88), "teal").save(_FILE, "PNG")
 FACE = _FILE.getvalue()
+KEYRING, OLD_LINK_KEY = Keyring((SigningKey.new(),)), bytes(range(32))
+VERSION = "0123456789ab"
 ANSWER = " to see a <b>whale</b> 🐋 from the kitchen window, twice a day"
 
 
@@ -35,8 +38,11 @@ class FakeBots:
         self.asked: list[tuple[str, str]] = []
         self.refuse: list[ApiError] = []  # raised by the next requests, one each
 
-    def signing_key(self, bot: str) -> bytes:
-        return b"a key of the tests"
+    def keyring(self, bot: str | None = None) -> Keyring:
+        return KEYRING
+
+    def old_link_key(self, bot: str) -> bytes | None:
+        return OLD_LINK_KEY
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
         return FACE if handle in self.table[bot]["pictures"] else None
@@ -59,13 +65,14 @@ class FakeBots:
         self.asked.append((bot, question.prompt))
         if self.refuse:
             raise self.refuse.pop(0)
+        told = {"prompt_tokens": 4, "version": VERSION}
         words = [f" {word}" for word in self.text.split()]
         for number, word in enumerate(words, 1):
             await asyncio.sleep(self.pause)
             reason = "stop" if number == len(words) else None
             piece = {"index": 0, "token": number, "name": word, "text": word, "logprob": -1.0, "special": False}
-            yield {"pieces": [piece | {"top": {}, "from_prompt": False, "finish_reason": reason}], "prompt_tokens": 4}
-        yield {"choices": [{"text": self.text, "tokens": len(words), "finish_reason": "stop"}], "prompt_tokens": 4}
+            yield {"pieces": [piece | {"top": {}, "from_prompt": False, "finish_reason": reason}], **told}
+        yield {"choices": [{"text": self.text, "tokens": len(words), "finish_reason": "stop"}], **told}
 
 
 def about(bot: str, number: int = 0) -> dict[str, Any]:
@@ -78,7 +85,7 @@ def about(bot: str, number: int = 0) -> dict[str, Any]:
         "handles": handles,
         "names": {"nasa": "NASA 🚀"} if bot == "nasa" else {},
         "pictures": ["nasa"] if "nasa" in handles else [],
-        "version": "0123456789ab",
+        "version": VERSION,
         "ready": True,
         "since": 1790000000,
         "counts": counts,

@@ -1,7 +1,7 @@
 """OpenAI's chat form: the request, and its reply, whole or as the chunks of a stream.
 
     form = Chat.model_validate({"model": "nasa", "messages": [{"role": "user", "content": "My dream is"}]})
-    ChatReply(form, "nasa", "a request id").whole(answer)        # {"choices": [{"message": {"content", …}}], …}
+    ChatReply(form, "nasa", "a request id", sign).whole(answer)  # {"choices": [{"message": {"content", …}}], …}
 
 A bot continues text; it was never trained on conversations. So the last message of the user is the prompt, and system
 messages and earlier turns are not read.
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from serve.engine.parameters import printable
 from serve.engine.question import Answer, Part, Piece
+from serve.http.forms import Sign
 from serve.http.forms.openai import SamplingForm, token_bytes, usage
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
 
@@ -83,8 +84,9 @@ class Chat(SamplingForm):
 class ChatReply:
     """The reply to one request: whole, or as the chunks of a stream."""
 
-    def __init__(self, form: Chat, bot: str, request_id: str):
-        self.form = form
+    def __init__(self, form: Chat, bot: str, request_id: str, sign: Sign):
+        self.form, self.sign = form, sign
+        self._texts = [""] * form.n  # what a stream has sent of each choice
         self._frame = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": bot}
 
     def whole(self, answer: Answer) -> dict[str, Any]:
@@ -95,6 +97,7 @@ class ChatReply:
                 "message": {"role": "assistant", "content": choice["text"], "refusal": None},
                 "logprobs": self._logprobs(choice["pieces"]),
                 "finish_reason": choice["finish_reason"],
+                "signature": self.sign(answer["version"], self.form.prompt, choice["text"]),
             }
             for index, choice in enumerate(answer["choices"])
         ]
@@ -105,14 +108,18 @@ class ChatReply:
         for index in range(self.form.n):
             yield self._chunk(index, {"role": "assistant", "content": ""}, [], None)
 
-    def chunks(self, pieces: list[Piece]) -> Iterator[dict[str, Any]]:
-        """A chunk for each choice among the pieces that have arrived, and one more where a choice ends."""
+    def chunks(self, part: Part) -> Iterator[dict[str, Any]]:
+        """A chunk for each choice among the pieces that have arrived, and one more, signed, where a choice ends."""
         by_choice = operator.itemgetter("index")
-        for index, group in itertools.groupby(sorted(pieces, key=by_choice), by_choice):
+        for index, group in itertools.groupby(sorted(part.get("pieces", []), key=by_choice), by_choice):
             members = list(group)
-            yield self._chunk(index, {"content": "".join(piece["text"] for piece in members)}, members, None)
+            text = "".join(piece["text"] for piece in members)
+            self._texts[index] += text
+            yield self._chunk(index, {"content": text}, members, None)
             if members[-1]["finish_reason"]:
-                yield self._chunk(index, {}, [], members[-1]["finish_reason"])
+                chunk = self._chunk(index, {}, [], members[-1]["finish_reason"])
+                chunk["choices"][0]["signature"] = self.sign(part["version"], self.form.prompt, self._texts[index])
+                yield chunk
 
     def last(self, end: Part) -> dict[str, Any]:
         """The chunk with the usage, which ends a stream where it is asked for; `end` is the answer's last part."""

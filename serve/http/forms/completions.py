@@ -1,11 +1,13 @@
 """OpenAI's completions form: the request, and its reply, whole or as the chunks of a stream.
 
 form = Completion.model_validate({"model": "nasa", "prompt": "My dream is"})
-Reply(form, "nasa", "a request id").whole([answer])          # {"id", "choices": [{"text", …}], "usage", …}
+Reply(form, "nasa", "a request id", sign).whole([answer])    # {"id", "choices": [{"text", …}], "usage", …}
 """
 
 import itertools
+import operator
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
@@ -13,6 +15,7 @@ from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from serve.engine.parameters import printable
 from serve.engine.question import Answer, Part, Piece, Question
+from serve.http.forms import Sign
 from serve.http.forms.openai import SamplingForm, usage
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
 
@@ -95,8 +98,8 @@ class Reply:
     As with OpenAI, choices are numbered over all prompts: those of the second prompt follow those of the first.
     """
 
-    def __init__(self, form: Completion, bot: str, request_id: str):
-        self.form = form
+    def __init__(self, form: Completion, bot: str, request_id: str, sign: Sign):
+        self.form, self.sign = form, sign
         self.frame = {
             "id": f"cmpl-{request_id}",
             "object": "text_completion",
@@ -104,6 +107,7 @@ class Reply:
             "model": bot,
         }
         self._sent: dict[int, int] = {}  # characters of each choice that a stream has sent
+        self._written: defaultdict[int, str] = defaultdict(str)  # what of these the bot wrote
 
     def whole(self, answers: list[Answer]) -> dict[str, Any]:
         """The reply without streaming, from the answers to all prompts in order."""
@@ -111,25 +115,36 @@ class Reply:
         for prompt, answer in zip(self.form.prompts, answers, strict=True):
             for choice in answer["choices"]:
                 text = self._echoed(prompt, choice["pieces"]) + choice["text"]
-                choices.append(self._choice(len(choices), text, choice["finish_reason"], choice["pieces"], 0))
+                one = self._choice(len(choices), text, choice["finish_reason"], choice["pieces"], 0)
+                choices.append(one | {"signature": self._signature(answer["version"], prompt, choice["text"])})
         return self.frame | {"choices": choices, "usage": usage(answers)}
 
-    def chunks(self, number: int, pieces: list[Piece]) -> Iterator[dict[str, Any]]:
-        """A chunk for each choice among the pieces that have arrived of the answer to prompt `number`."""
-        for index, group in itertools.groupby(
-            sorted(pieces, key=lambda piece: piece["index"]), lambda one: one["index"]
-        ):
+    def chunks(self, number: int, part: Part) -> Iterator[dict[str, Any]]:
+        """A chunk for each choice among the pieces that have arrived of the answer to prompt `number`.
+
+        The last chunk of a choice has its signature.
+        """
+        by_choice = operator.itemgetter("index")
+        for index, group in itertools.groupby(sorted(part.get("pieces", []), key=by_choice), by_choice):
             members, choice = list(group), number * self.form.n + index
             start = self._sent.get(choice, 0)
             begun = choice in self._sent or members[0]["from_prompt"]
-            before = "" if begun else self._echoed(self.form.prompts[number], [])
-            text = before + "".join(piece["text"] for piece in members)
+            prompt = self.form.prompts[number]
+            text = ("" if begun else self._echoed(prompt, [])) + "".join(piece["text"] for piece in members)
             self._sent[choice] = self._sent.get(choice, 0) + len(text)
-            yield self.frame | {"choices": [self._choice(choice, text, members[-1]["finish_reason"], members, start)]}
+            self._written[choice] += "".join(piece["text"] for piece in members if not piece["from_prompt"])
+            reason = members[-1]["finish_reason"]
+            one = self._choice(choice, text, reason, members, start)
+            if reason:
+                one["signature"] = self._signature(part["version"], prompt, self._written[choice])
+            yield self.frame | {"choices": [one]}
 
     def last(self, ends: list[Part]) -> dict[str, Any]:
         """The chunk with the usage, which ends a stream where it is asked for; `ends` are the answers' last parts."""
         return self.frame | {"choices": [], "usage": usage(ends)}
+
+    def _signature(self, version: str, prompt: str | tuple[int, ...], written: str) -> str:
+        return self.sign(version, prompt if isinstance(prompt, str) else None, written)
 
     def _echoed(self, prompt: str | tuple[int, ...], pieces: list[Piece]) -> str:
         """What of the prompt stands before the answer."""

@@ -4,13 +4,14 @@ form = TextGeneration.model_validate({"inputs": "My dream is", "parameters": {"n
 whole(form, None, answer)                                    # [{"generated_text": "My dream is …"}, …]
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serve.engine.parameters import Parameters, printable
-from serve.engine.question import Answer, Piece
+from serve.engine.question import Answer, Part, Piece
+from serve.http.forms import Sign
 from serve.http.forms.without_effect import without_effect
 
 MAX_PROMPT_CHARS = 2_000
@@ -64,25 +65,23 @@ def whole(form: TextGeneration, seed: int | None, answer: Answer) -> list[dict[s
 
 
 class Stream:
-    """The events of a streamed answer: one for each token, the last with the whole text and the details.
+    """The events of a streamed answer: one for each token, the last with the whole text, details and signature."""
 
-    `sign` makes the signature of a text, with which the page asks for a picture of it.
-    """
-
-    def __init__(self, form: TextGeneration, seed: int | None, sign: Callable[[str], str]):
+    def __init__(self, form: TextGeneration, seed: int | None, sign: Sign):
         self.form, self.seed, self.sign = form, seed, sign
         self.tokens, self.text = 0, ""
 
-    def events(self, pieces: list[Piece], prompt_tokens: int) -> Iterator[dict[str, Any]]:
+    def events(self, part: Part) -> Iterator[dict[str, Any]]:
         """The events of the pieces that have arrived."""
-        for piece in pieces:
+        for piece in part.get("pieces", []):
             self.tokens += 1
             self.text += piece["text"]
             event = {"index": self.tokens, "token": _token(piece), "generated_text": None, "details": None}
             if piece["finish_reason"]:
                 before = self.form.inputs if self.form.parameters.return_full_text else ""
                 event["generated_text"] = before + self.text
-                more = {"input_length": prompt_tokens, "signature": self.sign(self.text)}
+                signature = self.sign(part["version"], self.form.inputs, self.text)
+                more = {"input_length": part["prompt_tokens"], "signature": signature}
                 event["details"] = _details(piece, self.tokens, self.seed) | more
             yield event
 

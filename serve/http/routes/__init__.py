@@ -20,7 +20,7 @@ from serve.http.errors import ApiError, internal_error
 from serve.http.forms.chat import Chat
 from serve.http.forms.completions import Completion
 from serve.http.forms.text_generation import TextGeneration
-from serve.http.routes import listing, openai, text_generation
+from serve.http.routes import listing, openai, signatures, text_generation
 
 
 def build(bots: Bots) -> FastAPI:
@@ -30,7 +30,7 @@ def build(bots: Bots) -> FastAPI:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)  # the framework would answer in plain text, then raise it again
-    for router in (web.router, listing.router, text_generation.router, openai.router):
+    for router in (web.router, listing.router, signatures.router, text_generation.router, openai.router):
         app.include_router(router)
     app.openapi = functools.partial(_openapi, app)  # type: ignore[method-assign]
     return app

@@ -5,6 +5,7 @@ model (huggingface_hub's chat, the Hugging Face JavaScript client) ask there, an
 """
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from serve.engine.parameters import MAX_CHOICES
 from serve.engine.question import Part, Question
 from serve.http import body
-from serve.http.answers import Event, all_collected, collected, logged, streamed
+from serve.http.answers import Event, all_collected, collected, headers, logged, signing, streamed
 from serve.http.bots import Bots, ServedBots
 from serve.http.errors import ApiError
 from serve.http.forms.chat import Chat, ChatReply
@@ -27,11 +28,11 @@ async def complete(request: Request, bots: ServedBots, bot: str = "") -> Respons
     """Continues each prompt `n` times."""
     form = await body.read(request, Completion)
     bot = await _bot(bots, bot, form.model)
-    reply = Reply(form, bot, request.scope["request_id"])
+    reply = Reply(form, bot, request.scope["request_id"], signing(bots, bot))
     answers = [logged(request, bots, bot, bots.answer(bot, question)) for question in form.questions()]
     if form.stream:
         return await streamed(_chunks(reply, answers), ApiError.body)
-    return JSONResponse(reply.whole(await all_collected(answers, at_once=max(1, MAX_CHOICES // form.n))))
+    return _signed(reply.whole(await all_collected(answers, at_once=max(1, MAX_CHOICES // form.n))))
 
 
 @router.post("/v1/chat/completions", openapi_extra=body.documented(Chat))
@@ -40,13 +41,17 @@ async def chat(request: Request, bots: ServedBots, bot: str = "") -> Response:
     """Continues the last message of the user `n` times."""
     form = await body.read(request, Chat)
     bot = await _bot(bots, bot, form.model)
-    reply = ChatReply(form, bot, request.scope["request_id"])
+    reply = ChatReply(form, bot, request.scope["request_id"], signing(bots, bot))
     logprobs = (form.top_logprobs or 0) if form.logprobs else None
     question = Question(form.prompt, form.parameters, logprobs, form.stream or form.logprobs)
     parts = logged(request, bots, bot, bots.answer(bot, question))
     if form.stream:
         return await streamed(_chat_chunks(reply, parts), ApiError.body)
-    return JSONResponse(reply.whole(await collected(parts)))
+    return _signed(reply.whole(await collected(parts)))
+
+
+def _signed(reply: dict[str, Any]) -> JSONResponse:
+    return JSONResponse(reply, headers=headers([choice["signature"] for choice in reply["choices"]]))
 
 
 async def _bot(bots: Bots, in_path: str, model: str) -> str:
@@ -62,7 +67,7 @@ async def _chunks(reply: Reply, answers: list[AsyncGenerator[Part, None]]) -> As
     ends = []
     for number, parts in enumerate(answers):
         async for part in parts:
-            for chunk in reply.chunks(number, part.get("pieces", [])):
+            for chunk in reply.chunks(number, part):
                 yield chunk
         ends.append(part)
     if reply.form.stream_options.include_usage:
@@ -74,7 +79,7 @@ async def _chat_chunks(reply: ChatReply, parts: AsyncGenerator[Part, None]) -> A
     """The chunks of the answer, then the usage where it is asked for."""
     begun = False
     async for part in parts:
-        for chunk in [*(() if begun else reply.first()), *reply.chunks(part.get("pieces", []))]:
+        for chunk in [*(() if begun else reply.first()), *reply.chunks(part)]:
             yield chunk
         begun = True
     if reply.form.stream_options.include_usage:

@@ -7,11 +7,10 @@ from fastapi.responses import JSONResponse, Response
 
 from serve.engine.question import Part, Question
 from serve.http import body
-from serve.http.answers import Event, collected, logged, streamed
+from serve.http.answers import Event, collected, headers, logged, signing, streamed
 from serve.http.bots import ServedBots
 from serve.http.errors import ApiError
 from serve.http.forms.text_generation import Stream, TextGeneration, whole
-from serve.http.web.signature import sign
 
 router = APIRouter()
 
@@ -24,22 +23,17 @@ async def generate(request: Request, bots: ServedBots, bot: str) -> Response:
     parameters = form.parameters.seeded() if form.parameters.details or form.stream else form.parameters
     with_pieces = form.stream or parameters.details
     parts = logged(request, bots, bot, bots.answer(bot, Question(form.inputs, parameters, pieces=with_pieces)))
-    key = bots.signing_key(bot)  # now, because the bot may be removed while it answers
-
-    def signature(text: str) -> str:
-        return sign(key, bot, form.inputs, text)
-
+    sign = signing(bots, bot)
     if form.stream:
-        stream = Stream(form, parameters.seed, signature)
-        return await streamed(_events(stream, parts), _error_event)
+        return await streamed(_events(Stream(form, parameters.seed, sign), parts), _error_event)
     answer = await collected(parts)
-    signatures = ",".join(signature(choice["text"]) for choice in answer["choices"])
-    return JSONResponse(whole(form, parameters.seed, answer), headers={"X-Signature": signatures})
+    signatures = [sign(answer["version"], form.inputs, choice["text"]) for choice in answer["choices"]]
+    return JSONResponse(whole(form, parameters.seed, answer), headers=headers(signatures))
 
 
 async def _events(stream: Stream, parts: AsyncIterator[Part]) -> AsyncGenerator[Event, None]:
     async for part in parts:
-        for event in stream.events(part.get("pieces", []), part["prompt_tokens"]):
+        for event in stream.events(part):
             yield event
 
 

@@ -18,12 +18,14 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from pipeline.core import picture
+from pipeline.core.picture_marks import DIGITAL_SOURCE_TYPE, mark
 from pipeline.core.templates import render
 from serve.engine.parameters import MAX_NEW_TOKENS
+from serve.http.answers import AI_GENERATED
+from serve.http.bots import Bots
 from serve.http.errors import ApiError
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
-from serve.http.web import sign_in
-from serve.http.web.signature import is_signed
+from serve.http.web import old_links, sign_in
 
 STATIC = Path(__file__).parent / "static"
 _PAGE = Path(__file__).parent / "page.html.j2"
@@ -88,18 +90,21 @@ async def bot_page(request: Request, bot: str, prompt: str = "", said: str = "",
 async def card(request: Request, bot: str, prompt: str = "", said: str = "", signature: str = "") -> Response:
     """A bot's answer as a picture, if its signature is valid; without an answer, a picture of the bot."""
     bot = await request.app.state.bots.known(bot)
+    marks: dict[str, str] = {}
     if said or prompt or signature:
         if not _signed(request, bot, prompt, said, signature):
             raise ApiError(403, "not_signed", "the signature is not valid for this bot, prompt and answer")
         if not can_be_drawn(prompt, said):
             raise ApiError(403, "answer_too_short", "a picture needs an answer that is at least as long as its prompt")
         samples: tuple[str, ...] = (prompt + said,)
+        marks = {"bot": bot, "prompt": prompt, "said": said, "signature": signature}
     else:
         prompt, samples = "Start a sentence", ()
     about, face = request.app.state.bots.about(bot), await request.app.state.bots.picture(bot, bot)
     async with _drawing:
         png = await asyncio.to_thread(_draw, tuple(about["handles"]), about["names"].get(bot), prompt, samples, face)
-    return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+    headers = AI_GENERATED | {"Cache-Control": "private, max-age=86400"}
+    return Response(mark(png, **marks), media_type="image/png", headers=headers)
 
 
 @router.get("/bots/{bot}/pictures/{handle}.png")
@@ -120,8 +125,12 @@ def _draw(
 
 
 def _signed(request: Request, bot: str, prompt: str, said: str, signature: str) -> bool:
-    fits = len(prompt) <= MAX_PROMPT_CHARS and len(said) <= MAX_SAID_CHARS
-    return fits and is_signed(request.app.state.bots.signing_key(bot), bot, prompt, said, signature)
+    if len(prompt) > MAX_PROMPT_CHARS or len(said) > MAX_SAID_CHARS:
+        return False
+    bots: Bots = request.app.state.bots
+    if bots.keyring(bot).check(bot, said, signature, prompt):
+        return True
+    return old_links.is_signed(bots.old_link_key(bot), bot, prompt, said, signature)
 
 
 def can_be_drawn(prompt: str, answer: str) -> bool:
@@ -135,5 +144,6 @@ def _title(about: dict[str, Any]) -> str:
 
 def _page(request: Request, status: int = 200, image: str = "", answer: Any = None, **head: str) -> HTMLResponse:
     origin = str(request.base_url).rstrip("/")
-    text = render(_PAGE, origin=origin, image=origin + image if image else "", answer=answer, **head)
-    return HTMLResponse(text, status, HEADERS)
+    picture_url = origin + image if image else ""
+    text = render(_PAGE, origin=origin, image=picture_url, answer=answer, source_type=DIGITAL_SOURCE_TYPE, **head)
+    return HTMLResponse(text, status, HEADERS | (AI_GENERATED if answer else {}))

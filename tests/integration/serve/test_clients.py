@@ -7,7 +7,9 @@ import json
 import os
 import re
 import subprocess
+import time
 
+import httpx
 import openai
 import pytest
 from huggingface_hub import InferenceClient
@@ -15,8 +17,9 @@ from huggingface_hub.errors import ValidationError
 from PIL import Image
 from playwright.sync_api import expect
 
+from pipeline.core import signing_keys
 from pipeline.core.store import Store
-from serve.http.web.signature import sign, stored_key
+from serve.deploy import deploy
 from tests.support.browser import chromium
 from tests.support.toys import ROOT
 
@@ -76,12 +79,63 @@ def test_on_the_page_a_sleeping_bot_wakes_and_what_it_says_is_saved_and_shared(a
         assert words(page) == said
 
 
-def test_answers_are_signed_with_the_key_that_the_fleets_store_keeps(fleets):
-    client, fleet, *_ = fleets["dedicated"]
-    body = {"inputs": "Engine", "parameters": {"max_new_tokens": 8, "return_full_text": False}}
-    answer = client.post("/bots/nasa", json=body)
-    key = bytes.fromhex(stored_key(Store.of(fleet)))
-    assert answer.headers["x-signature"] == sign(key, "nasa", "Engine", answer.json()[0]["generated_text"])
+@pytest.mark.parametrize("kind", BOTS)
+def test_answers_are_signed_with_the_key_that_the_fleets_store_keeps(fleets, kind):
+    client, fleet, _, versions = fleets[kind]
+    bot = BOTS[kind]
+    body = {"inputs": "Engine", "parameters": {"return_full_text": False, "num_return_sequences": 2} | LONG}
+    answer = client.post(f"/bots/{bot}", json=body)
+    signatures, keyring = answer.headers["x-signature"].split(","), signing_keys.load(Store.of(fleet))
+    assert answer.headers["x-ai-generated"] == "true" and len(set(signatures)) == 2
+    for one, signature in zip(answer.json(), signatures, strict=True):
+        found = keyring.check(bot, one["generated_text"], signature, "Engine")
+        assert found and found.version == versions[bot] and abs(found.at - time.time()) < 60
+        query = {"bot": bot, "said": one["generated_text"], "signature": signature}
+        assert client.get("/verify", params=query).json()["valid"]
+        assert not client.get("/verify", params=query | {"said": one["generated_text"] + "!"}).json()["valid"]
+        # the other fleets' bots are checked with other keys
+        other = next(name for name in BOTS.values() if name != bot)
+        assert not client.get("/verify", params=query | {"bot": other}).json()["valid"]
+
+
+def test_the_clients_streams_end_with_a_signature_that_they_may_ignore(oai, hub, bot, address):
+    def valid(said: str, signature: str) -> bool:
+        query = {"bot": bot, "said": said, "signature": signature}
+        return httpx.get(f"{address}/verify", params=query).json()["valid"]
+
+    asked = {"model": bot, "max_tokens": 12, "seed": 3, "n": 2, "stream": True}
+    texts, signatures = ["", ""], {}
+    for chunk in oai.completions.create(**asked, prompt="Engine", echo=True):
+        [choice] = chunk.choices
+        texts[choice.index] += choice.text
+        signatures[choice.index] = getattr(choice, "signature", None)
+    assert all(valid(text.removeprefix("Engine"), signatures[index]) for index, text in enumerate(texts))
+    said, signatures = ["", ""], {}
+    for chunk in oai.chat.completions.create(**asked, messages=[{"role": "user", "content": "Engine"}]):
+        [choice] = chunk.choices
+        said[choice.index] += choice.delta.content or ""
+        signatures[choice.index] = getattr(choice, "signature", None)
+    assert all(valid(text, signatures[index]) for index, text in enumerate(said))
+    last = list(hub.text_generation("Engine", stream=True, details=True, **LONG))[-1]
+    assert valid(last.generated_text, last.details.signature)
+
+
+def test_a_new_key_signs_at_once_and_what_the_old_one_signed_stays_valid(fleets):
+    client, fleet, _, versions = fleets["pooled"]
+    body = {"inputs": "Engine", "parameters": {"return_full_text": False, "seed": 1}}
+
+    def ask() -> dict[str, str]:
+        answer = client.post("/bots/ada", json=body)
+        return {"bot": "ada", "said": answer.json()[0]["generated_text"], "signature": answer.headers["x-signature"]}
+
+    before = ask()
+    signing_keys.renew(Store.of(fleet))
+    deploy(fleet, Store.of(fleet), versions)
+    after = ask()
+    assert (before["said"], before["signature"][:8]) != (after["said"], after["signature"][:8])
+    assert all(client.get("/verify", params=query).json()["valid"] for query in (before, after))
+    published = client.get("/.well-known/huggingtweets-keys.json").json()["keys"]
+    assert {key.id for key in signing_keys.load(Store.of(fleet)).keys} <= {key["kid"] for key in published}
 
 
 def words(page):

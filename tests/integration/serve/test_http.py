@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
+from pipeline.core import signing_keys
 from tests.support.serve_fleet import publish
 
 
@@ -198,6 +199,13 @@ def test_a_new_version_rolls_without_a_failed_request(served, base):
         for thread in threads:
             thread.join()
     assert {answer.status_code for answer in answers} == {200}
+    keyring, by_text = signing_keys.load(Store.of(fleet)), {}
+    for answer in answers:  # each is signed as a text of the version that wrote it, also while the replicas change
+        text = answer.json()[0]["generated_text"]
+        found = keyring.check("ada", text.removeprefix("Engine"), answer.headers["x-signature"], "Engine")
+        by_text.setdefault(text, set()).add(found and found.version)
+    assert by_text[before[0]["generated_text"]] == {versions["ada"]}
+    assert all(found == {new} for text, found in by_text.items() if text != before[0]["generated_text"])
     end = time.monotonic() + 30
     while client.post("/bots/ada", json=body).json() == before:
         assert time.monotonic() < end, "the new version does not answer"

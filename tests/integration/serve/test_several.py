@@ -66,6 +66,9 @@ def test_two_gateways_say_the_same_and_each_asks_for_a_key(served, two_gateways)
     for number in range(24):
         answer = client.post("/bots/ada", json=ASK, headers={"X-Request-Id": f"either-{number}"})
         assert answer.status_code == 200 and answer.json() == expected
+        said = answer.json()[0]["generated_text"].removeprefix("Engine")
+        query = {"bot": "ada", "said": said, "signature": answer.headers["x-signature"]}
+        assert client.get("/verify", params=query).json()["valid"]  # by the key of the one or of the other
         assert client.get("/bots").json()["total"] == 2
         assert httpx.get(f"{client.base_url}/bots/ada").status_code == 401
     until(lambda: len(lines_of("either-")) == 24, 10)
@@ -115,6 +118,7 @@ def test_a_registry_that_is_lost_comes_back_with_all_it_knew_and_nobody_waits_fo
     client, _, storage, _ = served
     before = client.get("/bots").json()
     expected = client.post("/bots/ada", json=ASK).json()
+    public_keys = client.get("/.well-known/huggingtweets-keys.json").json()
     registries = [one for one in psutil.process_iter(["cmdline"]) if is_registry(one)]
     assert len(registries) == 1
     registries[0].send_signal(signal.SIGKILL)
@@ -127,6 +131,7 @@ def test_a_registry_that_is_lost_comes_back_with_all_it_knew_and_nobody_waits_fo
     assert client.post("/bots/newcomer", json=ASK).status_code == 200
     assert [bot["name"] for bot in client.get("/bots").json()["bots"]] == ["ada", "ben", "newcomer", "slowbot"]
     assert httpx.get(f"{client.base_url}/bots").status_code == 401
+    assert client.get("/.well-known/huggingtweets-keys.json").json() == public_keys
 
 
 def is_registry(process: psutil.Process) -> bool:

@@ -8,10 +8,11 @@ from huggingface_hub import ModelCard
 
 from pipeline.core import fleet as fleets
 from pipeline.core.settings import Override, Train
+from pipeline.core.signing import Keyring, SigningKey
 from pipeline.plan.bot import Bot
 from pipeline.plan.job import open_job
 from pipeline.prepare.index import Person
-from pipeline.publish.card import PROMPT, CardFacts, card, data, languages_of, rows
+from pipeline.publish.card import PROMPT, CardFacts, card, data, languages_of, rows, signing_keys_of
 
 COUNTS = {"downloaded": 3200, "retweets": 770, "short": 3, "kept": 2427}
 LOSSES = {"loss": 3.1, "loss_interval": [3.0, 3.2], "base_loss": 4.5, "base_loss_interval": [4.3, 4.7]}
@@ -63,6 +64,14 @@ def test_languages_and_pictures_stand_in_it_where_they_are_known(job):
     assert "AI CYBORG\n\n![Profile picture](profile-nasa.png)\n\n![What this bot says](predictions.png)\n" in text
     without = card_of(job, bot_of("nasa"))
     assert "Profile picture" not in without and "AI BOT\n\n![What" in without and "language:" not in without
+
+
+def test_the_public_keys_stand_in_it_where_the_fleet_has_some(job):
+    keys = Keyring((SigningKey.new(), SigningKey.new())).jwks
+    text = card(job, dataclasses.replace(CardFacts.of(job, bot_of("nasa")), signing_keys=keys), METRICS)
+    assert signing_keys_of(text) == keys and "huggingtweets verify README.md nasa" in text
+    without = card_of(job, bot_of("nasa"))
+    assert signing_keys_of(without) is None and "huggingtweets verify" not in without
 
 
 def test_a_hub_id_is_named_as_the_base_and_a_path_by_its_folder_alone(job):

@@ -51,23 +51,50 @@ def test_what_is_not_served_is_refused_in_one_line_that_repeats_no_value(given, 
     json.dumps(message, ensure_ascii=False).encode()
 
 
+VERSION = "0123456789ab"
+
+
+def sign(version: str, prompt: str | None, answer: str) -> str:
+    return f"{version} | {prompt} | {answer}"
+
+
+def part(*pieces: dict[str, object]) -> dict[str, object]:
+    return {"prompt_tokens": 1, "version": VERSION, "pieces": list(pieces)}
+
+
 def piece(index: int, text: str, reason: str | None = None, from_prompt: bool = False) -> dict[str, object]:
     known = {"index": index, "name": text, "text": text, "logprob": -1.0, "top": {text: -1.0}}
     return known | {"finish_reason": reason, "from_prompt": from_prompt}
 
 
 def test_chunks_number_the_choices_over_all_prompts_and_offsets_grow():
-    reply = Reply(asked(prompt=["a", "b"], n=2, echo=True, logprobs=1), "nasa", "id")
+    reply = Reply(asked(prompt=["a", "b"], n=2, echo=True, logprobs=1), "nasa", "id", sign)
     pieces = [piece(1, "b", from_prompt=True), piece(0, "b", from_prompt=True), piece(0, " y"), piece(1, " x")]
-    first = list(reply.chunks(1, [*pieces, piece(1, " z")]))
+    first = list(reply.chunks(1, part(*pieces, piece(1, " z"))))
     assert [chunk["choices"][0]["index"] for chunk in first] == [2, 3]
     assert [chunk["choices"][0]["text"] for chunk in first] == ["b y", "b x z"]
     logprobs = first[1]["choices"][0]["logprobs"]
     assert logprobs["text_offset"] == [0, 1, 3] and logprobs["tokens"] == ["b", " x", " z"]
     assert logprobs["token_logprobs"] == [None, -1.0, -1.0] and logprobs["top_logprobs"][0] is None
-    [later] = reply.chunks(1, [piece(1, "!", "stop")])
+    [later] = reply.chunks(1, part(piece(1, "!", "stop")))
     choice = later["choices"][0]
     assert (choice["text"], choice["finish_reason"], choice["logprobs"]["text_offset"]) == ("!", "stop", [5])
+    # what is echoed is the visitor's, so it is not in what is signed
+    assert choice["signature"] == sign(VERSION, "b", " x z!")
+    assert not any("signature" in chunk["choices"][0] for chunk in first)
+
+
+def test_every_choice_is_signed_with_its_own_prompt_and_without_it():
+    answers = [{"prompt_tokens": 1, "version": VERSION, "choices": [ANSWER, ANSWER | {"text": " soup"}]}] * 2
+    choices = Reply(asked(prompt=["a", "b"], n=2, echo=True), "nasa", "id", sign).whole(answers)["choices"]
+    assert [choice["text"] for choice in choices] == ["a tea", "a soup", "b tea", "b soup"]
+    assert [choice["signature"] for choice in choices] == [
+        sign(VERSION, prompt, text) for prompt in "ab" for text in (" tea", " soup")
+    ]
+    [tokens] = Reply(asked(prompt=[5, 6]), "nasa", "id", sign).whole([answers[0] | {"choices": [ANSWER]}])["choices"]
+    assert tokens["signature"] == sign(VERSION, None, " tea")
+    [said] = ChatReply(chat(("user", "Hi")), "nasa", "id", sign).whole(answers[0] | {"choices": [ANSWER]})["choices"]
+    assert said["signature"] == sign(VERSION, "Hi", " tea")
 
 
 def test_a_prompt_may_be_tokens_and_may_be_all_that_is_wanted():
@@ -79,9 +106,8 @@ def test_a_prompt_may_be_tokens_and_may_be_all_that_is_wanted():
     assert scored.prompt_pieces and not scored.only_prompt
     [plain] = asked(echo=True).questions()
     assert not plain.prompt_pieces and not plain.pieces
-    assert Reply(asked(echo=True), "nasa", "id").whole([{"prompt_tokens": 1, "choices": [ANSWER]}])["choices"][0][
-        "text"
-    ] == ("My dream is tea")
+    answer = {"prompt_tokens": 1, "version": VERSION, "choices": [ANSWER]}
+    assert Reply(asked(echo=True), "nasa", "id", sign).whole([answer])["choices"][0]["text"] == "My dream is tea"
 
 
 ANSWER = {"text": " tea", "tokens": 1, "finish_reason": "stop", "pieces": []}
@@ -133,9 +159,10 @@ def test_a_chat_that_cannot_be_served_is_refused_by_name(given, named):
 
 
 def test_a_streamed_chat_begins_with_the_role_and_ends_each_choice_with_its_reason():
-    reply = ChatReply(chat(("user", "Hi"), n=2, logprobs=True, top_logprobs=1), "nasa", "id")
+    reply = ChatReply(chat(("user", "Hi"), n=2, logprobs=True, top_logprobs=1), "nasa", "id", sign)
     assert [chunk["choices"][0]["delta"]["role"] for chunk in reply.first()] == ["assistant"] * 2
-    text, end = reply.chunks([piece(1, "é"), piece(1, "!", "stop")])
+    text, end = reply.chunks(part(piece(1, "é"), piece(1, "!", "stop")))
     assert (text["choices"][0]["index"], text["choices"][0]["delta"]) == (1, {"content": "é!"})
     assert text["choices"][0]["logprobs"]["content"][0]["bytes"] == [195, 169]
     assert (end["choices"][0]["delta"], end["choices"][0]["finish_reason"]) == ({}, "stop")
+    assert end["choices"][0]["signature"] == sign(VERSION, "Hi", "é!") and "signature" not in text["choices"][0]

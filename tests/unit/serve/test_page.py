@@ -1,7 +1,10 @@
 """The page without a browser: what the server puts into it, and pictures only of what bots said."""
 
+import base64
+import hmac
 import html
 import io
+import json
 import re
 from urllib.parse import urlencode
 
@@ -9,10 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from pipeline.core.picture_marks import DIGITAL_SOURCE_TYPE, marks_of
 from serve.http import keys
 from serve.http.web import MAX_SAID_CHARS, STATIC
-from serve.http.web.signature import is_signed, sign
-from tests.support.fake_bots import FACE, FakeBots, routes
+from tests.support.fake_bots import FACE, KEYRING, OLD_LINK_KEY, VERSION, FakeBots, routes
 
 KEY = "a-key-of-sixteen="
 PROMPT, SAID = 'My "dream" is', " <script>alert('🐋')</script> & more"
@@ -30,17 +33,7 @@ def client(bots):
 
 
 def signed(bots: FakeBots, bot: str, prompt: str = PROMPT, said: str = SAID) -> dict[str, str]:
-    return {"prompt": prompt, "said": said, "signature": sign(bots.signing_key(bot), bot, prompt, said)}
-
-
-def test_a_signature_fits_one_text_of_one_bot():
-    signature = sign(b"key", "nasa", "My dream is", " tea")
-    assert re.fullmatch(r"[\w-]{22}", signature)
-    assert is_signed(b"key", "nasa", "My dream is", " tea", signature)
-    assert not is_signed(b"another key", "nasa", "My dream is", " tea", signature)
-    assert not is_signed(b"key", "ferry", "My dream is", " tea", signature)
-    assert not is_signed(b"key", "nasa", "My dream", " is tea", signature)
-    assert not is_signed(b"key", "nasa", "My dream is", " tea", "é" + signature)
+    return {"prompt": prompt, "said": said, "signature": KEYRING.sign(bot, VERSION, prompt, said)}
 
 
 def test_the_page_and_all_that_it_loads_is_under_100_kb_and_from_here(client):
@@ -142,12 +135,40 @@ def test_every_answer_carries_the_signature_that_its_picture_needs(client, bots)
     body = {"inputs": PROMPT, "parameters": {"return_full_text": False}}
     whole = client.post("/bots/nasa", json=body)
     said = whole.json()[0]["generated_text"]
-    assert whole.headers["x-signature"] == signed(bots, "nasa", said=said)["signature"]
     stream = client.post("/bots/nasa", json=body | {"stream": True}).text
-    signatures = re.findall(r'"signature": "([\w-]+)"', stream)
-    assert signatures == [whole.headers["x-signature"]]
-    query = {"prompt": PROMPT, "said": said, "signature": signatures[0]}
+    [streamed] = re.findall(r'"signature": "([\w-]+)"', stream)
+    for signature in (whole.headers["x-signature"], streamed):
+        query = {"prompt": PROMPT, "said": said, "signature": signature}
+        assert client.get("/bots/nasa/card.png", params=query).status_code == 200
+
+
+def test_a_link_from_before_public_signatures_still_shows_its_answer(client, bots):
+    query = {"prompt": PROMPT, "said": SAID, "signature": old_signature("nasa", PROMPT, SAID)}
+    assert "data-answer" in client.get("/b/nasa", params=query).text
     assert client.get("/bots/nasa/card.png", params=query).status_code == 200
+    assert client.get("/bots/ferry/card.png", params=query).status_code == 403
+    assert client.get("/bots/nasa/card.png", params=query | {"said": " tea"}).status_code == 403
+
+
+def old_signature(*said: str) -> str:
+    """As the server made signatures before."""
+    digest = hmac.digest(OLD_LINK_KEY, json.dumps(said).encode(), "sha256")[:16]
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def test_a_picture_says_in_its_metadata_that_it_is_by_a_model_and_which_answer_it_shows(client, bots):
+    query = signed(bots, "nasa")
+    answer = client.get("/bots/nasa/card.png", params=query)
+    assert answer.headers["x-ai-generated"] == "true"
+    assert DIGITAL_SOURCE_TYPE.encode() in answer.content
+    assert marks_of(answer.content) == {"bot": "nasa"} | query
+    assert marks_of(client.get("/bots/nasa/card.png").content) == {}
+
+
+def test_the_page_says_to_programs_too_that_it_shows_generated_text(client, bots):
+    assert f'name="digital-source-type" content="{DIGITAL_SOURCE_TYPE}"' in client.get("/").text
+    assert client.get("/b/nasa", params=signed(bots, "nasa")).headers["x-ai-generated"] == "true"
+    assert "x-ai-generated" not in client.get("/b/nasa").headers
 
 
 @pytest.fixture
@@ -222,7 +243,8 @@ def test_a_visitors_words_are_never_shown_as_the_bots(client, bots):
 
 def test_there_is_no_picture_of_an_empty_answer(client, bots):
     for said in ("", "  "):
-        assert client.get("/bots/nasa/card.png", params=signed(bots, "nasa", "", said)).status_code == 403
+        query = {"said": said, "signature": old_signature("nasa", "", said)}
+        assert client.get("/bots/nasa/card.png", params=query).status_code == 403
 
 
 def test_a_prompt_is_quoted_apart_in_the_picture(monkeypatch):
