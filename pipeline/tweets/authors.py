@@ -11,7 +11,7 @@ in the fleet file or in the file's name. `Owner` decides this, for which it may 
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -46,6 +46,7 @@ _X = re.compile(
 )
 _NOBODY = {"i", "home", "search", "hashtag", "intent", "share", "explore", "settings", "messages", "notifications"}
 _BLUESKY = re.compile(r"https?://bsky\.app/profile/([\w.-]+)(?=[/?#]|$)", re.ASCII | re.IGNORECASE)
+_THREADS = re.compile(r"https?://(?:www\.)?threads\.(?:net|com)/@([\w.]+)(?=[/?#]|$)", re.ASCII | re.IGNORECASE)
 _FEDIVERSE = re.compile(r"https?://([\w.-]+)/(?:@|users/)([\w.-]+)(?:@([\w.-]+))?(?=[/?#]|$)", re.ASCII | re.IGNORECASE)
 _POST = re.compile(r"/(?:status|statuses|post)?/?(\w+)/?(?:[?#].*)?$", re.ASCII)
 _OWN_LINKS = {"postlink", "posturl", "tweetlink", "tweeturl", "tweetpermalink", "permalink", "permalinkurl"}
@@ -55,6 +56,12 @@ _NAME_IN_TEXT = re.compile(
     r"""['"]?\b(?:user_?name|screen_?name)['"]?\s*[:=]\s*['"]([A-Za-z0-9_.@-]{1,63})['"]""", re.IGNORECASE
 )
 _X_NAME = re.compile(r"\w{1,15}", re.ASCII)
+# plain names of fields that name somebody, though we cannot know whether it is the author
+_SOMEBODY = re.compile(
+    r"(user|author|account|profile|owner|poster|creator|sender|speaker|tweeter|writer|person|actor)"
+    r"(name|handle|screenname|nick|nickname|login|tag|link|url|displayname|fullname)?"
+    r"|username|by|from|name|nickname|displayname|fullname|handlename|byline"
+)
 _LONGEST = 100_000  # characters of an account object that was written as text
 
 
@@ -96,6 +103,38 @@ def author_of_id(value: Any, ids: Ids) -> Author:
     return unknown_id(text)
 
 
+def naming_somebody(names: Iterable[str], file: TweetFile) -> tuple[str, ...]:
+    """Returns the fields that may name the author of a record in which no known field does; see `several_people`.
+
+    There are none where the fleet file says whose the records are.
+    """
+    if file.named or "handle" in file.columns:
+        return ()
+    return tuple(name for name in names if _SOMEBODY.fullmatch(plain_name(name)))
+
+
+def several_people(item: Mapping[str, Any], names: Sequence[str], seen: dict[str, str]) -> Unknown | None:
+    """Returns an Unknown author once a field in `names` has another value than in the file's records before.
+
+    `seen` holds the first value of each field. A field that names the same person throughout says nothing against the
+    file's name as the author.
+    """
+    for name in names:
+        value = item.get(name)
+        if isinstance(value, Mapping):
+            found = author_of(value)
+            value = found if isinstance(found, str) else _words(value)
+        text = "" if value is None else str(value).strip().lower()
+        if text not in NOTHING and seen.setdefault(name, text) != text:
+            return Unknown(f"several people under {name!r}; if they are the authors: columns: {{handle: {name}}}")
+    return None
+
+
+def _words(account: Mapping[Any, Any]) -> str:
+    """The texts in an account object; its numbers change from record to record."""
+    return " ".join(value for value in account.values() if isinstance(value, str))
+
+
 def unknown_id(id: str) -> Unknown:
     """Returns the Unknown author for an account of which only the id is known."""
     return Unknown(f"the author is known only by the id {id[:40]}; a table of users would name it", id)
@@ -112,11 +151,13 @@ def link_author(link: Any, id: Any, column: str) -> LinkAuthor | None:
 
 
 def account_of_url(url: str) -> str | None:
-    """Returns the handle in a URL of X, Bluesky or the Fediverse, or None."""
+    """Returns the handle in a URL of X, Bluesky, Threads or the Fediverse, or None."""
     if found := _X.match(url):
         return None if found[1].lower() in _NOBODY else handle_of(found[1])
     if found := _BLUESKY.match(url):
         return handle_of(found[1]) if "." in found[1] else None
+    if found := _THREADS.match(url):
+        return handle_of(found[1].replace(".", "_"))
     if found := _FEDIVERSE.match(url):
         host, user, elsewhere = found.groups()
         return handle_of(f"@{user}@{elsewhere or host}")
@@ -125,7 +166,7 @@ def account_of_url(url: str) -> str | None:
 
 def _in_text(text: str, ids: Ids) -> Author:
     if (handle := handle_of(text)) is not None:
-        return None if text.strip() in ("nan", "NaN", "None", "null", "NULL") else handle
+        return None if text.strip() in ("nan", "NaN", "None", "null", "NULL", "NA") else handle
     text = text.strip()
     if text.lower() in NOTHING:
         return None

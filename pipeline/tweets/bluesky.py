@@ -34,6 +34,9 @@ def flat(item: dict[str, Any]) -> dict[str, Any] | None:
         if post is None or not isinstance(reason, dict) or "repost" not in str(reason.get("$type", "")).lower():
             return post
         return post | {"author": reason.get("by"), "is_retweet": True, "id": f"repost of {post['id']}"}
+    if isinstance(commit := item.get("commit"), dict) and isinstance(commit.get("record"), dict):  # of the Jetstream
+        uri = f"at://{item.get('did')}/{commit.get('collection')}/{commit.get('rkey')}"
+        return flat({"record": commit["record"], "did": item.get("did"), "uri": uri})
     for name in ("record", "value"):
         record = item.get(name)
         if isinstance(record, dict) and _kind(record, item) in (_POST, _REPOST):

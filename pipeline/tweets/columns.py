@@ -15,7 +15,16 @@ from typing import Any, NamedTuple
 
 USUAL = {
     "text": (
-        *("note_tweet.text", "extended_tweet.full_text", "full_text", "text", "tweet", "raw_content", "content"),
+        *(
+            "long_object.body",
+            "note_tweet.text",
+            "extended_tweet.full_text",
+            "full_text",
+            "text",
+            "tweet",
+            "raw_content",
+            "content",
+        ),
         *("tweet_text", "post_text", "body"),
     ),
     "id": ("id_str", "tweet_id", "id", "status_id", "post_id"),
@@ -27,6 +36,8 @@ USUAL = {
             "twitter_handle",
             "from_user_name",
             "from_user",
+            "actor.preferred_username",
+            "actor",
             "account.acct",
             "user",
             "author",
@@ -41,14 +52,25 @@ USUAL = {
         *("post_link", "post_url", "tweet_link", "tweet_url", "tweet_permalink", "permalink", "permalink_url"),
         *("status_url", "twitter_url", "link", "url"),
     ),
-    "created_at": ("created_at", "timestamp", "datetime", "date", "time", "published_at"),
-    "lang": ("lang", "language"),
+    "created_at": ("created_at", "timestamp", "datetime", "date", "time", "published_at", "posted_time"),
+    "lang": ("lang", "language", "twitter_lang"),
     "likes": (
         *("likes", "like_count", "likes_count", "favorite_count", "favorites", "favourites", "faves"),
         *("favorites_count", "public_metrics.like_count"),
     ),
     "retweet": (
-        *("is_retweet", "retweet", "is_repost", "retweeted_status", "retweeted_status_id", "retweeted_tweet"),
+        *(
+            "is_retweet",
+            "is_rt",
+            "retweet_id",
+            "retweet_status_id",
+            "verb",
+            "retweet",
+            "is_repost",
+            "retweeted_status",
+            "retweeted_status_id",
+            "retweeted_tweet",
+        ),
         *("retweeted_status.id", "retweeted_status.id_str", "retweeted_status_id_str", "retweeted_tweet.id", "reblog"),
         *("referenced_tweets.retweeted.id", "type", "tweet_type", "post_type"),
     ),
@@ -63,7 +85,11 @@ USUAL = {
         *("quoted_tweet.id", "referenced_tweets.quoted.id", "type", "tweet_type", "post_type"),
     ),
 }
+TEXT_NAMES = tuple(name for name in USUAL["text"] if "." not in name)  # to be shown
 # json_tweet.py reads fields such as `referenced_tweets`, which no single name or path can reach
+
+
+_OF_USERS = {"userlocation", "userdescription", "usercreated", "userfollowers", "userfriends", "userfavourites"}
 
 
 class Columns(NamedTuple):
@@ -91,12 +117,13 @@ class Columns(NamedTuple):
         plain: dict[str, str] = {}
         for name in names:
             plain.setdefault(plain_name(name), name)
+        display = _display_name(plain)
 
         def find(field: str) -> tuple[str, ...]:
             if field in ("author_id", "link") and "handle" in asked:
                 return ()
             if field not in asked:
-                return tuple(plain[name] for name in _PLAIN[field] if name in plain)
+                return tuple(plain[name] for name in _PLAIN[field] if name in plain and (field, name) != display)
             wanted = asked[field]
             if wanted is None:
                 return ()
@@ -106,6 +133,20 @@ class Columns(NamedTuple):
             return (wanted,) if nested and "." in plain_name(wanted) and first in plain else ()
 
         return cls(*map(find, cls._fields))
+
+
+def _display_name(plain: Mapping[str, str]) -> tuple[str, str] | None:
+    """The field and plain name of a column that looks like handles and holds the names that people show.
+
+    `plain`: names by plain names. Tables of `user.name` call it user_name, beside user_location and the like; the
+    scraper Scweet has it in UserScreenName, and the handle in UserName.
+    """
+    if plain.keys() >= {"username", "userscreenname", "embeddedtext"}:
+        return "handle", "userscreenname"
+    known = plain.keys() & {"screenname", "userscreenname", "handle"}
+    if not known and re.search("[ _-]", plain.get("username", "").strip()) and plain.keys() & _OF_USERS:
+        return "handle", "username"
+    return None
 
 
 def missing(names: Sequence[str], asked: Mapping[str, str | None], nested: bool = False) -> str | None:

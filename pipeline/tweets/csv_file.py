@@ -11,8 +11,17 @@ from typing import Any
 
 from pipeline.core.names import handle_of
 from pipeline.tweets import reddit, text_file
-from pipeline.tweets.authors import Author, Unknown, author_in, author_of_id, is_loose, link_author
-from pipeline.tweets.columns import KNOWN, USUAL, Columns, missing, plain_name
+from pipeline.tweets.authors import (
+    Author,
+    Unknown,
+    author_in,
+    author_of_id,
+    is_loose,
+    link_author,
+    naming_somebody,
+    several_people,
+)
+from pipeline.tweets.columns import KNOWN, TEXT_NAMES, Columns, missing, plain_name
 from pipeline.tweets.csv_rows import Rows, Table
 from pipeline.tweets.files import TweetFile, export_handle
 from pipeline.tweets.flags import answer, flag
@@ -49,7 +58,7 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
     elif text_file.is_text(file, table.sample):
         yield from text_file.rows(text, table.lines, file)
     else:
-        yield Reject(0, f"{NOT_TWEETS}: no JSON, and no column named {', '.join(USUAL['text'])}")
+        yield Reject(0, f"{NOT_TWEETS}: no JSON, and no column named {', '.join(TEXT_NAMES)}")
 
 
 def _tweets(lines: Rows, names: list[str], file: TweetFile, users: Users) -> Iterator[Row | Reject]:
@@ -147,7 +156,8 @@ def _author(names: list[str], columns: Columns, file: TweetFile, users: Users) -
 
     If no column names the author, the row belongs to the owner of the file.
     """
-    if not (columns.handle or columns.author_id or columns.link):
+    somebody = () if columns.handle or columns.author_id else naming_somebody(names, file)
+    if not (columns.handle or columns.author_id or columns.link or somebody):
         old = file.handle == "tweets" and not file.named and set(map(plain_name, names)) >= OLD_COLUMNS
         owner = export_handle(file.filesystem, file.path, file.archive) if old else file.handle
         return lambda row: owner
@@ -158,6 +168,7 @@ def _author(names: list[str], columns: Columns, file: TweetFile, users: Users) -
     links = [(name, names.index(name)) for name in columns.link]
     id_at = names.index(columns.id[0]) if columns.id else len(names)
     known: dict[tuple[str, str], Author] = {}
+    seen: dict[str, str] = {}
 
     def of_column(name: str, value: str) -> Author:
         if len(known) > 100_000:
@@ -183,7 +194,7 @@ def _author(names: list[str], columns: Columns, file: TweetFile, users: Users) -
         for name, at in links:
             if (link := link_author(row[at], row[id_at], name)) is not None:
                 return str(link) if isinstance(unknown, Unknown) else link
-        return unknown
+        return unknown or (several_people(dict(zip(names, row, strict=False)), somebody, seen) if somebody else None)
 
     return author
 

@@ -19,7 +19,7 @@ from dateutil import parser
 
 TYPE = pa.timestamp("s", "UTC")
 _FIRST, _LAST = 0, 4_102_444_800  # 1970 and 2100; a date outside is not the date of a tweet
-_NOTHING = ("", "nan", "nat", "none", "null")
+_NOTHING = ("", "nan", "nat", "na", "n/a", "none", "null")
 _FORMATS = (
     "%a %b %d %H:%M:%S +0000 %Y",  # X's own
     "%a %b %d %H:%M:%S %z %Y",

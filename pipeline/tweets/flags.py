@@ -13,7 +13,8 @@ from typing import Any
 from pipeline.tweets.columns import plain_name
 
 Test = Callable[[Any], bool | None]
-NOTHING = frozenset(("", "nan", "none", "null", "nat", "<na>", "undefined"))  # texts that mean that there is no value
+# texts that mean that there is no value
+NOTHING = frozenset(("", "nan", "none", "null", "nat", "na", "n/a", "<na>", "undefined"))
 _LONGEST_NO = 9
 _YES = ("true", "t", "yes", "y")
 _NO = ("false", "f", "no", "n")
@@ -29,6 +30,8 @@ def flag(field: str, name: str) -> Test:
     plain = plain_name(name)
     if plain in ("type", "tweettype", "posttype"):
         return _kind(field)
+    if plain == "verb":  # of activities
+        return lambda value: {"share": True, "post": False}.get(value) if isinstance(value, str) else None
     if plain.startswith("is"):
         return _counted_word
     if plain in ("retweet", "reply", "quote"):

@@ -4,6 +4,7 @@ for item in items(file): ...         # rows (not validated), Rejects, Profiles
 """
 
 import io
+import lzma
 import re
 import tempfile
 import zipfile
@@ -23,7 +24,7 @@ from pipeline.tweets.users import Users
 _HEAD = 4096  # bytes from which the format is detected
 _BOM = b"\xef\xbb\xbf"
 _UNREADABLE = (
-    *(OSError, EOFError, ValueError, zlib.error, pyarrow.ArrowException, zipfile.BadZipFile),
+    *(OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, pyarrow.ArrowException, zipfile.BadZipFile),
     *(RuntimeError, NotImplementedError),  # for parts of zip files that are encrypted or use an unknown compression
 )
 _JSON = re.compile(rb'(?:\d+\r?\n\s*(?=\{))?\{\s*(["}]|$)|\[\s*([\[{"\]\d-]|true|false|null|$)')

@@ -18,7 +18,7 @@ MAX_VALUE = 16 * 2**20  # characters of an item of an array; a longer one is no 
 MAX_DOCUMENT = 128 * 2**20  # characters of a document, such as a page of tweets; it is read whole
 _CHUNK = 2**20  # bytes read at a time
 _SPACE = re.compile(r"[\s,\ufeff]*")
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\]"]', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.DOTALL)
 
 
 def values(stream: io.BufferedReader, start: str = "") -> Iterator[tuple[int, Any]]:

@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 
 from pipeline.core.names import handle_of
 from pipeline.tweets import bluesky, mastodon, reddit, threads, wrappers
-from pipeline.tweets.authors import Author, Unknown, author_in, author_of, author_of_id, is_loose, link_author
+from pipeline.tweets.authors import (
+    Author,
+    Unknown,
+    author_in,
+    author_of,
+    author_of_id,
+    is_loose,
+    link_author,
+    naming_somebody,
+    several_people,
+)
 from pipeline.tweets.bluesky_consent import PREFERENCES, refusal, refused_use
 from pipeline.tweets.columns import Columns, plain_name, value_at
 from pipeline.tweets.edits import EARLIER, Edits
@@ -28,7 +38,7 @@ NESTED |= {"edit_history_tweet_ids", "edit_info", "edit_control"}
 NESTED |= {"favorited", "is_quote_status", "referenced_tweets", "public_metrics", "reblog"}
 _ACCOUNT = {"name", "displayname", "description", "profileimageurl", "profileimageurlhttps", "followerscount"}
 _NETWORKS = {"$type", "record", "value", "post", "actor", "attributedTo", "visibility", "preferredUsername"}
-_NETWORKS |= {"subreddit", threads.POSTS}
+_NETWORKS |= {"commit", "subreddit", threads.POSTS}
 _SHAPES = 1000  # remembered at most
 _Tests = list[tuple[str, Test]]
 
@@ -43,6 +53,7 @@ class _Shape(NamedTuple):
     single: tuple[str | None, ...] | None  # the keys of a plain object, if no field has more than one
     elsewhere: bool  # an id or a URL may give the author
     html: bool  # the text may be HTML
+    somebody: tuple[str, ...]  # keys that name somebody who may be the author, if no known key names one
     retweet: _Tests  # the keys that may mark a retweet, each with its test
     reply: _Tests
     quote: _Tests
@@ -56,6 +67,7 @@ class Tweets:
         self._users = users
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._profiles: list[Profile] = []
+        self._somebody: dict[str, str] = {}  # first values of such keys; see several_people
         self._edits = Edits(file, users.read)
         self._handles: dict[str, str] = {}  # by the names of the accounts whose profiles are known
 
@@ -115,6 +127,8 @@ class Tweets:
         elif isinstance(wrapped, str):
             yield Reject(line, wrapped)
         else:
+            for name in wrapped.left_out:
+                yield Reject(line, f"a list of posts under {name!r}, beside the one that is read")
             for user in wrapped.users:
                 self._account(user)
             use = refused_use(item.get(PREFERENCES) or ())
@@ -146,10 +160,11 @@ class Tweets:
                 [(name, flag(kind, name)) for name in getattr(columns, kind)] for kind in ("retweet", "reply", "quote")
             ]
             nested, network = not NESTED.isdisjoint(keys), not _NETWORKS.isdisjoint(keys)
-            single = None if nested or network or account else _single(columns, keys)
+            somebody = () if columns.handle or columns.author_id else naming_somebody(keys, self._file)
+            single = None if nested or network or account or somebody else _single(columns, keys)
             elsewhere = bool(columns.author_id or columns.link)
             html = any(plain_name(name) == "content" for name in columns.text)
-            shape = _Shape(columns, nested, network, account, single, elsewhere, html, *tests)
+            shape = _Shape(columns, nested, network, account, single, elsewhere, html, somebody, *tests)
             if len(self._shapes) < _SHAPES:
                 self._shapes[keys] = shape
         return shape
@@ -167,7 +182,7 @@ class Tweets:
             text = _inside(item, "note_tweet", "text") or _inside(item, "extended_tweet", "full_text") or text
             likes = _inside(item, "public_metrics", "like_count") if likes is None else likes
             retweet, reply, quote = _by_format(item, retweet, reply, quote)
-        author = self._author(item, columns) or whose
+        author = self._author(item, columns) or whose or several_people(item, shape.somebody, self._somebody)
         return (
             *(author, _first(item, columns.id), text, retweet, line, _first(item, columns.created_at)),
             *(_first(item, columns.lang), likes, reply, quote),

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.tweets import reddit
-from pipeline.tweets.columns import KNOWN, USUAL, Columns, missing, plain_name
+from pipeline.tweets.authors import naming_somebody
+from pipeline.tweets.columns import KNOWN, TEXT_NAMES, Columns, missing, plain_name
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_tweet import NESTED, Tweets
 from pipeline.tweets.record import NOT_TWEETS, Profile, Reject, Row
@@ -31,12 +32,13 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
         columns = Columns.of(names, file.columns, nested=True)
         problem = missing(names, file.columns, nested=True)
         if problem is None and not columns.text and not reddit.is_table(names):
-            problem = f"{NOT_TWEETS}: no column named {', '.join(USUAL['text'])}"
+            problem = f"{NOT_TWEETS}: no column named {', '.join(TEXT_NAMES)}"
         if problem is not None:
             yield Reject(0, problem)
             return
         asked = {plain_name(name).partition(".")[0] for name in file.columns.values() if name}
         asked |= {plain_name(name) for name in file.columns.values() if name}
+        asked |= {plain_name(name) for name in naming_somebody(names, file)}
         wanted = [name for name in names if plain_name(name) in _WANTED | asked]
         _check_sizes(table, set(wanted))
         tweets, line = Tweets(file, users), 0

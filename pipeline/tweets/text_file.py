@@ -12,11 +12,17 @@ from pipeline.tweets.record import Reject, Row
 from pipeline.tweets.text_lines import Overlong, TextLines, is_decoded
 
 _NAME = re.compile(r"\.txt(\.(gz|zst|bz2|xz))?$", re.IGNORECASE)
+_PROSE = re.compile(r"(readme|licen[cs]e|copying|notice|requirements|changelog|robots)[.\w-]*", re.IGNORECASE)
 _MARKUP = re.compile(r"\ufeff?\s*<(!doctype|html|\?xml)", re.IGNORECASE)
 
 
 def is_text(file: TweetFile, sample: list[str]) -> bool:
-    """Whether the file is plain text, by its name and its first lines (`sample`, at least one)."""
+    """Whether the file is plain text, by its name and its first lines (`sample`, at least one).
+
+    What lies beside data sets (`LICENSE.txt`) is not, unless the fleet file says whose tweets it holds.
+    """
+    if not file.named and _PROSE.fullmatch(file.path.rpartition("/")[2]):
+        return False
     return bool(_NAME.search(file.path)) and not any("\0" in line for line in sample) and not _MARKUP.match(sample[0])
 
 

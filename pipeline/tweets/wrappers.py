@@ -31,6 +31,20 @@ _SINGLE = ("tweet", "post", "status")  # the value of one of these keys is the t
 _WEB_DEPTH = 40
 # keys that could be handles but name parts of a data set
 _WORDS = {"train", "test", "validation", "valid", "dev", "own", "replies", "retweets", "quotes", "likes", "originals"}
+_WORDS |= {
+    "comments",
+    "submissions",
+    "saved",
+    "upvoted",
+    "messages",
+    "texts",
+    "captions",
+    "sentences",
+    "lines",
+    "samples",
+}
+_WORDS |= {"ancestors", "descendants", "threads", "reposts", "pinned", "favorites", "favourites", "bookmarks", "notes"}
+_WORDS |= {"articles", "stories", "examples", "inputs", "outputs", "responses", "prompts", "originals", "mentions"}
 _WORDS |= {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october"}
 _WORDS |= {"november", "december", "positive", "negative", "neutral", "deleted", "drafts", "archive", "unknown"}
 
@@ -40,6 +54,7 @@ class Inside(NamedTuple):
 
     items: list[tuple[Any, Any]]  # pairs of an object and its author (None if the wrapper names none)
     users: Sequence[dict[str, Any]] = ()
+    left_out: Sequence[str] = ()  # names of further lists of tweets, whose authors nothing tells
 
 
 def is_wrapper(item: dict[str, Any]) -> bool:
@@ -57,7 +72,8 @@ def inside(item: dict[str, Any]) -> Inside | str | None:
         return Inside(tweets, users)
     names = [name for name in item if plain_name(name) in _LISTS]
     if names:
-        return Inside([(one, None) for name in names for one in _objects(item[name])], users)
+        others = [name for name, value in item.items() if name not in names and _is_list_of_tweets(value)]
+        return Inside([(one, None) for name in names for one in _objects(item[name])], users, others)
     if users:
         return Inside([], users)
     if isinstance(item.get("errors"), list):
@@ -90,6 +106,10 @@ def _by_handle(item: dict[str, Any]) -> Inside | None:
     named = named and all(handle_of(key) and key.lower() not in _WORDS and not key.isdecimal() for key in lists)
     found = [(one, key) for key, value in lists.items() for one in value]
     return Inside([({"text": one} if isinstance(one, str) else one, key if named else None) for one, key in found])
+
+
+def _is_list_of_tweets(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and _are_tweets(value)
 
 
 def _are_tweets(values: list[Any]) -> bool:

@@ -169,6 +169,12 @@ def test_a_very_long_array_is_read_in_pieces(tmp_path):
     assert records[-1].text == "last"
 
 
+@pytest.mark.parametrize("start", [b"\xfd7zXZ\0", b"BZh9", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
+def test_bytes_that_only_begin_as_a_packed_file_are_one_reject(tmp_path, start):
+    [(line, reason)] = rejects(found(put(tmp_path / "wren", start + b"nothing that was ever packed" * 9)))
+    assert line == 0 and reason.startswith("cannot be read: ")
+
+
 def test_a_tweet_too_long_to_be_one_ends_an_array(tmp_path):
     items = found(put(tmp_path / "wren.json", '[{"text": "first"}, {"text": "' + "a" * (MAX_VALUE + 2**21) + '"}]'))
     assert texts(items) == ["first"]

@@ -6,10 +6,12 @@ Half of them are whole files with odd values in them, of which each record must 
 a reject, never neither and never both. The other half are files with bytes cut out, doubled and changed.
 """
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import zlib
 from collections.abc import Callable
 from itertools import count
@@ -120,7 +122,7 @@ def test_a_broken_file_of_each_format(tmp_path, folder, name):
     read_it()
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd])
 def test_a_broken_file_in_each_packing(folder, pack):
     @fuzz(broken(pack(b"id,text\n" + b"".join(b"%d,tea and cake %d\n" % (i, i * i) for i in range(200)))))
     def read_it(broken):

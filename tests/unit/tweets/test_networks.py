@@ -50,6 +50,18 @@ def test_records_alone_are_known_by_the_table_of_users(tmp_path):
     assert [record.handle for record in records(found(path))] == ["ada_bsky_social"]
 
 
+def test_events_of_the_jetstream_are_posts_of_the_account_that_a_table_names(tmp_path):
+    event = {"operation": "create", "collection": "app.bsky.feed.post", "rkey": "3k", "record": POST}
+    gone = {"operation": "delete", "collection": "app.bsky.feed.post", "rkey": "3k"}
+    path = put(tmp_path / "j.jsonl", lines([{"did": DID, "kind": "commit", "commit": one} for one in (event, gone)]))
+    put(tmp_path / "users.json", json.dumps({"users": [ADA]}))
+    items = found(path)
+    assert [(item.handle, item.id) for item in records(items)] == [
+        ("ada_bsky_social", f"at://{DID}/app.bsky.feed.post/3k")
+    ]
+    assert reasons(items) == ["no text"]
+
+
 def test_a_repository_is_read_and_its_files_name_or_the_fleet_file_says_whose_it_is(tmp_path):
     like = {"$type": "app.bsky.feed.like", "subject": {"uri": "at://x/y/z"}}
     repository = car(POST, like, {"$type": "app.bsky.feed.repost", "subject": {"uri": "at://x/y/z"}})
