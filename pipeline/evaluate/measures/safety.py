@@ -1,4 +1,4 @@
-"""How often a bot says what nobody wants: links, mentions of people, words of a block list.
+"""Measures how often a bot generates unwanted content: links, mentions of people, words of a block list.
 
 safety(["@nasa look: https://t.co/x"], block_list=None)    # {"links": 1.0, "mentions": 1.0, "blocked": None, …}
 """
