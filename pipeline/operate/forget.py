@@ -13,7 +13,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,9 +132,7 @@ def _forget(store: Store, fleet: Fleet, handle: str, dry_run: bool = False) -> F
     store.write(FORGOTTEN, json_bytes(known | {handle: entry}))  # first, so that a new run ignores the person
     items = [item for bot in bots for item in _repositories(store, bot, dry_run)]
     items += _models(store, bots)
-    with _cluster() as problem:  # after the models: a pool serves whatever is published
-        items += [Item("endpoint", "of this fleet", problem)] if problem else _endpoints(fleet, handle, dry_run)
-        items += _copies(store, handle, dry_run)
+    items += _in_cluster(fleet, store, handle, dry_run)  # after the models: a pool serves whatever is published
     items += [*_runs(store, runs), *_work(store, handle), *_drafts(store, handle), *_rows(store, handle)]
     items += _metrics_of_others(store, handle)
     items += _bots_on_bases(fleet, store, {base for one in (*known.values(), entry) for base in one.get("bases", [])})
@@ -175,15 +172,17 @@ class _UntouchedStore(Store):
         """Does nothing."""
 
 
-@contextmanager
-def _cluster() -> Iterator[str]:
-    """Connects to the cluster for the length of the block, if one runs; yields why it does not answer, or ""."""
+def _in_cluster(fleet: Fleet, store: Store, handle: str, dry_run: bool) -> Iterator[Item]:
+    """The endpoints, and the copies on nodes; without a cluster the copies on this machine."""
     try:
         with session():
             join()
-            yield ""
+            yield from _endpoints(fleet, handle, dry_run)
+            yield from _copies(store, handle, dry_run)
+            return
     except UserError as error:
-        yield f"the cluster does not answer: {one_line(error)}"
+        yield Item("endpoint", "of this fleet", f"the cluster does not answer: {one_line(error)}")
+    yield from _copies(store, handle, dry_run)
 
 
 def _bots(store: Store, handle: str) -> list[str]:

@@ -21,9 +21,14 @@ def remove_copies(store: Store, handle: str, dry_run: bool) -> tuple[list[str], 
     """
     if store.local:
         return [], {}  # it is read in place
-    found, problems = set(_remove(store, handle, dry_run)), {}
+    found: set[str] = set()
+    problems: dict[str, str] = {}
+    try:
+        found.update(_remove(store, handle, dry_run))
+    except OSError as error:
+        problems["of this command"] = one_line(error)
     if not ray.is_initialized():
-        return sorted(found), {}
+        return sorted(found), problems
     task: Any = ray.remote(num_cpus=0, max_retries=0)(_remove)
     answers = []
     for node in ray.nodes():

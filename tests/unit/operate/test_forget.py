@@ -3,20 +3,24 @@
 import json
 import os
 import sys
+import tempfile
 
 import pytest
 from huggingface_hub import constants
 from pyarrow import fs
 
 from pipeline.base import adapt
+from pipeline.core.errors import UserError
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store
+from pipeline.operate import forget as forgetting
 from pipeline.operate.forget import forget, plan_to_forget, readmit
 from pipeline.publish import hub
 from pipeline.track import stored_runs
 from pipeline.track.stored_runs import StoredRuns
 from tests.support import published
 from tests.support.fake_hub import Hub
+from tests.support.s3 import BUCKET
 
 VERSION = "0123456789ab"
 BOTS = ("owl", "owl-wren", "stork", "wren")
@@ -235,3 +239,20 @@ def test_a_base_beside_the_store_that_may_have_learned_from_the_person_is_named(
     (tmp_path / "base" / "model.safetensors").write_bytes(b"w")
     fleet = fleet.model_copy(update={"pretrain": fleet.pretrain.model_copy(update={"out": str(tmp_path / "base")})})
     assert [item.name for item in forget(fleet, "wren").left if item.kind == "base model"] == [str(tmp_path / "base")]
+
+
+def test_a_cluster_or_a_cache_that_refuses_stops_nothing_else(tmp_path, s3, monkeypatch):
+    fleet = published.fleet_of(tmp_path, BOTS, storage=f"s3://{BUCKET}/{tmp_path.name}")
+    store = Store.of(fleet)
+
+    def refuse() -> bool:
+        raise UserError("no Ray cluster answers")
+
+    monkeypatch.setattr(forgetting, "join", refuse)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / f"huggingtweets-cache-{os.getuid()}").mkdir()
+    (tmp_path / f"huggingtweets-cache-{os.getuid()}").chmod(0o777)
+    result = forget(fleet, "wren")
+    left = {(item.kind, item.name) for item in result.left}
+    assert {("endpoint", "of this fleet"), ("copies", "on node of this command")} <= left and not result.complete
+    assert not store.exists("work/tweets/wren.parquet") and not store.exists("bots/owl-wren")
