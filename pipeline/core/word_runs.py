@@ -29,7 +29,7 @@ def run_hashes(text: str) -> np.ndarray:
     """
     found = words(text)
     runs = (" ".join(found[i : i + RUN]) for i in range(max(1, len(found) - RUN + 1)) if found)
-    digests = (hashlib.blake2b(run.encode(errors="replace"), digest_size=8).digest() for run in runs)
+    digests = (hashlib.blake2b(run.encode(), digest_size=8).digest() for run in runs)
     return np.frombuffer(b"".join(digests), dtype="<u8")
 
 

@@ -95,6 +95,7 @@ def test_the_fleets_run_lists_every_published_bot(source):
     assert [row[0] for row in table] == ["owl", "wren"]
     assert table[0][columns.index("held_out/loss")] == 3.5 and table[0][columns.index("kept")] == 100
     assert run.summary["bots"] == 2 and run.summary["mean/held_out/loss"] == 3.5
+    assert (run.name, run.job_type) == ("birds", "fleet")
     trained = [row | {"status": "trained"} for row in rows]
     assert lineage.fleet_run(source, trained).id == run.id  # how it came to be there is not content
     rows[0]["metrics"]["held_out"]["loss"] = 3.4
@@ -112,7 +113,9 @@ def test_a_large_fleet_has_runs_for_the_same_few():
 def test_a_card_links_to_wandb_where_it_is_online_and_the_entity_is_known():
     links = lineage.links(Wandb(mode="online", entity="birds"), "wren", "0123456789ab")
     assert links["run"] == "https://wandb.ai/birds/huggingtweets/runs/wren-0123456789ab"
-    assert "/wren-model/0123456789ab" in links["model"]
+    assert links["model"] == (
+        "https://wandb.ai/birds/huggingtweets/artifacts/finetuned-model/wren-model/0123456789ab/lineage"
+    )
     assert lineage.links(Wandb(mode="offline", entity="birds"), "wren", "0123456789ab") == {}
     assert lineage.links(Wandb(mode="online"), "wren", "0123456789ab") == {}
 
@@ -196,6 +199,13 @@ def test_pages_are_those_of_the_run_and_of_what_it_made_from_tweets():
         "nests/artifacts/finetuned-model/owl-wren-model",
     ]
     assert lineage.pages(settings, "fleet.birds.0123456789ab") == ["birds/nests/runs/fleet.birds.0123456789ab"]
+
+
+def test_samples_are_a_table_and_a_bot_without_samples_has_none(source):
+    made = read_published(source.store, "wren", "0123456789ab")
+    columns, rows = lineage.train_run(source, made).tables["samples"]
+    assert columns == ["prompt", "text"] and rows[-1] == ["", "Rain again."]
+    assert lineage.train_run(source, replace(made, metrics={})).tables == {}
 
 
 def test_data_sets_are_synced_before_bots_and_bots_before_the_fleet():

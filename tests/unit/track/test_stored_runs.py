@@ -114,3 +114,34 @@ def test_a_bot_without_provenance_is_an_error(fleet):
     Store.of(fleet).delete(f"bots/wren/{VERSION}/provenance.json")
     with pytest.raises(FileNotFoundError, match="provenance"):
         StoredRuns.of(fleet).write_bot("wren", VERSION)
+
+
+def test_the_fleets_run_is_missing_until_it_is_written_and_never_needed_without_bots(fleet):
+    rows = published.report(Store.of(fleet), ("wren",))
+    stored = StoredRuns.of(fleet)
+    assert stored.has_fleet([]) and stored.has_fleet([rows[0] | {"status": "skipped"}])
+    assert not stored.has_fleet(rows)
+    stored.write_fleet(rows)
+    assert stored.has_fleet(rows) and StoredRuns.of(fleet).has_fleet(rows)
+
+
+def test_a_run_is_synced_once_its_folder_has_the_mark_that_wandb_makes(fleet):
+    store = Store.of(fleet)
+    StoredRuns.of(fleet).write_bot("wren", VERSION)
+    first, second = stored_runs.runs(store)
+    assert stored_runs.unsynced(store) == [first, second]
+    store.write(f"wandb/{first}/run-{stored_runs.id_of(first)}.wandb.synced", b"")
+    assert stored_runs.mark_of(first) == f"wandb/{first}/run-{stored_runs.id_of(first)}.wandb.synced"
+    assert (stored_runs.synced(store), stored_runs.unsynced(store)) == ({first}, [second])
+
+
+def test_the_runs_about_a_person_are_those_of_their_tweets_and_bots_and_the_fleets(fleet):
+    store = Store.of(fleet)
+    stored = StoredRuns.of(fleet)
+    for bot in ("owl-wren", "wren"):
+        stored.write_bot(bot, VERSION)
+    stored.write_fleet(published.report(store, ("owl-wren", "wren")))
+    about = {stored_runs.id_of(name).split(".")[0] for name in stored_runs.runs_about(store, "owl", ["owl-wren"])}
+    assert about == {"tweets", f"owl-wren-{VERSION}", "fleet"}
+    names = [stored_runs.id_of(name) for name in stored_runs.runs_about(store, "owl", ["owl-wren"])]
+    assert not any(name.startswith(("tweets.wren.", "wren-")) for name in names)
