@@ -1,6 +1,7 @@
 # Everything a fresh machine needs is set up on first use, in .venv, from requirements.lock.
 #   make demo    tweets to talking bots, ARGS=--once exits when they have spoken
 #   make test    all tests, 15 minutes at most on 2 cores; make test-fast the unit tests, 90 seconds
+#                ARGS='-m slow' those that download other versions of packages
 #   make check   linter, formatter, types, imports
 #   make test-faults   kill -9 to everything, on a cluster of several nodes
 PYTHON ?= python3.11
