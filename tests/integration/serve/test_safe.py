@@ -42,7 +42,15 @@ def stranger(served):
 
 
 ROUTES = ["/", "/static/page.css", "/bots", "/bots/ada", "/bots/ada/card.png", "/bots/nobody", "/v1/models"]
-ROUTES += ["/v1/models/ada", "/metrics", "/openapi.json", "/b/ada", "/bots/ada/pictures/ada.png", "/nothing"]
+ROUTES += [
+    "/verify?bot=ada&said=tea&signature=x",
+    "/v1/models/ada",
+    "/metrics",
+    "/openapi.json",
+    "/b/ada",
+    "/bots/ada/pictures/ada.png",
+    "/nothing",
+]
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -54,8 +62,10 @@ def test_every_route_asks_for_a_key(stranger, path):
     assert stranger.get(path, headers={"Authorization": f"Bearer {keys.digest(KEY)}"}).status_code == 401
 
 
-def test_only_health_is_open_and_posts_are_not(stranger, served):
+def test_only_health_and_the_public_keys_are_open_and_posts_are_not(stranger, served):
     assert stranger.get("/health").json() == {"status": "ok"}
+    [key] = stranger.get("/.well-known/huggingtweets-keys.json").json()["keys"]
+    assert key["crv"] == "Ed25519" and "d" not in key
     for path, body in (("/bots/ada", {"inputs": "Engine"}), ("/v1/completions", {"model": "ada", "prompt": "Engine"})):
         assert stranger.post(path, json=body).status_code == 401
         assert served[0].post(path, json=body | ({"parameters": SHORT} if "inputs" in body else {})).status_code == 200
