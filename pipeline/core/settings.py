@@ -242,6 +242,12 @@ class Train(Section):
     checkpoint_minutes: float = Field(
         5.0, gt=0, description="Minutes between checkpoints, from which the training of a large bot is resumed."
     )
+    stall_minutes: float = Field(
+        30.0,
+        gt=0,
+        description="Minutes without a training step after which a bot's lane is ended and the bot is trained in "
+        "another one.",
+    )
     gradient_checkpointing: bool = Field(
         False, description="Compute activations twice to save memory: about a third more arithmetic."
     )

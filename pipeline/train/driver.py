@@ -65,7 +65,7 @@ class _Driver:
         self.settings = {lane_kind(small): small for small in map(with_less_memory, own.values())} | own
         self.queue_actor = start_queue(tasks, job.train.retries, job.store)
         self.queue = remote_queue(self.queue_actor)
-        self.queue_id, self.results_known = "", 0
+        self.queue_id, self.results_known, self.failures_known = "", 0, 0
         self.base = ray.put(job.base)
         self.runs: list[LaneRun] = []
         self.run_numbers = count()
@@ -78,7 +78,7 @@ class _Driver:
         """Starts runs and collects results until no bot is left, or nobody works on those that are."""
         self.progress.start("train", self.total, f"{self.total} bots")
         while True:
-            status = self.queue.status(self.queue_id, self.results_known, [run.name for run in self.runs])
+            status = self._ask_queue([run.name for run in self.runs])
             self._collect(status)
             self._reap_runs()
             if not self.left or (not status.waiting and not status.running and not self.runs):
@@ -102,15 +102,19 @@ class _Driver:
             request_resources(bundles=[])
         ray.kill(self.queue_actor)
 
+    def _ask_queue(self, runs: list[str] | None = None) -> QueueStatus:
+        return self.queue.status(self.queue_id, self.results_known, self.failures_known, runs)
+
     def _collect(self, status: QueueStatus) -> None:
         """Sets the status and metrics of bots that have finished or failed since the last time."""
         if status.queue_id != self.queue_id:  # a restarted queue tells all its results again
-            self.queue_id, self.results_known = status.queue_id, 0
+            self.queue_id, self.results_known, self.failures_known = status.queue_id, 0, 0
         self.results_known += len(status.done)
+        self.failures_known += len(status.failed)
         for name, trained in status.done:
             if bot := self.left.pop(name, None):
                 self._finish(bot, trained)
-        for name, failed in status.failed.items():
+        for name, failed in status.failed:
             if bot := self.left.pop(name, None):
                 self._fail(bot, failed)
 
@@ -143,7 +147,7 @@ class _Driver:
     def _blame(self, run: LaneRun, host_names: dict[str, str]) -> None:
         """Counts a run that failed against its node, and names a node that is left out from now on."""
         node = run.config.node
-        status = self.queue.status(self.queue_id, self.results_known)  # as it is now that the run has ended
+        status = self._ask_queue()  # as it is now that the run has ended
         set_up, productive = run.name in status.active_runs, run.name in status.productive_runs
         if self.health.run_failed(run.config.kind, node, run.reason, set_up, productive) and node:
             name = host_names.get(node) or node
@@ -207,7 +211,7 @@ class _Driver:
         lanes = sum(run.lanes for run in self.runs if run.name in status.active_runs)
         rate = self.pace.tokens_per_second(time.monotonic(), status.tokens_trained)
         self.progress.note(
-            progress_text(lanes, len(self.left), len(status.failed), rate, status.tokens_left),
+            progress_text(lanes, len(self.left), self.failures_known, rate, status.tokens_left),
             lanes=lanes,
             queue_length=sum(status.waiting.values()),
             tokens_left=status.tokens_left,

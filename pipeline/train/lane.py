@@ -9,6 +9,8 @@ fails that bot alone.
 """
 
 import math
+import os
+import sys
 import tempfile
 import threading
 import time
@@ -16,7 +18,7 @@ import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import ray
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     import torch
     from ray.actor import ActorHandle
 
-_WAIT_SECONDS = 0.3  # until a lane without work asks again
+_WAIT_SECONDS = (0.3, 2.0)  # until a lane without work asks again: the first time, and later at most
 _REPORT_SECONDS = 1.0
 _LOG_LINES = 20  # of a failure's traceback
 _OUTAGE_SECONDS = (1.0, 30.0)  # pauses of a lane that cannot reach the store: the first, doubled up to the last
@@ -93,6 +95,12 @@ def run_lane_worker(loop_config: dict[str, LaneConfig]) -> None:
     Lane(f"{config.run}/{lane}", config, remote_queue(config.queue), ray.get(config.base)).run()
 
 
+def _end_process(lane: str) -> NoReturn:
+    """Ends a worker whose training hangs, since nothing else can: Ray Train finds it dead, and its run ends."""
+    print(f"lane {lane}: no step for train.stall_minutes: this worker ends", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 class Lane:
     """One worker of a lane; rank 0 talks to the queue and writes to the store."""
 
@@ -136,13 +144,16 @@ class Lane:
         idle_since = time.perf_counter()
         writing: Future[None] | None = None
         loading: tuple[str, Future[TrainingData]] | None = None
+        wait = _WAIT_SECONDS[0]
         while True:
             assigned = self.trainer.on_rank_0(lambda: self.queue.take(self.name, self.config.kind, list(self.in_hand)))
             if assigned.wait:
-                time.sleep(_WAIT_SECONDS)
+                time.sleep(wait)
+                wait = min(1.5 * wait, _WAIT_SECONDS[1])
                 continue
             if (task := assigned.task) is None:
                 break
+            wait = _WAIT_SECONDS[0]
             self.in_hand[task.bot] = 0
             data = loading[1] if loading and loading[0] == task.bot else loader.submit(self._load, task)
             upcoming = assigned.upcoming
@@ -327,7 +338,9 @@ class Lane:
             over = ended.wait(_REPORT_SECONDS)
             if not over:
                 with self.report_lock:
-                    self.queue.report(self.name, dict(self.in_hand), self.config.kind, self.config.node)
+                    stalled = self.queue.report(self.name, dict(self.in_hand), self.config.kind, self.config.node)
+                if stalled:
+                    _end_process(self.name)
             tokens = self.tokens_trained
             ray_metrics.record("lane_tokens_total", tokens - counted, fleet=self.store.fleet, lane=self.name)
             counted = tokens

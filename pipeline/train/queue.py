@@ -50,6 +50,7 @@ class Task:
     failures: int = 0
     outages: int = 0  # of the store while it was in hand
     deaths: int = 0  # of workers that were training it
+    progress_at: float = 0.0  # a time.monotonic(): when it was given out, or when its last step was reported
     lane: str = ""  # that has it in hand
     failed_in: str | None = None  # the place of its last failure: a node, or a lane where its node is not known
 
@@ -115,7 +116,7 @@ class QueueStatus:
 
     queue_id: str  # another one after the queue was restarted
     done: list[tuple[str, TrainedBot]]  # the results that the driver does not know yet, by bot
-    failed: dict[str, FailedBot]
+    failed: list[tuple[str, FailedBot]]  # the failures that the driver does not know yet
     waiting: dict[str, int]  # bots of each kind, the kind of the largest bot first
     running: int  # bots in hand of lanes
     active_runs: set[str]  # runs with a lane that is set up
@@ -135,11 +136,13 @@ class Queue:
         self.running: dict[str, Task] = {}  # by bot; a lane may have one in training and one that is being written
         self.done: dict[str, TrainedBot] = {}
         self.failed: dict[str, FailedBot] = {}
+        self.failures: list[tuple[str, FailedBot]] = []  # in the order in which bots were given up
         self.tokens_trained: dict[str, float] = {}  # by bot
         self.promised: dict[str, str] = {}  # the bot whose data a lane loads ahead, by lane
         self.active_runs: set[str] = set()
         self.productive_runs: set[str] = set()
         self.nodes: dict[str, dict[str, str]] = {}  # by kind and run, of runs with a lane that is set up
+        self.stalled: set[str] = set()  # lanes that have to end
         self.recovering_until = 0.0  # a time.monotonic(); see `recover`
 
     def enter(self, lane: str, kind: str = "", node: str = "") -> None:
@@ -154,6 +157,8 @@ class Queue:
         A call may be delivered twice. What the lane was given without learning of it is not among the bots that it has
         `in_hand`, and is given again.
         """
+        if lane in self.stalled:
+            return Assignment()
         if in_hand is not None:
             lost = next((one for one in self.running.values() if one.lane == lane and one.bot not in in_hand), None)
             if lost:
@@ -170,7 +175,7 @@ class Queue:
                     one.failed_in = None
             return Assignment(wait=bool(left) or any(task.kind == kind for task in self.running.values()))
         self.waiting.remove(task.bot)
-        self.running[task.bot], task.lane = task, lane
+        self._start(task, lane)
         upcoming = self._next(lane, kind)
         if upcoming:
             self.promised[lane] = upcoming.bot
@@ -189,15 +194,32 @@ class Queue:
         place = self._place(lane)
         return next((task for task in tasks if task.failed_in != place and task.bot not in promised), None)
 
-    def report(self, lane: str, in_hand: dict[str, float], kind: str = "", node: str = "") -> None:
-        """Every second or so: the bots that a lane has in hand, with the tokens trained so far; and as in `enter`."""
+    def report(self, lane: str, in_hand: dict[str, float], kind: str = "", node: str = "") -> bool:
+        """Every second or so: the bots that a lane has in hand, with the tokens trained so far; and as in `enter`.
+
+        Returns whether the lane has to end, because it made no progress for `train.stall_minutes`.
+        """
         self.enter(lane, kind, node)  # of which a restarted queue does not know
         recovering = time.monotonic() < self.recovering_until
         for bot, tokens in in_hand.items():
             if recovering and (task := self.waiting.remove(bot)):  # this queue gave it to the lane before it died
-                self.running[bot], task.lane = task, lane
+                self._start(task, lane)
             if bot in self.running:
+                if tokens != self.tokens_trained.get(bot):
+                    self.running[bot].progress_at = time.monotonic()
                 self.tokens_trained[bot] = tokens
+        return lane in self.stalled
+
+    def _start(self, task: Task, lane: str) -> None:
+        self.running[task.bot], task.lane, task.progress_at = task, lane, time.monotonic()
+
+    def _end_stalled_lanes(self) -> None:
+        """Takes the bots that make no progress from their lanes, which end with their next report if they can."""
+        now = time.monotonic()
+        for task in list(self.running.values()):
+            if now - task.progress_at > 60 * task.settings.stall_minutes:
+                self.stalled.add(task.lane)
+                self._count_death(task, f"no step for {task.settings.stall_minutes:g} minutes")
 
     def finish(self, lane: str, bot: str, trained: TrainedBot) -> None:
         """A bot's model is in the store."""
@@ -249,14 +271,20 @@ class Queue:
         """A run has ended: what its lanes had in hand waits again; the lanes in `died` count against their bots."""
         died = set(died)
         for task in [task for task in self.running.values() if _run_of(task.lane) == run]:
-            task.has_checkpoint = True
-            task.deaths += task.lane in died
-            self._return(task.lane, task.bot)
-            if task.deaths > self.retries + _FORGIVEN_DEATHS:
-                self._give_up(task, f"each of {task.deaths} workers that trained it died", reason)
+            if task.lane in died:
+                self._count_death(task, reason)
+            else:
+                self._return(task.lane, task.bot, has_checkpoint=True)
         self.promised = {lane: bot for lane, bot in self.promised.items() if _run_of(lane) != run}
         for nodes in self.nodes.values():
             nodes.pop(run, None)
+
+    def _count_death(self, task: Task, log: str) -> None:
+        """The worker that trained this bot died or hangs: the bot waits again, or is given up after several."""
+        deaths = task.deaths + 1
+        self._return(task.lane, task.bot, has_checkpoint=True, deaths=deaths)
+        if deaths > self.retries + _FORGIVEN_DEATHS:
+            self._give_up(task, f"each of {deaths} workers that trained it died", log)
 
     def give_up(self, kind: str, reason: str) -> None:
         """Fails the waiting bots of a kind for which no lane can be set up."""
@@ -278,13 +306,18 @@ class Queue:
     def _give_up(self, task: Task, reason: str, log: str = "") -> None:
         self.waiting.remove(task.bot)
         self.failed[task.bot] = FailedBot(reason, log)
+        self.failures.append((task.bot, self.failed[task.bot]))
 
-    def status(self, queue_id: str, results_known: int, runs: Iterable[str] | None = None) -> QueueStatus:
-        """For a driver that knows the first `results_known` results of the queue with this id.
+    def status(
+        self, queue_id: str, results_known: int, failures_known: int = 0, runs: Iterable[str] | None = None
+    ) -> QueueStatus:
+        """For a driver that knows the first results and the first failures of the queue with this id.
 
         `runs`: the runs that exist. What lanes of others have in hand waits again: a call of theirs may arrive after
-        their `leave` where the queue was restarted meanwhile.
+        their `leave` where the queue was restarted meanwhile. Bots that make no progress are taken from their lanes.
         """
+        self._end_stalled_lanes()
+        is_known = queue_id == self.id
         if runs is not None:
             for ended in {_run_of(task.lane) for task in self.running.values()} - set(runs):
                 self.leave(ended, died=(), reason="")
@@ -292,8 +325,8 @@ class Queue:
         left = sum(task.total_tokens - self.tokens_trained.get(task.bot, 0) for task in running)
         return QueueStatus(
             queue_id=self.id,
-            done=list(islice(self.done.items(), results_known if queue_id == self.id else 0, None)),
-            failed=self.failed,
+            done=list(islice(self.done.items(), results_known if is_known else 0, None)),
+            failed=self.failures[failures_known if is_known else 0 :],
             waiting=self.waiting.counts(),
             running=len(self.running),
             active_runs=self.active_runs,

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import threading
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -207,6 +209,28 @@ def test_a_bot_outlives_an_outage_of_the_store_in_reading_and_in_writing(store, 
     queue = Queue([task("ada")], retries=0)
     make_lane(queue).run()
     assert list(queue.done) == ["ada"] and away == {"read": 0, "write": 0}
+
+
+def test_a_lane_that_hangs_ends_its_process_where_the_queue_says_so(store, make_lane, monkeypatch):
+    prepared(store, "ada", 1)
+    monkeypatch.setattr(lanes, "_REPORT_SECONDS", 0.01)
+    queue = Queue([task("ada", stall_minutes=0.002)], retries=9)
+    lane, ended, hang = make_lane(queue), [], threading.Event()
+
+    def end(name: str) -> None:
+        ended.append(name)
+        hang.set()
+
+    monkeypatch.setattr(lanes, "_end_process", end)
+    step = lane.trainer.step
+    monkeypatch.setattr(lane.trainer, "step", lambda *a: hang.wait(60) and step(*a))
+    running = threading.Thread(target=lane.run)
+    running.start()
+    while not ended and running.is_alive():
+        queue.status("", 0)
+        time.sleep(0.01)
+    running.join(timeout=60)
+    assert set(ended) == {"run-0/0"} and not queue.failed
 
 
 def test_a_disk_that_is_full_is_a_failure_and_no_outage(store):

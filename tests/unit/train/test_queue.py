@@ -172,6 +172,36 @@ def test_what_a_lane_was_given_in_an_answer_that_was_lost_is_given_to_it_again()
     assert set(queue.running) == {"ada", "ben"}
 
 
+def test_a_bot_that_makes_no_progress_is_taken_from_its_lane_which_has_to_end(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("pipeline.train.queue.time.monotonic", lambda: now[0])
+    queue = Queue([task("ada", 9, stall_minutes=10), task("ben", 5, stall_minutes=10)], retries=0)
+    assert (take(queue, "a/0"), take(queue, "b/0")) == ("ada", "ben")
+    for step in range(1, 16):
+        now[0] += 60
+        queue.report("a/0", {"ada": 3.0})  # it trained until the first minute
+        assert queue.report("b/0", {"ben": float(step)}) is False
+        queue.status("", 0)
+    assert list(queue.running) == ["ben"] and queue.report("a/0", {"ada": 3.0}) is True
+    assert take(queue, "a/0") is None
+    again = queue.take("c/0", KIND).task
+    assert again and (again.bot, again.deaths, again.has_checkpoint) == ("ada", 1, True)
+    queue.leave("a", {"a/0"}, "its worker ended itself")
+    assert queue.running["ada"].deaths == 1  # it counts once
+
+
+def test_the_driver_gets_each_failure_once():
+    queue = Queue([task("ada"), task("ben")], retries=0)
+    seen = 0
+    for bot in ("ada", "ben"):
+        take(queue, "a/0")
+        queue.fail("a/0", bot, "bad luck")
+        status = queue.status(queue.id, 0, seen)
+        assert [name for name, _ in status.failed] == [bot]
+        seen += 1
+    assert queue.status(queue.id, 0, seen).failed == [] and len(queue.status("restarted", 0, seen).failed) == 2
+
+
 def test_an_outage_of_the_store_is_no_failure_of_a_bot_unless_it_does_not_end():
     queue = Queue([task("ada")], retries=0)
     for _ in range(20):
