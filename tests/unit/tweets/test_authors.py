@@ -1,32 +1,23 @@
 """Whose a record is: a handle, nobody named, or an author that cannot be resolved; never a guess."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pyarrow
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.core.settings import TweetSource
-from pipeline.tweets import Record, Reject, find, read
+from pipeline.tweets import Record
 from pipeline.tweets.authors import Unknown, account_of_url, author_of, author_of_id, link_author
+from tests.support.read_items import found, reasons
 from tests.support.tweet_samples import lines, put, table
 
 BY_ID = "the author is known only by the id {}; a table of users would name it"
 NOBODY = "the record names no author, and others of the file do"
 
 
-def found(path: Path, **source: Any) -> list[Any]:
-    return [item for file in find([TweetSource(path=str(path), **source)]) for item in read(file)]
-
-
 def handles(items: list[Any]) -> list[str]:
     return [item.handle for item in items if isinstance(item, Record)]
-
-
-def reasons(items: list[Any]) -> list[str]:
-    return [item.reason for item in items if isinstance(item, Reject)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import gzip
 import struct
-from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -10,23 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.settings import TweetSource
-from pipeline.tweets import Notice, Record, Reject, find, opening, read, read_batches
+from pipeline.tweets import Notice, find, opening, read_batches
 from pipeline.tweets.csv_rows import MAX_FIELD
 from pipeline.tweets.json_stream import MAX_VALUE
 from pipeline.tweets.text_lines import MAX_LINE
+from tests.support.read_items import found, rejects, texts
 from tests.support.tweet_samples import export_files, put, zipped
-
-
-def found(path: Path, **source: Any) -> list[Any]:
-    return [item for file in find([TweetSource(path=str(path), **source)]) for item in read(file)]
-
-
-def texts(items: list[Any]) -> list[str]:
-    return [item.text for item in items if isinstance(item, Record)]
-
-
-def rejects(items: list[Any]) -> list[tuple[int, str]]:
-    return [(item.line, item.reason) for item in items if isinstance(item, Reject)]
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 import gzip
 import re
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 import pytest
 
-from pipeline.core.settings import TweetSource
-from pipeline.tweets import Profile, Record, find, read
+from pipeline.tweets import Profile, Record
 from tests.support.plain_rules import clean
+from tests.support.read_items import found
 from tests.support.tweet_samples import (
     FORMATS,
     LONG,
@@ -41,10 +40,6 @@ FOLDERS = {
 
 def zstd(data: bytes) -> bytes:
     return pyarrow.compress(data, "zstd", asbytes=True)
-
-
-def found(path: Path, **source: Any) -> list[Any]:
-    return [item for file in find([TweetSource(path=str(path), **source)]) for item in read(file)]
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -1,28 +1,13 @@
 """Bluesky, Mastodon and Truth Social: posts in every form in which people take them along."""
 
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pipeline.core.settings import TweetSource
-from pipeline.tweets import Record, Reject, find, read
 from pipeline.tweets.html_text import is_html, plain_text
 from tests.support.network_samples import ADA, ARCHIVE, DID, LARK, POST, TEA, car, tarred, view
+from tests.support.read_items import found, reasons, records
 from tests.support.tweet_samples import lines, put, zipped
-
-
-def found(path: Path, **source: Any) -> list[Any]:
-    return [item for file in find([TweetSource(path=str(path), **source)]) for item in read(file)]
-
-
-def records(items: list[Any]) -> list[Record]:
-    return [item for item in items if isinstance(item, Record)]
-
-
-def reasons(items: list[Any]) -> list[str]:
-    return [item.reason for item in items if isinstance(item, Reject)]
 
 
 def test_a_feed_of_bluesky_has_posts_replies_quotes_and_reposts(tmp_path):

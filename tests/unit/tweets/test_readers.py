@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.tweets import Record, Reject, TweetFile, json_file, json_stream, read
 from pipeline.tweets.csv_rows import MAX_FIELD
+from tests.support.read_items import rejects, texts
 
 BOM = b"\xef\xbb\xbf"
 
@@ -36,14 +37,6 @@ def table(*rows: list[str], delimiter: str = ",") -> str:
     sheet = io.StringIO()
     csv.writer(sheet, delimiter=delimiter).writerows(rows)
     return sheet.getvalue()
-
-
-def texts(items: list[Record | Reject]) -> list[str]:
-    return [item.text for item in items if isinstance(item, Record)]
-
-
-def rejects(items: list[Record | Reject]) -> list[tuple[int, str]]:
-    return [(item.line, item.reason) for item in items if isinstance(item, Reject)]
 
 
 def export(*tweets: Any) -> str:

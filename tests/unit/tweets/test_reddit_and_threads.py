@@ -1,29 +1,15 @@
 """Exports of Reddit and Threads, and dumps of Reddit: whose posts are read, and what is never read."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.core.settings import TweetSource
-from pipeline.tweets import Record, Reject, find, read
 from tests.support.network_samples import REDDIT, TEA, THREADS
+from tests.support.read_items import found, reasons, records
 from tests.support.tweet_samples import folder, lines, put, table, zipped
-
-
-def found(path: Path, **source: Any) -> list[Any]:
-    return [item for file in find([TweetSource(path=str(path), **source)]) for item in read(file)]
-
-
-def records(items: list[Any]) -> list[Record]:
-    return [item for item in items if isinstance(item, Record)]
-
-
-def reasons(items: list[Any]) -> list[str]:
-    return [item.reason for item in items if isinstance(item, Reject)]
 
 
 def test_an_export_of_reddit_holds_comments_and_posts_of_the_account_that_it_names(tmp_path):

@@ -2,31 +2,22 @@
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.core.settings import TweetSource
-from pipeline.tweets import Record, Reject, find, read
+from pipeline.tweets import Record
+from tests.support.read_items import found, reasons
 from tests.support.tweet_samples import lines, put, table
 
 TEXTS = ["the ferry leaves at noon", "tea for the captain", "nobody fed the geese"]
 WHO = ["wren", "lark", "wren"]
 
 
-def found(path: Path, **source: Any) -> list[Any]:
-    return [item for file in find([TweetSource(path=str(path), **source)]) for item in read(file)]
-
-
 def handles(items: list[Any]) -> list[str]:
     return [item.handle for item in items if isinstance(item, Record)]
-
-
-def reasons(items: list[Any]) -> list[str]:
-    return [item.reason for item in items if isinstance(item, Reject)]
 
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:

@@ -6,32 +6,20 @@ import json
 import lzma
 import tarfile
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.core.settings import TweetSource
-from pipeline.tweets import Notice, Record, Reject, find, read, read_batches
+from pipeline.tweets import Notice, Record, find, read_batches
+from tests.support.read_items import found, rejects, texts
 from tests.support.tweet_samples import export_files, lines, put, ytd, zipped
 
 TEA, CAKE = "tea for the ferry captain", "cake for the harbour pilot"
 
 
-def found(path: Path, **source: Any) -> list[Any]:
-    return [item for file in find([TweetSource(path=str(path), **source)]) for item in read(file)]
-
-
 def pairs(items: list[Any]) -> list[tuple[str, str]]:
     return [(item.handle, item.text) for item in items if isinstance(item, Record)]
-
-
-def texts(items: list[Any]) -> list[str]:
-    return [item.text for item in items if isinstance(item, Record)]
-
-
-def rejects(items: list[Any]) -> list[tuple[int, str]]:
-    return [(item.line, item.reason) for item in items if isinstance(item, Reject)]
 
 
 @pytest.fixture
