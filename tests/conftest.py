@@ -23,6 +23,7 @@ HOME = Path(tempfile.mkdtemp(prefix="huggingtweets-tests-"))
 with socket.socket() as _probe:
     _probe.bind(("127.0.0.1", 0))
     S3_PORT = _probe.getsockname()[1]
+SECRET = "a-secret-of-the-process-that-starts-the-cluster"
 for _name in ("WANDB_API_KEY", "WANDB_MODE", "RAY_ADDRESS"):
     os.environ.pop(_name, None)
 os.environ |= {
@@ -51,7 +52,9 @@ def cluster() -> Iterator[str]:
 
     from pipeline.core import ray_session
 
+    os.environ["X_BEARER_TOKEN"] = SECRET
     ray_session.start_head("--num-cpus=2", "--dashboard-port=0")
+    del os.environ["X_BEARER_TOKEN"]
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     yield os.environ["RAY_ADDRESS"]
     del os.environ["RAY_ADDRESS"]

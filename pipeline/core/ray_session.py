@@ -44,6 +44,9 @@ _ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
 }
 
+# for this process alone: what runs in the cluster needs none of them, and every user's code there could read them
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGTWEETS_KEYS", "WANDB_API_KEY", "X_BEARER_TOKEN")
+
 
 @contextmanager
 def session() -> Iterator[None]:
@@ -142,8 +145,10 @@ def leave() -> None:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Sets our variables for child processes, then restores them."""
-    before = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    """Sets our variables for child processes and takes out secrets, then restores what was there."""
+    before = {name: os.environ[name] for name in (*_ENVIRONMENT, *_SECRETS) if name in os.environ}
+    for name in _SECRETS:
+        os.environ.pop(name, None)
     os.environ.update(_ENVIRONMENT)
     try:
         yield
@@ -201,17 +206,30 @@ def start_head(*options: str) -> str:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd="/",
-            # so that submitted jobs find this interpreter and its programs
-            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+            env=_head_environment(),
         )
+    try:
+        _wait_until_listening(f"127.0.0.1:{port}", process, log)
+        _connect(f"127.0.0.1:{port}")
+        ray_internals.put_value(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
+    except BaseException:
+        _end_family(process.pid)
+        raise
+    return f"started a local Ray head that stays (process {process.pid}, output in {log}); stop it with `undeploy`"
+
+
+def _head_environment() -> dict[str, str]:
+    """This process's variables without secrets; submitted jobs find this interpreter and its programs."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {name: value for name, value in os.environ.items() if name not in _SECRETS} | {"PATH": path}
+
+
+def _wait_until_listening(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while not _listens(f"127.0.0.1:{port}"):
+    while not _listens(address):
         if process.poll() is not None or time.monotonic() > deadline:
             raise UserError(f"a local Ray head did not start; its output is in {log}")
         time.sleep(0.2)
-    _connect(f"127.0.0.1:{port}")
-    ray_internals.put_value(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
-    return f"started a local Ray head that stays (process {process.pid}, output in {log}); stop it with `undeploy`"
 
 
 def stop_head() -> bool:
@@ -219,8 +237,12 @@ def stop_head() -> bool:
     known = ray_internals.get_value(_HEAD_KEY)
     if not known:
         return False
-    pid = json.loads(known)["pid"]
     ray.shutdown()
+    return _end_family(json.loads(known)["pid"])
+
+
+def _end_family(pid: int) -> bool:
+    """Ends a process and those that it started; returns False if it is gone already."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]

@@ -11,11 +11,14 @@ from typing import Any
 
 from pipeline.core import signing_keys
 from pipeline.core.fleet import Fleet
+from pipeline.core.machine_lock import machine_lock
 from pipeline.core.ray_session import join, session, start_head, stop_head
+from pipeline.operate import status
 from pipeline.operate.published import published
 from serve import deploy as serving
 from serve.http.keys import load as load_keys
 
+_WAIT_SECONDS = 900.0  # for another command that deploys
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -34,10 +37,16 @@ def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new
     if new_key:
         signing_keys.renew(job.store)
         say("answers are signed with a new key; `huggingtweets publish` writes it into the model cards")
-    with session():
-        if not join():
+    with session(), machine_lock("deploy", _WAIT_SECONDS, say):
+        started = not join()
+        if started:
             say(start_head("--include-dashboard=false"))
-        deployed = serving.deploy(fleet, job.store, versions, whole=only is None)
+        try:
+            deployed = serving.deploy(fleet, job.store, versions, whole=only is None)
+        except Exception:
+            if started and stop_head():
+                say("stopped the local Ray head again: nothing is served")
+            raise
     for bot in sorted(versions):
         say(f"{bot}: {deployed['address']}/bots/{bot}")
     if is_public(fleet) and not load_keys(fleet.serve):
@@ -51,10 +60,15 @@ def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new
 def undeploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None]) -> list[str]:
     """Removes the fleet's endpoints (`only` these, if given); returns the bots that were removed."""
     removed: list[str] = []
-    with session():
+    with session(), machine_lock("deploy", _WAIT_SECONDS, say):
         if join():
             removed = serving.undeploy(fleet.fleet, only)
             if not serving.served() and stop_head():
                 say("stopped the local Ray head")
     say(f"removed {len(removed)} endpoints")
+    if not removed and status.served(fleet):
+        say(
+            f"warning: http://{fleet.serve.host}:{fleet.serve.port} still serves bots of {fleet.fleet}, from a Ray "
+            "cluster that this command does not see; set RAY_ADDRESS to it"
+        )
     return removed

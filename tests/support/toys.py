@@ -59,3 +59,9 @@ def ray_processes(title: str) -> list[psutil.Process]:
         if " ".join(process.info["cmdline"] or []).startswith(f"ray::{title}"):
             found.append(process)
     return found
+
+
+def cluster_processes() -> list[psutil.Process]:
+    """The processes of the cluster that this process has started: the head and all below it."""
+    heads = [one for one in psutil.Process().children() if "ray.scripts.scripts" in " ".join(one.cmdline())]
+    return [process for head in heads for process in [head, *head.children(recursive=True)]]
