@@ -256,6 +256,21 @@ class Train(Section):
     )
     overrides: list[Override] = Field([], description="Other settings for some of the bots; the last entry wins.")
 
+    @model_validator(mode="after")
+    def _gpus(self) -> "Train":
+        for workers, gpus in [(self.workers_per_bot, self.gpus_per_worker)] + [
+            (one.workers_per_bot or self.workers_per_bot, one.gpus_per_worker or self.gpus_per_worker)
+            for one in self.overrides
+        ]:
+            if gpus > 1 and gpus % 1:
+                raise ValueError(f"gpus_per_worker {gpus:g}: above 1 it is a whole number of GPUs")
+            if workers > 1 and gpus < 1:
+                raise ValueError(
+                    f"gpus_per_worker {gpus:g} with workers_per_bot {workers}: workers that train one bot together "
+                    "need a GPU each"
+                )
+        return self
+
     def of(self, bot: str, tokens: int) -> "Train":
         """Returns the settings of one bot, overrides applied. `tokens`: its training tokens in an epoch."""
         update: dict[str, Any] = {}

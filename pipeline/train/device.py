@@ -13,10 +13,10 @@ _MEMORY_FOR_STATE = 0.6  # of a GPU; the rest is for activations
 
 
 def choose_precision(precision: str) -> str:
-    """The precision to compute in: "auto" is bf16 where a GPU supports it, else fp32."""
+    """The precision to compute in: "auto" is bf16 where a GPU has it in hardware, else fp32."""
     if precision != "auto":
         return precision
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def choose_zero_stage(stage: str | int, parameters: int, gpu_share: float = 1.0) -> int:

@@ -14,6 +14,7 @@ from pipeline.core.ray_session import capacity
 from pipeline.core.settings import Train
 
 LANES_PER_RUN = 8  # a worker's death ends its run: what the run's other lanes had in hand is trained again
+_ROUNDING = 1e-6  # 0.3 / 0.1 is a little less than 3
 Room = dict[str, dict[str, float]]  # node id: {"CPU": …, "GPU": …}
 
 
@@ -52,7 +53,9 @@ def place_runs(settings: Train, room: Room, most: int) -> Iterator[tuple[int, st
     take is subtracted from `room`.
     """
     each, workers = worker_resources(settings), settings.workers_per_bot
-    slots = {node: min(int(free.get(name, 0) / amount) for name, amount in each.items()) for node, free in room.items()}
+    slots = {
+        node: min(_places(free.get(name, 0), amount) for name, amount in each.items()) for node, free in room.items()
+    }
     if workers == 1:
         for node, fitting in sorted(slots.items(), key=lambda item: -item[1]):
             while (lanes := min(fitting, most, LANES_PER_RUN)) > 0:
@@ -67,6 +70,14 @@ def place_runs(settings: Train, room: Room, most: int) -> Iterator[tuple[int, st
             slots[node], needed = fitting - taken, needed - taken
             _take(room[node], each, taken)
         yield 1, None
+
+
+def _places(free: float, amount: float) -> int:
+    """How many workers that take `amount` each fit into what is free; a share of a GPU never spans two GPUs."""
+    if amount >= 1:
+        return int(free / amount)
+    whole, rest = divmod(free, 1)
+    return int(whole) * int(1 / amount + _ROUNDING) + int(rest / amount + _ROUNDING)
 
 
 def _take(free: dict[str, float], each: dict[str, float], workers: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipeline.core.errors import UsageError
 from pipeline.core.fleet import Fleet, load
@@ -20,6 +21,7 @@ from pipeline.core.names import (
     parse_bot_name,
     typed_bot_name,
 )
+from pipeline.core.settings import Train
 
 HANDLES = st.from_regex(r"[a-z0-9_]{1,63}", fullmatch=True)
 MINIMAL = "fleet: birds\ntweets: [wren.csv]\n"
@@ -401,3 +403,21 @@ def test_whose_tweets_a_fleet_needs(folder, settings, needed):
 def test_a_reference_is_a_handle(folder):
     with pytest.raises(UsageError, match=r"evaluate\.references"):
         read(folder, MINIMAL, "evaluate.references=['not a handle']")
+
+
+@pytest.mark.parametrize(
+    ("train", "problem"),
+    [
+        ({"gpus_per_worker": 1.5}, "gpus_per_worker 1.5: above 1 it is a whole number of GPUs"),
+        ({"gpus_per_worker": 0.5, "workers_per_bot": 2}, "workers that train one bot together need a GPU each"),
+        ({"gpus_per_worker": 0.5, "overrides": [{"bots": ["nasa"], "workers_per_bot": 2}]}, "with workers_per_bot 2"),
+    ],
+)
+def test_shares_of_gpus_that_no_cluster_can_give_are_refused(train, problem):
+    with pytest.raises(ValidationError, match=problem):
+        Train(**train)
+
+
+def test_shares_of_gpus_that_a_cluster_can_give_are_taken():
+    apart = {"gpus_per_worker": 0.5, "overrides": [{"bots": ["nasa"], "workers_per_bot": 2, "gpus_per_worker": 1.0}]}
+    assert Train(**apart).gpus_per_worker == 0.5 and Train(gpus_per_worker=2.0, workers_per_bot=2).workers_per_bot == 2

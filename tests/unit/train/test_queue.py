@@ -287,6 +287,9 @@ def test_several_lanes_share_a_gpu(monkeypatch):
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 64.0, "GPU": 2.0})
     room = {"gpus": {"CPU": 32.0, "GPU": 1.5}, "cores": {"CPU": 32.0}}
     assert list(place_runs(Train(gpus_per_worker=0.25), room, 99)) == [(6, "gpus")]
+    for share, free, lanes in ((0.3, 8.0, 24), (0.1, 0.3, 3), (0.33, 2.0, 6), (0.6, 3.0, 3), (2.0, 7.0, 3)):
+        room = {"gpus": {"CPU": 64.0, "GPU": free}}
+        assert sum(one for one, _ in place_runs(Train(gpus_per_worker=share), room, 99)) == lanes
 
 
 def test_the_pace_is_that_of_the_last_while():
