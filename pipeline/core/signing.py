@@ -119,13 +119,13 @@ class Keyring:
         return [key.jwk for key in sorted(self.keys, key=_age, reverse=True)]
 
     def sign(self, bot: str, version: str, prompt: str | None, answer: str, at: int | None = None) -> str:
-        """The signature of a bot's answer: 128 characters, or "" where there is no text or no key to sign.
+        """The signature of a bot's answer: 128 characters, or "" if there is no text, no known version or no key.
 
         `answer` is what the bot wrote, without the prompt; `prompt` is None where it was not a text. `at` is in
         seconds since 1970, and now by default.
         """
         text, able = signed_text(answer), [key for key in self.keys if key.private]
-        if not text.strip() or not able:
+        if not text.strip() or not version or not able:
             return ""
         key = max(able, key=_age)
         assert key.private

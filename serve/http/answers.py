@@ -48,7 +48,9 @@ async def logged(request: Request, bots: Bots, bot: str, parts: AsyncIterator[Pa
     try:
         async with aclosing(parts) as open_parts:  # type: ignore[type-var]
             async for part in open_parts:
-                fields["version"] = part["version"]  # while a bot changes to another version, either may answer
+                fields["version"] = (
+                    part["version"] or fields["version"]
+                )  # while a bot changes to another version, either may answer
                 if "pieces" in part:
                     fields.setdefault("first_token_seconds", round(time.perf_counter() - began, 4))
                     pieces += len(part["pieces"])

@@ -110,6 +110,7 @@ def test_the_newest_key_signs_and_old_ones_still_check():
 
 
 def test_without_a_private_key_nothing_is_signed():
+    assert RING.sign(BOT, "", PROMPT, ANSWER) == ""  # nor if nobody knows which version answered
     assert PUBLIC.sign(BOT, VERSION, PROMPT, ANSWER) == Keyring().sign(BOT, VERSION, PROMPT, ANSWER) == ""
 
 

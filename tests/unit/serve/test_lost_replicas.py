@@ -49,6 +49,17 @@ def test_a_lost_replicas_answer_continues_where_it_was():
     assert asyncio.run(texts_of(lost, [part(OLD, " a", " b", " c")])) == [" a", " b", " c"]
 
 
+def test_a_replica_of_an_earlier_release_still_answers():
+    """It does not say which version it holds, so its answers are not signed."""
+
+    async def run() -> list[dict]:
+        old = [part("", " a")]
+        del old[0]["version"]
+        return [one async for one in answers(old)]
+
+    assert [one["version"] for one in asyncio.run(run())] == [""]
+
+
 def test_no_answer_is_begun_by_one_version_and_ended_by_another():
     """Such a text would be of neither, and signed as a text of the second."""
     lost = [part(OLD, " a", " b"), RayActorError()]
