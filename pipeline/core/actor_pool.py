@@ -84,14 +84,14 @@ def run_tasks(
     """Runs every task on a pool of `worker(**arguments)`; yields (task, result) in the order in which they are done.
 
     The pool has an actor for each GPU of the cluster, or for each core where there are no GPUs or the worker uses
-    none. `beside_training` makes it half as large, on cores only, and reserves none of them: lanes that start again
-    must find theirs free.
+    none. `beside_training` makes it smaller (`_pool_size`) and reserves nothing: lanes that start again must find
+    their cores free.
     """
     if not isinstance(tasks, Feed) and not tasks:
         return
     gpus, cores = capacity()
-    gpus = gpus if worker.uses_gpu and not beside_training else 0
-    size = max(1, gpus or cores // (2 if beside_training else 1))
+    gpus = gpus if worker.uses_gpu else 0
+    size = _pool_size(gpus, cores, beside_training)
     source: ray.data.Dataset
     if isinstance(tasks, Feed):
         source = ray.data.from_items([{"feed": 0}])
@@ -108,10 +108,20 @@ def run_tasks(
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=size),
         num_cpus=0 if beside_training else 0.5,
-        num_gpus=1 if gpus else 0,
+        num_gpus=1 if gpus and not beside_training else 0,
     )
     for row in results.iter_rows():
         yield pickle.loads(row["task"]), pickle.loads(row["result"])
+
+
+def _pool_size(gpus: int, cores: int, beside_training: bool) -> int:
+    """How many actors a pool has; `gpus` that its worker uses.
+
+    Beside training on GPUs it is two for each GPU, whose memory they share with the lanes; else half of the cores.
+    """
+    if not beside_training:
+        return max(1, gpus or cores)
+    return max(1, min(cores // 2, 2 * gpus) if gpus else cores // 2)
 
 
 class _Actor:

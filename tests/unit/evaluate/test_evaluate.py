@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from pipeline.core.actor_pool import _pool_size
 from pipeline.evaluate import measurer
 
 
@@ -19,3 +20,11 @@ def test_workers_beside_training_spread_over_a_nodes_gpus(monkeypatch, count, sh
     monkeypatch.setattr(os, "getpid", lambda: 103)
     measurer.choose_gpu()
     assert os.environ.pop("CUDA_VISIBLE_DEVICES", None) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "beside", "size"),
+    [(0, 2, True, 1), (0, 16, True, 8), (0, 16, False, 16), (8, 192, True, 16), (8, 8, True, 4), (8, 192, False, 8)],
+)
+def test_a_pool_beside_training_has_two_workers_for_each_gpu_however_many_cores_there_are(gpus, cores, beside, size):
+    assert _pool_size(gpus, cores, beside) == size
