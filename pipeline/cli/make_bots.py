@@ -43,7 +43,7 @@ def prepare(
     fleet: FleetFile,
     preview: Annotated[
         str | None,
-        typer.Option("--preview", metavar="HANDLE", help="show which tweets of a person are kept, and why not others"),
+        typer.Option("--preview", metavar="HANDLE", help="show which posts of a person are kept, and why not others"),
     ] = None,
     bots: BotsOption = None,
     wait: WaitOption = False,

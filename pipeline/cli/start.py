@@ -33,7 +33,7 @@ def new(
         Path | None, typer.Option("--out", metavar="FLEET.yaml", help="the file to write; default: HANDLE.yaml")
     ] = None,
     handle: Annotated[
-        str | None, typer.Option("--handle", help="whose tweets these are, if the files do not say")
+        str | None, typer.Option("--handle", help="whose posts these are, if the files do not say")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

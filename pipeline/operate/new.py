@@ -57,7 +57,7 @@ def survey(sources: list[TweetSource]) -> Found:
             found.problems += [f"{file.label}: {reject.reason}" for reject in batch.rejects if reject.line == 0]
             _count(batch, found.people)
     if not found.people:
-        raise UserError("no tweets found: " + "; ".join(found.problems[:3] or ["the files are empty"]))
+        raise UserError("no posts found: " + "; ".join(found.problems[:3] or ["the files are empty"]))
     return found
 
 

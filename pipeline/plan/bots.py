@@ -63,7 +63,7 @@ def _bot(job: Job, name: str, prepared: Prepared, removed: frozenset[str]) -> Bo
         return Bot(name, [], status="skipped", reason=f"@{gone[0]} was removed from this fleet by `forget`")
     bot = Bot(name, [prepared.people[handle] for handle in handles if handle in prepared.people])
     if missing := [handle for handle in handles if handle not in prepared.people]:
-        bot.status, bot.reason = "failed", f"no tweets of @{missing[0]}{_problem(prepared, missing[0])}"
+        bot.status, bot.reason = "failed", f"no posts of @{missing[0]}{_problem(prepared, missing[0])}"
         return bot
     if few := [person for person in bot.people if person.chars < MIN_CHARS]:
         bot.status = "skipped"
@@ -77,7 +77,7 @@ def _bot(job: Job, name: str, prepared: Prepared, removed: frozenset[str]) -> Bo
 
 
 def _problem(prepared: Prepared, handle: str) -> str:
-    """Returns the end of the sentence "no tweets of @nasa": what is wrong with their file."""
+    """Returns the end of the sentence "no posts of @nasa": what is wrong with their file."""
     problems = [prepared.problems[path] for path, owner in prepared.owners.items() if owner == handle]
     return f": {problems[0]}" if problems else " in the fleet's files"
 

@@ -91,7 +91,7 @@ def prepare(
     groups = merged([*groups, *grouped(cases)])
     if not found and not any(tweets.OTHERS in notice for notice in notices):
         listed = f"; all are listed in {store.path(REJECTS)}" if rejects else ""
-        raise UserError(f"no tweets to work with: {sentence(groups) or 'the files hold no tweet'}{listed}")
+        raise UserError(f"no posts to work with: {sentence(groups) or 'the files hold no post'}{listed}")
     notices += same_ids(found.values())
     owners = {
         file.path: file.people.get(file.handle, file.handle)

@@ -29,7 +29,7 @@ def preview(files: list[TweetFile], handle: str, filters: Filters, count: int = 
     sample = chunks.map_batches(cast(Any, _sample), fn_kwargs={"filters": filters, "count": count}, **WHOLE)
     found = [json.loads(row["sample"]) for row in sample.iter_rows()]
     if not found:
-        raise UserError(f"no tweets of @{handle} in the fleet's files")
+        raise UserError(f"no posts of @{handle} in the fleet's files")
     return {"handle": handle} | found[0]
 
 

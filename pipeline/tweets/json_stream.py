@@ -35,7 +35,7 @@ def values(stream: io.BufferedReader, start: str = "") -> Iterator[tuple[int, An
         window.at += 1
         window.longest = MAX_VALUE
     elif start:
-        yield window.line(), Reject(window.line(), "no list of tweets in it")
+        yield window.line(), Reject(window.line(), "no list of posts in it")
         return
     while window.skip():
         if array and window.text[window.at] == "]":
@@ -48,7 +48,7 @@ def values(stream: io.BufferedReader, start: str = "") -> Iterator[tuple[int, An
             return
         yield line, Reject(line, window.problem) if value is _Window.BROKEN else value
     if array:
-        yield window.line(), Reject(window.line(), "the list of tweets breaks off")
+        yield window.line(), Reject(window.line(), "the list of posts breaks off")
 
 
 def _rest(window: "_Window") -> Iterator[tuple[int, Reject]]:
@@ -57,7 +57,7 @@ def _rest(window: "_Window") -> Iterator[tuple[int, Reject]]:
     window.at += 1
     while window.skip():
         if window.text[window.at] != ";":
-            yield line, Reject(line, "the list of tweets ends here; what follows it is not read")
+            yield line, Reject(line, "the list of posts ends here; what follows it is not read")
             return
         window.at += 1
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.tweets.files import TweetFile
 
-NOT_TWEETS = "not a tweet file"  # how the reason begins for a file that was not meant to hold any
+NOT_TWEETS = "not a file of posts"  # how the reason begins for a file that was not meant to hold any
 
 Row = tuple[Any, ...]  # Record's fields in their order, not yet validated
 

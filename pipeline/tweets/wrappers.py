@@ -58,7 +58,7 @@ class Inside(NamedTuple):
 
 
 def is_wrapper(item: dict[str, Any]) -> bool:
-    """Whether an object, which may look like an account, holds a list of tweets."""
+    """Whether an object, which may look like an account, holds a list of posts."""
     return any(isinstance(value, list) and plain_name(name) in _LISTS for name, value in item.items())
 
 

@@ -92,7 +92,7 @@ def test_a_missing_file_of_one_bot_fails_that_bot_alone(make_fleet, huggingtweet
     assert code == 3
     rows = {row["bot"]: row for row in json.loads(out)["bots"]}
     assert rows["ada"]["status"] == "prepared"
-    assert rows["zoe"]["reason"] == "no tweets of @zoe: no such file"
+    assert rows["zoe"]["reason"] == "no posts of @zoe: no such file"
 
 
 def test_an_export_without_a_handle_asks_for_one(make_fleet, huggingtweets, tmp_path):

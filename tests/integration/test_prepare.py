@@ -117,7 +117,7 @@ def test_files_that_give_nothing_are_named_and_the_others_are_used(tmp_path, pre
     reasons = {path.rpartition("/")[2]: reason for path, reason in result.problems.items()}
     assert reasons["empty.csv"] == "the file is empty"
     assert reasons["missing.csv"] == "no such file"
-    assert reasons["prices.csv"].startswith("not a tweet file")
+    assert reasons["prices.csv"].startswith("not a file of posts")
     assert {row["file"].rpartition("/")[2] for row in rejects(store)} == set(reasons)
     assert list(result.people) == ["ada"]
     assert set(result.owners.values()) == {"empty", "missing"}  # who would have a bot; prices.csv is nobody's
@@ -170,7 +170,7 @@ def test_a_preview_shows_ten_of_each_and_why(tmp_path, make_fleet, huggingtweets
     code, out, _ = huggingtweets("prepare", path, "--preview", "ada")
     assert code == 0 and "Replies: 1 of 1\n  @ben the soup is late" in out and "Tweets kept: 10 of 130" in out
     code, _, err = huggingtweets("prepare", path, "--preview", "nobody")
-    assert code == 1 and "no tweets of @nobody" in err
+    assert code == 1 and "no posts of @nobody" in err
     assert huggingtweets("prepare", path, "--preview", "no body")[0] == 2
 
 
@@ -208,5 +208,5 @@ def test_only_the_people_of_the_bots_are_kept_and_those_of_an_earlier_run_are_de
     assert store.list("work/tweets") == ["ada.parquet", "cleo.parquet"]
     assert store.read("work/tweets/ada.parquet") == kept
     code, _, err = huggingtweets("prepare", path, "--set", "bots=[ghost]")
-    assert code == 3 and "no tweets of @ghost in the fleet's files" in err
+    assert code == 3 and "no posts of @ghost in the fleet's files" in err
     assert store.list("work/tweets") == []

@@ -110,5 +110,5 @@ def test_cores_that_a_killed_controller_reserved_are_free_again():
 def test_a_report_holds_every_bot(make_fleet, cluster):
     report, store = report_of(make_fleet(("ada",), bots=["ada", "ghost"]), steps=("prepare",))
     assert [(row["bot"], row["status"]) for row in report["bots"]] == [("ada", "prepared"), ("ghost", "failed")]
-    assert report["bots"][1]["reason"] == "no tweets of @ghost in the fleet's files"
+    assert report["bots"][1]["reason"] == "no posts of @ghost in the fleet's files"
     assert json.loads(store.read("report.json")) == report

@@ -98,14 +98,14 @@ def test_a_skipped_bot_says_who_has_too_little(make_job):
 def test_a_bot_without_tweets_failed_and_the_others_go_on(make_job):
     missing, wren = plan(make_job(bots=["wren", "lark"]), prepared(person("wren")))
     assert (missing.name, missing.status, missing.version) == ("lark", "failed", None)
-    assert missing.reason == "no tweets of @lark in the fleet's files"
+    assert missing.reason == "no posts of @lark in the fleet's files"
     assert wren.status == "prepared"
 
 
 def test_a_person_whose_file_gave_nothing_is_in_the_report_with_the_reason(make_job):
     bots = plan(make_job(), prepared(person("wren"), lost={"lark": "the file is empty"}))
     assert [(bot.name, bot.status, bot.reason) for bot in bots] == [
-        ("lark", "failed", "no tweets of @lark: the file is empty"),
+        ("lark", "failed", "no posts of @lark: the file is empty"),
         ("wren", "prepared", None),
     ]
 

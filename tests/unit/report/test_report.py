@@ -29,7 +29,7 @@ def wren() -> Bot:
     return Bot("wren", people, "0123456789ab", "trained", metrics=METRICS, seconds={"train": 1.5})
 
 
-def failed(reason: str = "no tweets of @lark") -> Bot:
+def failed(reason: str = "no posts of @lark") -> Bot:
     return Bot("lark", [], status="failed", reason=reason)
 
 
@@ -40,7 +40,7 @@ def test_report_json_has_a_row_for_every_bot_in_the_documented_form(store):
     bad, good = written["bots"]
     documented = {"bot", "status", "reason", "version", "tweets", "metrics", "seconds"}
     assert documented <= set(bad) == set(good)
-    assert (bad["bot"], bad["status"], bad["reason"], bad["version"]) == ("lark", "failed", "no tweets of @lark", None)
+    assert (bad["bot"], bad["status"], bad["reason"], bad["version"]) == ("lark", "failed", "no posts of @lark", None)
     assert (good["bot"], good["status"], good["reason"]) == ("wren", "trained", None)
     assert good["tweets"] == {"wren": COUNTS}
     assert (good["metrics"], good["seconds"]) == (METRICS, {"train": 1.5})

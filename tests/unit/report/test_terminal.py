@@ -25,7 +25,7 @@ def wren() -> Bot:
     return bot_of("wren")
 
 
-def failed(reason: str = "no tweets of @lark") -> Bot:
+def failed(reason: str = "no posts of @lark") -> Bot:
     return Bot("lark", [], status="failed", reason=reason)
 
 
@@ -58,7 +58,7 @@ def test_what_is_not_known_yet_is_an_empty_cell():
 @pytest.mark.parametrize("endpoints", [None, {"wren": "http://127.0.0.1:8000/bots/wren"}])
 def test_the_table_has_each_bot_and_its_endpoint_where_asked(endpoints):
     shown = printed([failed(), wren()], endpoints=endpoints)
-    assert all(text in shown for text in ("fleet birds", "wren", "lark", "2,427", "3.123", "no tweets of @lark"))
+    assert all(text in shown for text in ("fleet birds", "wren", "lark", "2,427", "3.123", "no posts of @lark"))
     assert ("http://127.0.0.1:8000/bots/wren" in shown) == (endpoints is not None)
 
 

@@ -238,7 +238,7 @@ def test_an_archive_in_an_archive_is_not_opened(tmp_path):
 
 def test_an_archive_without_tweets_says_so(tmp_path):
     assert rejects(found(put(tmp_path / "all.zip", zipped({".hidden": "x"})))) == [
-        (0, "not a tweet file: an archive without any")
+        (0, "not a file of posts: an archive without any")
     ]
 
 
@@ -270,7 +270,7 @@ def test_a_parquet_that_is_no_table_of_tweets_or_broken_is_one_reject(tmp_path):
     prices = parquet(pyarrow.table({"price": [1, 2]}))
     for content in (whole[:-10], whole[:50] + whole[60:], b"PAR1", prices):
         [(line, reason)] = rejects(found(put(tmp_path / "wren.parquet", content)))
-        assert line == 0 and reason.startswith(("cannot be read", "not a tweet file"))
+        assert line == 0 and reason.startswith(("cannot be read", "not a file of posts"))
 
 
 def test_odd_values_in_a_parquet_cost_their_rows(tmp_path):
@@ -287,7 +287,7 @@ def test_odd_values_in_a_parquet_cost_their_rows(tmp_path):
 @pytest.mark.parametrize("name", ["wren.txt", "wren", "wren.csv"])
 def test_what_is_no_text_is_no_text_whatever_its_name(tmp_path, name, content):
     [(line, reason)] = rejects(found(put(tmp_path / name, content)))
-    assert line == 0 and reason.startswith(("not a tweet file", "cannot be read"))
+    assert line == 0 and reason.startswith(("not a file of posts", "cannot be read"))
 
 
 def test_words_that_are_not_called_text_are_none(tmp_path):

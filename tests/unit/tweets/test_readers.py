@@ -82,7 +82,7 @@ def test_an_empty_file_is_one_reject(items, content):
 def test_a_file_without_tweets_is_one_reject(items, content):
     [(line, reason)] = rejects(items(content))
     assert line == 0
-    assert reason.startswith(("not a tweet file", "cannot be read"))
+    assert reason.startswith(("not a file of posts", "cannot be read"))
 
 
 def test_a_file_that_has_gone_since_it_was_found_is_one_reject(tmp_path):

@@ -42,7 +42,7 @@ def test_an_export_of_reddit_that_names_no_account_is_nobodys(tmp_path, name, ha
 def test_private_messages_of_reddit_are_never_read_and_other_tables_beside_them_are(tmp_path):
     at = folder(tmp_path / "mixed", REDDIT | {"wren.csv": "text\ntea and cake\n"})
     assert {record.handle for record in records(found(at))} == {"ada_wren", "wren"}
-    assert reasons(found(at / "messages.csv")) == ["not a tweet file: private messages, which are never read"]
+    assert reasons(found(at / "messages.csv")) == ["not a file of posts: private messages, which are never read"]
 
 
 def dump() -> list[dict[str, Any]]:

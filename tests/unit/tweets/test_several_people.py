@@ -107,8 +107,8 @@ def test_a_missing_value_as_r_writes_it_says_nothing(tmp_path):
 def test_a_licence_beside_the_tweets_is_nobodys(tmp_path):
     for name in ("LICENSE.txt", "requirements.txt", "readme-first.txt"):
         assert reasons(found(put(tmp_path / name, "one line\n"))) == [
-            "not a tweet file: no JSON, and no column named full_text, text, tweet, raw_content, content, tweet_text, "
-            "post_text, body"
+            "not a file of posts: no JSON, and no column named full_text, text, tweet, raw_content, content, "
+            "tweet_text, post_text, body"
         ]
     assert handles(found(tmp_path / "LICENSE.txt", handle="wren")) == ["wren"]
 
