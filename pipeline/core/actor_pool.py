@@ -117,11 +117,12 @@ def run_tasks(
 def _pool_size(gpus: int, cores: int, beside_training: bool) -> int:
     """How many actors a pool has; `gpus` that its worker uses.
 
-    Beside training on GPUs it is two for each GPU, whose memory they share with the lanes; else half of the cores.
+    Beside training on GPUs it is four for each GPU, whose memory they share with the lanes: measuring GPT-2 with 64
+    samples takes 10 s, and training it 3 s. Without GPUs it is half of the cores.
     """
     if not beside_training:
         return max(1, gpus or cores)
-    return max(1, min(cores // 2, 2 * gpus) if gpus else cores // 2)
+    return max(1, min(cores // 2, 4 * gpus) if gpus else cores // 2)
 
 
 class _Actor:

@@ -24,7 +24,7 @@ def test_workers_beside_training_spread_over_a_nodes_gpus(monkeypatch, count, sh
 
 @pytest.mark.parametrize(
     ("gpus", "cores", "beside", "size"),
-    [(0, 2, True, 1), (0, 16, True, 8), (0, 16, False, 16), (8, 192, True, 16), (8, 8, True, 4), (8, 192, False, 8)],
+    [(0, 2, True, 1), (0, 16, True, 8), (0, 16, False, 16), (8, 192, True, 32), (8, 8, True, 4), (8, 192, False, 8)],
 )
-def test_a_pool_beside_training_has_two_workers_for_each_gpu_however_many_cores_there_are(gpus, cores, beside, size):
+def test_a_pool_beside_training_has_four_workers_for_each_gpu_however_many_cores_there_are(gpus, cores, beside, size):
     assert _pool_size(gpus, cores, beside) == size
