@@ -35,6 +35,7 @@ FROM ${BASE_IMAGE} AS package
 USER 0
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY huggingtweets huggingtweets
 COPY pipeline pipeline
 COPY serve serve
 RUN --mount=type=bind,from=dependencies,source=/opt/venv,target=/opt/venv \

@@ -7,6 +7,7 @@ Relative paths are relative to the file's folder. Every key except `fleet` and `
 W&B, the Hugging Face hub, the object store …) come from the environment. docs/settings.md lists all keys.
 """
 
+import copy
 import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -181,17 +182,26 @@ def load(path: str | Path, settings: list[str] | None = None) -> Fleet:
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise UsageError(f"{path}: a fleet file is a mapping of keys such as `fleet:` and `tweets:`")
+    return of_keys(data, path.resolve().parent, settings, str(path))
+
+
+def of_keys(data: dict[str, Any], folder: Path, settings: list[str] | None = None, source: str = "fleet") -> Fleet:
+    """The fleet of these keys of a fleet file; relative paths are relative to `folder`, and errors name `source`.
+
+    `settings` are as in `load`. Raises UsageError naming the key and the reason.
+    """
+    data = copy.deepcopy(data)
     for setting in settings or []:
         _set(data, setting)
     try:
         # a section without content (`train:` and nothing under it) means its defaults
         fleet = Fleet.model_validate({key: value for key, value in data.items() if value is not None})
     except ValidationError as error:
-        raise UsageError(f"{path}: {explain(error)}") from None
+        raise UsageError(f"{source}: {explain(error)}") from None
     try:
-        return _anchored(fleet, path.resolve().parent)
+        return _anchored(fleet, folder)
     except RuntimeError as error:  # ~name of an unknown user
-        raise UsageError(f"{path}: a path that starts with ~: {error}") from None
+        raise UsageError(f"{source}: a path that starts with ~: {error}") from None
 
 
 def _set(data: dict[str, Any], setting: str) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_OURS = ("pipeline", "serve", "tests", "textwrap")
+_OURS = ("huggingtweets", "pipeline", "serve", "tests", "textwrap")
 _UNKNOWN = inspect.Signature.empty  # a value of which nothing is known
 
 

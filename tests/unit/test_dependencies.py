@@ -1,4 +1,4 @@
-"""What pipeline and serve import is declared in pyproject.toml, and what is declared is imported."""
+"""What our packages import is declared in pyproject.toml, and what is declared is imported."""
 
 import ast
 import importlib.metadata
@@ -8,7 +8,7 @@ import tomllib
 
 from tests.support.toys import ROOT
 
-OWN = {"pipeline", "serve"}
+OWN = {"huggingtweets", "pipeline", "serve"}
 # Declared for other packages, which import them without requiring them.
 IMPORTED_BY_OTHERS = {
     "mmh3": "Ray Serve's consistent-hash router",

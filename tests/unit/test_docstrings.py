@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+import huggingtweets
 import pipeline
 import serve
 from pipeline.core import settings
@@ -28,7 +29,9 @@ def names_of(package: ModuleType) -> list[str]:
     return [package.__name__, *found]
 
 
-MODULES = [name for name in (*names_of(pipeline), *names_of(serve)) if not name.endswith("__main__")]
+MODULES = [
+    name for name in (*names_of(huggingtweets), *names_of(pipeline), *names_of(serve)) if not name.endswith("__main__")
+]
 each_module = pytest.mark.parametrize("name", MODULES)
 
 
