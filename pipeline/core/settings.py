@@ -311,6 +311,16 @@ class Serve(Section):
     cors_origins: list[str] = Field(
         [], description="Origins whose web pages may call the bots, for instance `https://example.org`."
     )
+    contact: str | None = Field(
+        None,
+        pattern=r"^(https?://|mailto:)[^\s\"<>]+$",
+        max_length=300,
+        description="Where people report a bot or ask to be taken out, shown on its page: `mailto:ada@ferry.example` "
+        "or a web address.",
+    )
+    search_engines: bool = Field(
+        False, description="Search engines may list the bots' pages. Otherwise all pages forbid it."
+    )
     cpus_per_replica: float = Field(0.1, gt=0, description="Cores that Ray reserves for a replica.")
     gpus_per_replica: float = Field(0.0, ge=0, description="GPUs that Ray reserves for a replica.")
     idle_seconds: float = Field(300.0, ge=0, description="Seconds without requests after which a bot goes to sleep.")

@@ -14,7 +14,7 @@ import dataclasses
 import math
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any
 
 from grpc.aio import AioRpcError
@@ -108,6 +108,7 @@ class Gateway:
             if len(self.table) < len(table):
                 published.picture.cache_clear()  # it holds those of bots that are gone
             self.sorted = sorted(self.table)
+            self.listed = any(entry["search_engines"] for entry in self.table.values())
 
     async def versions(self, bots: list[str]) -> tuple[int, dict[str, str]]:
         """The revision of this gateway's table, and the version of each of these bots in it."""
@@ -126,6 +127,10 @@ class Gateway:
         shown = {key: value for key, value in self.table[name].items() if key not in _HIDDEN}
         return {"name": name} | shown | {"links": {"self": f"/bots/{name}"}}
 
+    def display_names(self, name: str) -> Iterable[str]:
+        """The display names of a bot's people."""
+        return self.table[name]["names"].values()
+
     def keyring(self, bot: str | None = None) -> Keyring:
         """The keys of a bot's fleet; those of all fleets without a bot, or for one that is not served (any more)."""
         if bot in self.table:
@@ -135,6 +140,10 @@ class Gateway:
     def old_link_key(self, bot: str) -> bytes | None:
         """The key of old links to a bot's answers, or None if there are none."""
         return self.old_link_keys[self.table[bot]["fleet"]]
+
+    def search_engines(self) -> bool:
+        """Whether search engines may list any of the bots."""
+        return self.listed
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
         """The profile picture of one of the bot's people as PNG, or None."""

@@ -43,6 +43,8 @@ class BotEntry(TypedDict):
     where: str  # dedicated or pool: where it is answered from now
     since: int  # when it was taken into the table, in seconds since 1970
     complete: bool  # False: some of its files could not be read
+    contact: str | None  # where people report the bot
+    search_engines: bool  # whether they may list its page
     deadline_seconds: float
     max_queued_requests: int
     max_replicas: int
@@ -156,6 +158,8 @@ def _entry(store: Store, bot: str, record: BotRecord) -> BotEntry:
         "where": "dedicated" if settings["endpoint"] == "dedicated" else "pool",
         "since": int(time.time()),
         "complete": complete,
+        "contact": settings.get("contact"),
+        "search_engines": settings.get("search_engines", False),
         "deadline_seconds": settings["deadline_seconds"],
         "max_queued_requests": settings["max_queued_requests"],
         "max_replicas": settings["max_replicas"],

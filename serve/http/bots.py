@@ -3,7 +3,7 @@
 The routes know no Ray: anything with these methods can serve, such as the fake bots of the tests.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
@@ -21,11 +21,17 @@ class Bots(Protocol):
     def about(self, name: str) -> dict[str, Any]:
         """What `GET /bots/{bot}` shows of a served bot; wakes no replica."""
 
+    def display_names(self, name: str) -> Iterable[str]:
+        """The display names of a served bot's people."""
+
     def keyring(self, bot: str | None = None) -> Keyring:
         """The keys that sign a bot's answers; those of all fleets without a bot, or for one that is not served."""
 
     def old_link_key(self, bot: str) -> bytes | None:
         """The key of old links to this bot's answers, or None if there are none."""
+
+    def search_engines(self) -> bool:
+        """Whether search engines may list any of the bots."""
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
         """The profile picture of one of the bot's people as PNG, or None."""

@@ -33,7 +33,8 @@ MAX_HEADER_BYTES = 16 * 1024  # names and values together
 PUBLIC_KEYS = "/.well-known/huggingtweets-keys.json"
 # need no key; public keys are for whoever was shown an answer
 _OPEN = (("GET", "/health"), ("HEAD", "/health"), ("POST", "/key"), ("GET", PUBLIC_KEYS))
-_NOT_COUNTED = "/static/"  # a view of the page loads several of these; the key's rate is for what costs something
+# a view of the page loads several files, and Prometheus asks all the time; the key's rate is for what costs something
+_NOT_COUNTED = ("/static/", "/metrics")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 

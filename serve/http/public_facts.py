@@ -2,12 +2,14 @@
 
 display_names({"nasa": "NASA \\u202eevil"})                       # {"nasa": "NASA evil"}
 public_metrics({"copying": {"longest_text": "a tweet"}})        # {"copying": {}}
+sample({"samples": {"My dream is": ["My dream is tea and rain"]}})     # "My dream is tea and rain"
 """
 
 import unicodedata
 from typing import Any
 
 MAX_NAME_CHARS = 60
+_SHORTEST_SAMPLE, _LONGEST_SAMPLE = 20, 200  # characters
 _JOINERS = "\u200c\u200d"  # of Persian and Indic letters, and of emoji; invisible by themselves but harmless
 
 
@@ -29,6 +31,30 @@ def public_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(copying, dict):
         return metrics
     return metrics | {"copying": {name: value for name, value in copying.items() if name != "longest_text"}}
+
+
+def short_metrics(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """The single numbers of the metrics, without samples, intervals and lists: what a list of many bots shows."""
+    return {
+        measure: numbers
+        for measure, values in metrics.items()
+        if isinstance(values, dict)
+        and (numbers := {name: value for name, value in values.items() if isinstance(value, int | float)})
+    }
+
+
+def sample(metrics: dict[str, Any]) -> str | None:
+    """A text that the bot wrote when it was measured, to show before anybody has asked it; None if there is none.
+
+    It is the first one of some length: a text of two words shows nothing, and a long one does not fit on a card.
+    """
+    samples = metrics.get("samples")
+    texts = (
+        [text for of in samples.values() if isinstance(of, list) for text in of] if isinstance(samples, dict) else []
+    )
+    shown = [" ".join(text.split()) for text in texts if isinstance(text, str)]
+    fitting = (text for text in shown if _SHORTEST_SAMPLE <= len(text) <= _LONGEST_SAMPLE)
+    return next(fitting, None)
 
 
 def _display_name(name: str) -> str:

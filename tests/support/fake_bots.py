@@ -26,6 +26,7 @@ Image.new("RGB", (88, 88), "teal").save(_FILE, "PNG")
 FACE = _FILE.getvalue()
 KEYRING, OLD_LINK_KEY = Keyring((SigningKey.new(),)), bytes(range(32))
 VERSION = "0123456789ab"
+SAMPLES = {"My dream is": ["My dream is", "My dream is to be number one in a town of whales", "My dream is tea " * 40]}
 ANSWER = " to see a <b>whale</b> 🐋 from the kitchen window, twice a day"
 
 
@@ -38,11 +39,17 @@ class FakeBots:
         self.asked: list[tuple[str, str]] = []
         self.refuse: list[ApiError] = []  # raised by the next requests, one each
 
+    def display_names(self, name: str) -> list[str]:
+        return list(self.table[name]["names"].values())
+
     def keyring(self, bot: str | None = None) -> Keyring:
         return KEYRING
 
     def old_link_key(self, bot: str) -> bytes | None:
         return OLD_LINK_KEY
+
+    def search_engines(self) -> bool:
+        return any(one["search_engines"] for one in self.table.values())
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
         return FACE if handle in self.table[bot]["pictures"] else None
@@ -89,7 +96,9 @@ def about(bot: str, number: int = 0) -> dict[str, Any]:
         "ready": True,
         "since": 1790000000,
         "counts": counts,
-        "metrics": {"held_out": losses | {"tokens": 4000}},
+        "metrics": {"held_out": losses | {"tokens": 4000}, "voice": {"top1": 0.95}, "samples": SAMPLES},
+        "contact": "mailto:operator@ferry.example",
+        "search_engines": False,
         "links": {"self": f"/bots/{bot}"},
     }
 

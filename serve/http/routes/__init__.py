@@ -12,6 +12,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import Receive, Scope, Send
 
 from serve.http import web
 from serve.http.body import REFERENCE
@@ -27,6 +29,7 @@ def build(bots: Bots) -> FastAPI:
     """The application with all routes; serve.http.guard.Guard stands before it."""
     app = FastAPI(title="huggingtweets", docs_url=None, redoc_url=None)
     app.state.bots = bots
+    app.add_middleware(_CompressedReads, minimum_size=1_000, compresslevel=6)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)  # the framework would answer in plain text, then raise it again
@@ -34,6 +37,14 @@ def build(bots: Bots) -> FastAPI:
         app.include_router(router)
     app.openapi = functools.partial(_openapi, app)  # type: ignore[method-assign]
     return app
+
+
+class _CompressedReads(GZipMiddleware):
+    """Compresses pages and lists for clients that ask for it; answers of bots are short, or streams."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reads = scope["type"] == "http" and scope["method"] == "GET"
+        await (super().__call__ if reads else self.app)(scope, receive, send)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -57,8 +68,10 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """The framework's own errors (no such route, wrong method), in our form."""
+    """The framework's own errors (no such route, wrong method), in our form; a browser gets a page."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 404 and request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        return web.missing(request)
     kind = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
     reply = ApiError(error.status_code, kind, str(error.detail)).reply(request.scope)
     reply.headers.update(error.headers or {})

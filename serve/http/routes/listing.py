@@ -1,12 +1,14 @@
 """What is served: the gateway's health and metrics, lists of bots in our form and in OpenAI's."""
 
+import itertools
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from serve.http.bots import ServedBots
+from serve.http.bots import Bots, ServedBots
 from serve.http.errors import ApiError
+from serve.http.public_facts import sample, short_metrics
 
 MAX_PAGE = 1_000  # bots in one page of GET /bots
 router = APIRouter()
@@ -27,19 +29,23 @@ async def metrics(bots: ServedBots) -> str:
 
 @router.get("/bots")
 async def list_bots(bots: ServedBots, q: str = "", limit: str = "100", cursor: str = "") -> dict[str, Any]:
-    """A page of bots whose name contains `q`, sorted by name; `next` is the following page's cursor."""
+    """A page of bots whose name or display names contain `q`, sorted by name; `next` is the following page's cursor.
+
+    Each comes with the single numbers of its metrics, and with one text that it wrote when it was measured.
+    """
     size = _page_size(limit)
-    wanted = q.strip().removeprefix("@").lower()
-    names = [name for name in bots.names() if wanted in name and name > cursor]
-    page = names[:size]
-    following = page[-1] if len(names) > len(page) else None
-    return {"bots": [bots.about(name) for name in page], "next": following, "total": len(bots.names())}
+    wanted = q.strip().removeprefix("@").casefold()
+    found = (name for name in bots.names() if name > cursor and _matches(bots, name, wanted))
+    page = list(itertools.islice(found, size + 1))
+    following = page[size - 1] if len(page) > size else None
+    return {"bots": [_listed(bots.about(name)) for name in page[:size]], "next": following, "total": len(bots.names())}
 
 
 @router.get("/bots/{bot}")
 async def describe(bots: ServedBots, bot: str) -> dict[str, Any]:
-    """One bot."""
-    return bots.about(await bots.known(bot))
+    """One bot, with one text that it wrote when it was measured."""
+    about = bots.about(await bots.known(bot))
+    return about | {"sample": sample(about["metrics"])}
 
 
 @router.get("/v1/models")
@@ -52,6 +58,16 @@ async def list_models(bots: ServedBots) -> dict[str, Any]:
 async def describe_model(bots: ServedBots, bot: str) -> dict[str, Any]:
     """One bot, as OpenAI describes a model."""
     return _model(bots.about(await bots.known(bot.removeprefix("@"))))
+
+
+def _matches(bots: Bots, name: str, wanted: str) -> bool:
+    """Whether a bot's name contains a text (case folded), or a display name of its people does."""
+    return wanted in name or any(wanted in shown.casefold() for shown in bots.display_names(name))
+
+
+def _listed(about: dict[str, Any]) -> dict[str, Any]:
+    metrics = about["metrics"]
+    return about | {"metrics": short_metrics(metrics), "sample": sample(metrics)}
 
 
 def _page_size(limit: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from pipeline.core import picture
@@ -64,7 +64,21 @@ router.mount("/static", _Static(directory=STATIC), "static")
 async def gallery(request: Request) -> HTMLResponse:
     """The gallery of all bots."""
     description = "Small language models, each trained on one person’s tweets. Start a sentence and a bot continues it."
-    return _page(request, title="huggingtweets: bots that learned from tweets", description=description)
+    indexed = request.app.state.bots.search_engines()
+    title = "huggingtweets: bots that learned from tweets"
+    return _page(request, title=title, description=description, indexed=indexed)
+
+
+@router.get("/robots.txt")
+async def robots(request: Request) -> PlainTextResponse:
+    """What search engines may read: nothing, unless a fleet has `serve.search_engines`; its pages say the rest."""
+    forbidden = ("/bots/", "/v1/") if request.app.state.bots.search_engines() else ("/",)
+    return PlainTextResponse("\n".join(["User-agent: *", *(f"Disallow: {path}" for path in forbidden), ""]))
+
+
+def missing(request: Request) -> HTMLResponse:
+    """The page for an address that leads nowhere."""
+    return _page(request, 404, title="huggingtweets", description="There is no such page.")
 
 
 @router.get("/b/{bot}")
@@ -75,15 +89,16 @@ async def bot_page(request: Request, bot: str, prompt: str = "", said: str = "",
     except ApiError:
         return _page(request, 404, title="huggingtweets", description="No bot of this name is served here.")
     about = request.app.state.bots.about(bot)
+    indexed = about["search_engines"]
     title = f"{_title(about)} · {'AI cyborg' if len(about['handles']) > 1 else 'AI bot'}"
     if said and _signed(request, bot, prompt, said, signature):
         query = urlencode({"prompt": prompt, "said": said, "signature": signature})
         answer = {"prompt": prompt, "opening": picture.opening(prompt), "answer": said, "signature": signature}
         image = f"/bots/{bot}/card.png?{query}" if can_be_drawn(prompt, said) else f"/bots/{bot}/card.png"
         description = f"{picture.opening(prompt)} The bot wrote: “{said.strip()}”".strip()
-        return _page(request, title=title, description=description, image=image, answer=answer)
+        return _page(request, title=title, description=description, image=image, answer=answer, indexed=indexed)
     description = f"A language model trained on {_title(about)}’s tweets. Start a sentence and it continues."
-    return _page(request, title=title, description=description, image=f"/bots/{bot}/card.png")
+    return _page(request, title=title, description=description, image=f"/bots/{bot}/card.png", indexed=indexed)
 
 
 @router.get("/bots/{bot}/card.png")
@@ -142,8 +157,13 @@ def _title(about: dict[str, Any]) -> str:
     return " & ".join(about["names"].get(handle) or f"@{handle}" for handle in about["handles"])
 
 
-def _page(request: Request, status: int = 200, image: str = "", answer: Any = None, **head: str) -> HTMLResponse:
+def _page(
+    request: Request, status: int = 200, image: str = "", answer: Any = None, indexed: bool = False, **head: str
+) -> HTMLResponse:
+    """The page with this head; `indexed` says whether search engines may list it."""
     origin = str(request.base_url).rstrip("/")
     picture_url = origin + image if image else ""
-    text = render(_PAGE, origin=origin, image=picture_url, answer=answer, source_type=DIGITAL_SOURCE_TYPE, **head)
-    return HTMLResponse(text, status, HEADERS | (AI_GENERATED if answer else {}))
+    options = {"image": picture_url, "answer": answer, "source_type": DIGITAL_SOURCE_TYPE, "indexed": indexed}
+    text = render(_PAGE, origin=origin, **options, **head)
+    headers = HEADERS | (AI_GENERATED if answer else {}) | ({} if indexed else {"X-Robots-Tag": "noindex"})
+    return HTMLResponse(text, status, headers)

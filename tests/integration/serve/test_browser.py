@@ -57,7 +57,7 @@ def open_page(chromium, gateway, bots):
     yield open_
     for context in contexts:
         context.close()
-    refused = re.compile("status of (404|503|504)")  # what the tests here provoke
+    refused = re.compile("status of (404|500|503|504)|ERR_INTERNET_DISCONNECTED")  # what the tests here provoke
     assert [one for one in complaints if not refused.search(one)] == []
 
 
@@ -76,9 +76,9 @@ def test_the_gallery_shows_thousands_a_page_at_a_time_and_finds_one_by_its_handl
     page.get_by_label("Search the bots").fill("@NASA")
     expect(page.locator(".bot")).to_have_count(2)
     nasa = page.get_by_role("link", name=re.compile("NASA 🚀"))
-    expect(nasa).to_contain_text(re.compile(r"@nasa.*AI bot.*2,426 tweets.*loss 3\.42"))
+    expect(nasa).to_contain_text(re.compile(r"@nasa.*AI bot.*2,426 tweets.*taken for them 95 %"))
     page.get_by_label("Search the bots").fill("nobody")
-    expect(page.locator("#found")).to_have_text("No handle contains “nobody”.")
+    expect(page.locator("#found")).to_have_text("No bot’s name contains “nobody”.")
     assert bots.asked == []
 
 
@@ -190,12 +190,70 @@ def test_a_bot_that_is_busy_is_asked_again_and_one_that_cannot_answer_says_why(o
     ask(page)
     bots.refuse = [ApiError(504, "deadline_exceeded", "nasa did not answer in time")] * 4
     page.get_by_role("button", name="Again").click()
-    expect(page.locator(".failed").first).to_contain_text("nasa did not answer in time")
+    expect(page.locator(".hint")).to_have_text("nasa did not answer in time")  # once, not four times
+    expect(page.locator(".continuations li")).to_have_count(0)
 
 
 def test_the_page_of_a_missing_bot_says_that_it_is_missing(open_page):
     page = open_page("/b/nobody")
     expect(page.get_by_role("heading")).to_have_text("No bot of this name is served here.")
+    page.get_by_role("link", name="All bots").click()
+    expect(page.locator(".bot")).to_have_count(48)
+
+
+def test_what_fails_is_tried_again_and_named_and_is_not_called_starting(open_page, bots):
+    page = open_page("/b/nasa")
+    bots.refuse = [ApiError(500, "internal_error", "unexpected error"), ApiError(503, "bot_unavailable", "gone", 1)] * 2
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator(".hint")).to_contain_text("does not work at the moment; trying again")
+    expect(page.locator(".written")).to_have_count(4)
+    assert len(bots.asked) == 8
+
+
+def test_without_a_connection_the_page_says_so_once(open_page):
+    page = open_page("/b/nasa")
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    page.route("**/bots/nasa", lambda route: route.abort("internetdisconnected"))
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator(".hint")).to_have_text("The server does not answer.")
+    expect(page.locator(".continuations li")).to_have_count(0)
+    page.unroute("**/bots/nasa")
+    page.get_by_role("button", name="Again").click()
+    expect(page.locator(".written")).to_have_count(4)
+
+
+def test_a_card_and_an_empty_page_show_what_the_bot_wrote_and_how_often_it_is_taken_for_the_person(open_page, bots):
+    page = open_page("/?q=NASA 🚀")
+    expect(page.get_by_role("searchbox")).to_have_value("NASA 🚀")
+    expect(page.locator(".bot")).to_have_count(1)
+    expect(page.locator(".bot")).to_contain_text("taken for them 95 %")
+    expect(page.locator(".bot .sample")).to_have_text("My dream is to be number one in a town of whales")
+    page.locator(".bot").click()
+    expect(page.locator(".earlier")).to_contain_text("a town of whales")
+    ask(page)
+    expect(page.locator(".earlier")).to_have_count(0)
+    expect(page.get_by_role("group", name="Continuations: pick one").get_by_role("radio")).to_have_count(4)
+    page.locator("summary").click()
+    link = page.get_by_role("link", name="Report this bot, or ask to be taken out")
+    expect(link).to_have_attribute("href", "mailto:operator@ferry.example")
+
+
+def test_a_search_stands_in_the_address_and_back_shows_it_again(open_page):
+    page = open_page("/")
+    page.get_by_role("searchbox").fill("wren_0007")
+    expect(page.locator(".bot")).to_have_count(1)
+    assert page.url.endswith("/?q=wren_0007")
+    page.locator(".bot").click()
+    expect(page.locator("h1")).to_contain_text("wren_0007")
+    page.go_back()
+    expect(page.locator(".bot")).to_have_count(1)
+    expect(page.get_by_role("searchbox")).to_have_value("wren_0007")
+
+
+@pytest.mark.parametrize("path, text", [("/b/%E0%A4%A", "No bot of this name"), ("/nowhere", "There is no such page")])
+def test_an_address_that_leads_nowhere_is_a_page(open_page, path, text):
+    page = open_page(path)
+    expect(page.get_by_role("heading")).to_contain_text(text)
     page.get_by_role("link", name="All bots").click()
     expect(page.locator(".bot")).to_have_count(48)
 

@@ -150,11 +150,12 @@ def test_a_listed_sites_preflight_is_granted_with_the_headers_that_openais_clien
         assert other.status_code == 400
 
 
-def test_static_files_do_not_use_up_a_keys_rate(bots):
+def test_static_files_and_metrics_do_not_use_up_a_keys_rate(bots):
     app = Guard(build(bots))
     app.configure({keys.digest(KEY): 5}, [], 1)
     with TestClient(app, headers={"Authorization": f"Bearer {KEY}"}) as client:
         assert {client.get("/static/main.js").status_code for _ in range(20)} == {200}
+        assert {client.get("/metrics").status_code for _ in range(20)} == {200}
         assert [client.get("/bots").status_code for _ in range(6)] == [200] * 5 + [429]
 
 

@@ -269,3 +269,45 @@ class Recorder:
     def render_html(self, markup, **options):
         self.drawn.append(markup)
         return b""
+
+
+def test_search_engines_list_nothing_unless_the_operator_allows_it(client, bots):
+    for path in ("/", "/b/nasa", "/b/nobody"):
+        page = client.get(path)
+        assert page.headers["x-robots-tag"] == "noindex" and '<meta name="robots" content="noindex">' in page.text
+    assert client.get("/robots.txt").text == "User-agent: *\nDisallow: /\n"
+    bots.table["nasa"]["search_engines"] = True
+    for path in ("/", "/b/nasa"):
+        page = client.get(path)
+        assert "x-robots-tag" not in page.headers and "noindex" not in page.text
+    assert client.get("/b/ferry").headers["x-robots-tag"] == "noindex"
+    assert client.get("/robots.txt").text == "User-agent: *\nDisallow: /bots/\nDisallow: /v1/\n"
+
+
+def test_a_browser_gets_a_page_for_an_address_that_leads_nowhere_and_a_program_an_error(client):
+    page = client.get("/nothing/here", headers=BROWSER)
+    assert page.status_code == 404 and "There is no such page." in page.text and "main.js" in page.text
+    assert client.get("/nothing/here").json()["error"]["type"] == "not_found"
+    assert client.get("/b/%E0%A4%A", headers=BROWSER).status_code == 404
+
+
+def test_a_shared_text_is_in_the_page_for_browsers_without_javascript(client, bots):
+    page = client.get("/b/nasa", params=signed(bots, "nasa")).text
+    [without] = re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL)
+    assert SAID.strip() in html.unescape(without) and "<script>" not in without and "Someone began" in without
+    [without] = re.findall(r"<noscript>(.*?)</noscript>", client.get("/b/nasa").text, re.DOTALL)
+    assert "blockquote" not in without
+
+
+def test_pages_and_lists_are_compressed_and_streams_and_answers_are_not(bots):
+    many = FakeBots([f"bird{i}" for i in range(50)])
+    with TestClient(routes(many), base_url="http://bots.test") as client:
+        for path in ("/bots", "/b/bird0", "/static/page.css"):
+            with client.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as reply:
+                assert reply.headers["content-encoding"] == "gzip" and "Accept-Encoding" in reply.headers["vary"]
+                compressed = sum(map(len, reply.iter_raw()))
+            assert compressed < 0.6 * len(client.get(path, headers={"Accept-Encoding": "identity"}).content)
+        many.text = " word" * 2_000
+        for stream in (True, False):
+            reply = client.post("/bots/bird0", json={"inputs": "Hi", "stream": stream})
+            assert "content-encoding" not in reply.headers

@@ -2,8 +2,11 @@
 
 import json
 
+from fastapi.testclient import TestClient
+
 from serve.deployments.published import open_storage, read_entries
-from serve.http.public_facts import MAX_NAME_CHARS, display_names
+from serve.http.public_facts import MAX_NAME_CHARS, display_names, sample, short_metrics
+from tests.support.fake_bots import SAMPLES, FakeBots, routes
 
 
 def test_a_display_name_is_short_and_turns_no_text_around():
@@ -24,3 +27,46 @@ def test_no_tweet_is_among_the_metrics_of_a_list(tmp_path):
     shown = read_entries(store, {"wren": {"version": "0" * 12, "settings": settings}})["wren"]
     assert shown["metrics"] == {"held_out": {"loss": 3.5}, "copying": {"longest_run": 9}}
     assert shown["names"] == {"wren": "Wren"}
+
+
+def test_a_sample_is_neither_very_short_nor_very_long():
+    assert sample({"samples": SAMPLES}) == "My dream is to be number one in a town of whales"
+    assert (
+        sample({"samples": {"": ["x" * 201, "too short", 7, "a text with\n two lines in it"]}})
+        == "a text with two lines in it"
+    )
+    for metrics in ({}, {"samples": []}, {"samples": {"": "a text that is no list of texts"}}):
+        assert sample(metrics) is None
+
+
+def test_a_list_shows_single_numbers():
+    metrics = {
+        "held_out": {"loss": 3.5, "loss_interval": [3, 4]},
+        "voice": {"attributed": [["nasa", 3]]},
+        "samples": SAMPLES,
+    }
+    assert short_metrics(metrics) == {"held_out": {"loss": 3.5}}
+
+
+def test_a_list_of_bots_has_one_sample_each_and_a_bot_has_all_its_metrics():
+    with TestClient(routes(FakeBots(["nasa", "wren"])), base_url="http://bots.test") as client:
+        listed = client.get("/bots").json()["bots"]
+        one = client.get("/bots/nasa").json()
+    assert [bot["sample"] for bot in listed] == ["My dream is to be number one in a town of whales"] * 2
+    assert listed[0]["metrics"]["voice"] == {"top1": 0.95} and "samples" not in listed[0]["metrics"]
+    assert one["metrics"]["samples"] == SAMPLES and one["sample"] == listed[0]["sample"]
+
+
+def test_bots_are_found_by_handle_and_by_display_name():
+    bots = FakeBots(["billnye-nasa", "nasa", "wren"])
+    bots.table["wren"]["names"] = {"wren": "Straße der Vögel"}
+    with TestClient(routes(bots), base_url="http://bots.test") as client:
+        found = {
+            q: [bot["name"] for bot in client.get("/bots", params={"q": q}).json()["bots"]]
+            for q in ("@NASA", "STRASSE", "🚀", "x")
+        }
+        assert found == {"@NASA": ["billnye-nasa", "nasa"], "STRASSE": ["wren"], "🚀": ["nasa"], "x": []}
+        page = client.get("/bots", params={"q": "a", "limit": 2}).json()
+        assert ([bot["name"] for bot in page["bots"]], page["next"]) == (["billnye-nasa", "nasa"], "nasa")
+        page = client.get("/bots", params={"q": "a", "limit": 2, "cursor": "nasa"}).json()
+        assert ([bot["name"] for bot in page["bots"]], page["next"]) == (["wren"], None)

@@ -4,7 +4,8 @@ import { say } from "./stream.js";
 
 const SEVERAL = 4;
 const WAKING_MS = 1200; // without a first token, before the page says that the bot is starting
-const TRIES = 3; // if the bot is busy
+const TRIES = 3; // for each continuation
+const AGAIN = [429, 500, 503]; // the errors after which a second try may succeed
 const OPENINGS = ["My dream is", "I love", "The best thing about", "Today I learned"];
 
 export function bot(view, name) {
@@ -35,12 +36,15 @@ function fill(main, about, given, left) {
   const button = el("button", { className: "primary" }, "Continue");
   const hint = el("p", { className: "hint" }, `The bot writes ${SEVERAL} continuations: pick the one you like.`);
   const list = el("ol", { className: "continuations" });
+  const choices = el("fieldset", {}, el("legend", { className: "unseen" }, "Continuations: pick one"), list);
+  const earlier = about.sample && !given ? el("figure", { className: "earlier" },
+    el("figcaption", {}, "Written by the bot when it was trained:"), el("blockquote", { className: "sample", dir: "auto" }, about.sample)) : null;
   const chips = el("p", { className: "openings" }, ...OPENINGS.map((text) =>
     el("button", { type: "button", on: { click: () => { field.value = text; ask(); } } }, `${text} …`)));
   const form = el("form", { className: "ask", on: { submit: (event) => { event.preventDefault(); running ? stop() : ask(); } } },
     el("label", { htmlFor: "prompt" }, "Start a sentence"),
     el("div", { className: "line" }, field, button), chips);
-  main.append(header(about), form, hint, list, details(about));
+  main.append(header(about), form, hint, ...(earlier ? [earlier] : []), choices, details(about));
 
   let running = null;
   const actions = picked(about);
@@ -64,26 +68,37 @@ function fill(main, about, given, left) {
     running?.abort();
     const mine = (running = new AbortController());
     history.replaceState(history.state, "", `/b/${about.name}`);
+    earlier?.remove();
     const waking = setTimeout(() => { hint.textContent = `${title(about)} is starting; this takes a few seconds.`; }, WAKING_MS);
     hint.textContent = "";
+    announce("The bot is writing.");
     button.textContent = "Stop";
     const all = Array.from({ length: SEVERAL }, () => continuation(el("span", { className: "prompt" }, prompt), actions));
     list.replaceChildren(...all.map((one) => one.item));
-    await Promise.all(all.map((one) => write(one, prompt, mine.signal, () => { clearTimeout(waking); hint.textContent = ""; })));
+    const show = (text = "") => { clearTimeout(waking); if (running === mine) hint.textContent = text; };
+    await Promise.all(all.map((one) => write(one, prompt, mine.signal, show)));
     clearTimeout(waking);
     if (running !== mine) return;
     running = null;
     button.textContent = "Again";
     const written = all.filter((one) => one.done).length;
+    const reasons = new Set(all.map((one) => one.reason));
     if (written) hint.textContent = "Pick one to copy, save or share it.";
+    else if (reasons.size === 1 && !mine.signal.aborted) { // the same for all of them: said once
+      hint.textContent = all[0].reason;
+      list.replaceChildren();
+      return announce(all[0].reason);
+    }
     announce(mine.signal.aborted ? "Stopped." : `${written} of ${SEVERAL} continuations are written.`);
   }
 
-  async function write(one, prompt, signal, begun) {
+  // Writes one continuation; `show` replaces the line above all of them.
+  async function write(one, prompt, signal, show) {
     for (let attempt = 1; ; attempt++) {
       try {
         for await (const event of say(about.name, prompt, signal)) {
-          begun();
+          if (!one.begun) show();
+          one.begun = true;
           if (event.generated_text === null || event.generated_text === undefined) one.add(event.token.text);
           else if (!event.generated_text.trim()) return one.fail("The bot wrote nothing.");
           else one.finish({ prompt, answer: event.generated_text, signature: event.details?.signature });
@@ -91,8 +106,10 @@ function fill(main, about, given, left) {
         return one.done || one.fail("The answer ended early; try again.");
       } catch (error) {
         if (signal.aborted) return one.fail("Stopped.");
-        const busy = (error.code === 429 || error.code === 503) && attempt < TRIES;
-        if (!busy) { begun(); return one.fail(error.message); }
+        if (!AGAIN.includes(error.code) || one.begun || attempt === TRIES) return one.fail(error.message);
+        show(error.type === "bot_unavailable" || error.code === 500
+          ? `${title(about)} does not work at the moment; trying again.`
+          : `${title(about)} is busy; trying again.`);
         await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter || attempt)));
       }
     }
@@ -114,7 +131,7 @@ function continuation(start, actions) {
   const choice = el("input", { type: "radio", name: "pick", disabled: true, className: "unseen" });
   const label = el("label", { dir: "auto" }, choice, start, words);
   const item = el("li", { className: "writing" }, label);
-  const one = { item, done: false };
+  const one = { item, done: false, begun: false, reason: "" };
   one.add = (text) => words.append(text);
   one.finish = (written) => {
     one.done = true;
@@ -124,6 +141,7 @@ function continuation(start, actions) {
     choice.addEventListener("change", () => actions.show(item, written));
   };
   one.fail = (message) => {
+    one.reason = message;
     item.className = "failed";
     label.append(el("em", {}, ` ${message}`));
   };
@@ -188,6 +206,9 @@ function details(about) {
   rows.push(["Loss on held-out tweets", `${two(held.loss)} nats per token (${two(held.base_loss)} before training)`]);
   rows.push(["Version", `${about.version}, fleet ${about.fleet}`]);
   const code = `curl ${location.origin}/bots/${about.name} \\\n  -d '{"inputs": "My dream is", "parameters": {"num_return_sequences": 3}}'`;
+  rows.push(["Something wrong?", about.contact
+    ? el("a", { href: about.contact, rel: "noreferrer" }, "Report this bot, or ask to be taken out")
+    : "Ask the operator of this site to take the bot out."]);
   return el("details", {},
     el("summary", {}, "About this bot, and how to call it from a program"),
     el("dl", {}, ...rows.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)])),

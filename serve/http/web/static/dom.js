@@ -12,10 +12,24 @@ export function el(name, props = {}, ...children) {
   return node;
 }
 
+export const share = (value) => `${Math.round(100 * value)} %`;
+
 export const number = (value) => new Intl.NumberFormat("en").format(value);
 
+// fetch, whose error without a connection is one for people to read.
+export async function request(path, options) {
+  try {
+    return await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    const lost = new Error(navigator.onLine ? "The server does not answer." : "You are offline.");
+    lost.code = 0;
+    throw lost;
+  }
+}
+
 export async function getJson(path) {
-  const reply = await fetch(path, { headers: { Accept: "application/json" } });
+  const reply = await request(path, { headers: { Accept: "application/json" } });
   if (!reply.ok) throw await problem(reply);
   return reply.json();
 }
@@ -26,7 +40,9 @@ export async function problem(reply) {
   error.code = reply.status;
   error.retryAfter = Number(reply.headers.get("Retry-After")) || 0;
   try {
-    error.message = (await reply.json()).error.message;
+    const body = (await reply.json()).error;
+    error.message = body.message;
+    error.type = body.type;
   } catch { /* no JSON: the message names the status */ }
   if (reply.status === 401) location.reload(); // the server shows the form that asks for a key
   return error;

@@ -1,13 +1,14 @@
 // The gallery: all bots, loaded and searched a page at a time through GET /bots.
-import { announce, atHandles, el, faces, getJson, hue, kind, number, title, tweets } from "./dom.js";
+import { announce, atHandles, el, faces, getJson, hue, kind, number, share, title, tweets } from "./dom.js";
 
 const PAGE = 48;
 let kept = { q: "", bots: [], next: null, total: 0 }; // shown last, so that going back needs no request
 
 export function gallery(view) {
   document.title = "huggingtweets: bots that learned from tweets";
+  const wanted = new URLSearchParams(location.search).get("q") ?? "";
   const search = el("input", {
-    type: "search", id: "q", value: kept.q, placeholder: "Search by handle", autocomplete: "off",
+    type: "search", id: "q", value: wanted, placeholder: "Search by name or handle", autocomplete: "off",
     autocapitalize: "none", spellcheck: false, maxLength: 100, "data-slash": "", "aria-describedby": "found",
   });
   const found = el("p", { id: "found", className: "found" });
@@ -30,6 +31,7 @@ export function gallery(view) {
 
   async function load(anew) {
     const turn = ++asked, q = search.value.trim();
+    history.replaceState(history.state, "", q ? `/?${new URLSearchParams({ q })}` : "/");
     const query = new URLSearchParams({ q, limit: PAGE, ...(anew || !kept.next ? {} : { cursor: kept.next }) });
     more.disabled = true;
     try {
@@ -52,7 +54,7 @@ export function gallery(view) {
     more.hidden = !kept.next;
     const shown = number(kept.bots.length) + (kept.next ? "+" : "");
     const text = !kept.bots.length
-      ? (kept.q ? `No handle contains “${kept.q}”.` : "No bot is served yet: huggingtweets deploy FLEET.yaml")
+      ? (kept.q ? `No bot’s name contains “${kept.q}”.` : "No bot is served yet: huggingtweets deploy FLEET.yaml")
       : kept.q ? `${shown} ${kept.bots.length === 1 ? "bot" : "bots"} for “${kept.q}”` : `${number(kept.total)} ${kept.total === 1 ? "bot" : "bots"}`;
     found.textContent = text;
     announce(text);
@@ -68,7 +70,7 @@ export function gallery(view) {
     links[Math.floor(Math.random() * links.length)]?.click();
   }
 
-  if (kept.bots.length) {
+  if (kept.bots.length && kept.q === wanted.trim()) {
     render();
     requestAnimationFrame(() => scrollTo(0, history.state?.scroll ?? 0));
   } else load(true);
@@ -76,7 +78,7 @@ export function gallery(view) {
 }
 
 function card(bot) {
-  const loss = bot.metrics?.held_out?.loss, learned = tweets(bot), name = title(bot), handles = atHandles(bot);
+  const taken = bot.metrics?.voice?.top1, learned = tweets(bot), name = title(bot), handles = atHandles(bot);
   return el("li", {},
     el("a", { href: `/b/${bot.name}`, className: "bot", vars: { "--hue": hue(bot.name) } },
       faces(bot),
@@ -85,5 +87,6 @@ function card(bot) {
         name === handles ? null : el("span", { className: "handle" }, handles),
         el("span", { className: "facts" },
           el("span", { className: "kind" }, kind(bot)), ` ${number(learned)} tweets`,
-          loss ? el("span", { title: "held-out loss in nats per token" }, ` · loss ${loss.toFixed(2)}`) : null))));
+          typeof taken === "number" ? ` · taken for ${bot.handles.length > 1 ? "one of them" : "them"} ${share(taken)}` : null),
+        bot.sample ? el("q", { className: "sample", dir: "auto" }, bot.sample) : null)));
 }

@@ -1,5 +1,6 @@
 // The page: / shows the gallery, /b/nasa a bot. Links between them change the view without loading the page again.
 import { bot } from "./bot.js";
+import { el } from "./dom.js";
 import { gallery } from "./gallery.js";
 
 const view = document.getElementById("view");
@@ -9,7 +10,14 @@ function show() {
   leave?.();
   const name = location.pathname.match(/^\/b\/([^/]+)$/)?.[1];
   view.replaceChildren();
-  leave = name ? bot(view, decoded(name)) : gallery(view);
+  leave = name ? bot(view, decoded(name)) : location.pathname === "/" ? gallery(view) : missing(view);
+}
+
+function missing(view) {
+  document.title = "huggingtweets";
+  view.append(el("h1", {}, "There is no such page."),
+    el("p", { className: "message" }, el("a", { href: "/" }, "All bots")));
+  return null;
 }
 
 function decoded(name) {
