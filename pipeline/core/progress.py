@@ -133,5 +133,7 @@ class Progress:
         if self.step:
             self.seconds[self.step] = round(self.seconds.get(self.step, 0) + self.elapsed, 3)
             if self._live and self._task is not None:
-                self._bars.update(self._task, completed=self.done, total=self.done or 1)  # type: ignore[arg-type]
+                total = self.total or self.done or 1  # an interrupted step stays at 3/10, where it was
+                self._bars.update(self._task, completed=self.done, total=total)  # type: ignore[arg-type]
+                self._bars.stop_task(self._task)  # type: ignore[arg-type]
         self.step, self.text, self.figures = "", "", {}

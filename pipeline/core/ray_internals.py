@@ -6,6 +6,7 @@ pyproject.toml bounds Ray's version for the sake of this module. Try each of the
 """
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,11 @@ from ray._common.filters import CoreContextFilter
 from ray._common.formatters import JSONFormatter, TextFormatter
 from ray._private import auto_init_hook, services, state, worker
 from ray._private.authentication import authentication_token_setup
-from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
+from ray._raylet import (  # type: ignore[attr-defined]
+    AuthenticationMode,
+    AuthenticationTokenLoader,
+    get_authentication_mode,
+)
 from ray.core.generated import gcs_pb2
 from ray.experimental import internal_kv
 from ray.util.placement_group import PlacementGroup
@@ -63,6 +68,21 @@ def set_auto_connect(enabled: bool) -> None:
 def running_cluster() -> str | None:
     """host:port of a cluster that runs on this machine, as Ray's own commands find it."""
     return services.find_bootstrap_address(None)
+
+
+# its warnings that a token is in use, or is not, ask nothing of the user of our commands
+authentication_token_setup.logger.setLevel(logging.ERROR)
+
+
+def has_token() -> bool:
+    """Whether Ray finds an authentication token: in RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token."""
+    return AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
+
+
+def use_token(token: str) -> None:
+    """Makes this the token of this process and of those that it starts, in place of one in a file."""
+    os.environ["RAY_AUTH_TOKEN"] = token
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def use_token_if_available() -> None:

@@ -9,6 +9,7 @@
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -29,6 +30,7 @@ from pipeline.core.proxies import NO_GRPC_PROXY, bypass_proxies
 
 _HEAD_KEY = b"huggingtweets:head"
 _START_SECONDS = 60
+_LONGEST_TMPDIR = 39  # bytes
 NODE_LABEL = "ray.io/node-id"  # Ray puts it on every node
 # for Ray's workers: two threads in each make small models 15 times slower; models are loaded from folders
 _ENVIRONMENT = {
@@ -81,6 +83,7 @@ def _kill_children() -> None:
 def ensure() -> None:
     """Connects to a cluster, or starts a local one. Raises UserError if none answers at RAY_ADDRESS."""
     if not join():
+        _check_token(lasting=False)
         # workers inherit the environment of Ray's first process; with a runtime_env, each job would start its own
         with _environment():
             _init(address="local", include_dashboard=False)
@@ -90,6 +93,7 @@ def join() -> bool:
     """Connects to the cluster in RAY_ADDRESS, or else to one on this machine. Returns False if there is none."""
     if ray.is_initialized():
         return True
+    _shorten_ray_folder()
     given = os.environ.get("RAY_ADDRESS")
     if given and given != "auto":
         _join_given(given)
@@ -121,6 +125,35 @@ def _listens(address: str) -> bool:
             return True
     except (OSError, ValueError):
         return False
+
+
+def _shorten_ray_folder() -> None:
+    """Has Ray keep its files in /tmp where the temporary folder's path is too long for the sockets that are in it.
+
+    The path of a socket has 107 bytes at most; Ray adds up to 68 to TMPDIR.
+    """
+    if "RAY_TMPDIR" not in os.environ and len(os.fsencode(os.environ.get("TMPDIR", ""))) > _LONGEST_TMPDIR:
+        os.environ["RAY_TMPDIR"] = "/tmp"
+
+
+def _check_token(lasting: bool) -> None:
+    """Makes a token for this process alone where Ray has none and the home folder is read-only.
+
+    A `lasting` head is used by later commands, which have to find its token in a file. Raises UserError there.
+    """
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token" or ray_internals.has_token():
+        return
+    folder = Path.home() / ".ray"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return
+    if lasting:
+        raise UserError(
+            f"{folder} cannot be written, and Ray keeps the token of its cluster there; write a long random word into "
+            "another file and set RAY_AUTH_TOKEN_PATH to its path"
+        )
+    ray_internals.use_token(secrets.token_hex(32))
 
 
 def capacity() -> tuple[int, int]:
@@ -192,6 +225,8 @@ def start_head(*options: str) -> str:
     `options` are those of `ray start`. The head's output goes to a file. It requires Ray's authentication token, which
     is created if there is none. Raises UserError if it does not start within a minute.
     """
+    _shorten_ray_folder()
+    _check_token(lasting=True)
     ray_internals.create_token()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
