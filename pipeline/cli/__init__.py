@@ -50,7 +50,6 @@ COMMANDS: dict[str, list[Callable[..., None]]] = {
 }
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,11 +1,15 @@
 """The program itself: help, version, and the order of its commands."""
 
 import importlib.metadata
+import os
+import subprocess
+import sys
 
 import pytest
 
 from pipeline.cli import COMMANDS
 from tests.support.command_line import our_program
+from tests.support.toys import ROOT
 
 
 def test_h_shows_help_of_the_program_and_of_each_command(huggingtweets):
@@ -19,6 +23,18 @@ def test_h_shows_help_of_the_program_and_of_each_command(huggingtweets):
 def test_version(huggingtweets):
     code, out, _ = huggingtweets("--version")
     assert code == 0 and out.strip() == f"huggingtweets-ray {importlib.metadata.version('huggingtweets-ray')}"
+
+
+@pytest.mark.parametrize(
+    "words, offered", [("huggingtweets de", ["demo", "deploy"]), ("huggingtweets run --wa", ["--wait"])]
+)
+def test_a_shell_completes_commands_and_options(words, offered):
+    program = "import sys; sys.argv = ['huggingtweets']; from pipeline.cli import main; main()"
+    asked = {"_HUGGINGTWEETS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=os.environ | asked, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == offered
 
 
 def test_commands_are_listed_in_the_order_of_work(huggingtweets):
