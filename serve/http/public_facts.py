@@ -57,6 +57,19 @@ def sample(metrics: dict[str, Any]) -> str | None:
     return next(fitting, None)
 
 
+def continuations(metrics: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The prompt that the bot was measured with, and up to three texts that it wrote for it, which begin with it.
+
+    ("", ()) where there are not at least two.
+    """
+    samples = metrics.get("samples")
+    for prompt, texts in samples.items() if isinstance(samples, dict) else ():
+        longer = [text for text in texts if isinstance(text, str) and len(text.strip()) > len(prompt)] if prompt else []
+        if len(longer) > 1:
+            return prompt, tuple(longer[:3])
+    return "", ()
+
+
 def _display_name(name: str) -> str:
     spaced = (" " if char.isspace() else char for char in name[:1_000])
     kept = (char for char in spaced if char in _JOINERS or not unicodedata.category(char).startswith("C"))

@@ -1,6 +1,7 @@
 """What is served: the gateway's health and metrics, lists of bots in our form and in OpenAI's."""
 
 import itertools
+import random
 from typing import Any
 
 from fastapi import APIRouter
@@ -28,15 +29,22 @@ async def metrics(bots: ServedBots) -> str:
 
 
 @router.get("/bots")
-async def list_bots(bots: ServedBots, q: str = "", limit: str = "100", cursor: str = "") -> dict[str, Any]:
+async def list_bots(
+    bots: ServedBots, q: str = "", limit: str = "100", cursor: str = "", shuffle: str = ""
+) -> dict[str, Any]:
     """A page of bots whose name or display names contain `q`, sorted by name; `next` is the following page's cursor.
 
-    Each comes with the single numbers of its metrics, and with one text that it wrote when it was measured.
+    Each comes with the single numbers of its metrics, and with one text that it wrote when it was measured. With
+    `shuffle=true` the bots of the page are drawn at random from all that are found.
     """
     size = _page_size(limit)
     wanted = q.strip().removeprefix("@").casefold()
     found = (name for name in bots.names() if name > cursor and _matches(bots, name, wanted))
-    page = list(itertools.islice(found, size + 1))
+    if shuffle == "true":
+        every = list(found)
+        page = random.sample(every, min(size, len(every)))
+    else:
+        page = list(itertools.islice(found, size + 1))
     following = page[size - 1] if len(page) > size else None
     return {"bots": [_listed(bots.about(name)) for name in page[:size]], "next": following, "total": len(bots.names())}
 

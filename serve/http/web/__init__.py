@@ -25,6 +25,7 @@ from serve.http.answers import AI_GENERATED
 from serve.http.bots import Bots
 from serve.http.errors import ApiError
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
+from serve.http.public_facts import continuations
 from serve.http.web import old_links, sign_in
 
 STATIC = Path(__file__).parent / "static"
@@ -103,9 +104,13 @@ async def bot_page(request: Request, bot: str, prompt: str = "", said: str = "",
 
 @router.get("/bots/{bot}/card.png")
 async def card(request: Request, bot: str, prompt: str = "", said: str = "", signature: str = "") -> Response:
-    """A bot's answer as a picture, if its signature is valid; without an answer, a picture of the bot."""
+    """A bot's answer as a picture, if its signature is valid; without an answer, a picture of the bot.
+
+    That shows what the bot wrote when it was measured, as predictions.png does.
+    """
     bot = await request.app.state.bots.known(bot)
     marks: dict[str, str] = {}
+    about = request.app.state.bots.about(bot)
     if said or prompt or signature:
         if not _signed(request, bot, prompt, said, signature):
             raise ApiError(403, "not_signed", "the signature is not valid for this bot, prompt and answer")
@@ -114,8 +119,9 @@ async def card(request: Request, bot: str, prompt: str = "", said: str = "", sig
         samples: tuple[str, ...] = (prompt + said,)
         marks = {"bot": bot, "prompt": prompt, "said": said, "signature": signature}
     else:
-        prompt, samples = "Start a sentence", ()
-    about, face = request.app.state.bots.about(bot), await request.app.state.bots.picture(bot, bot)
+        prompt, samples = continuations(about["metrics"])
+        prompt = prompt or "Start a sentence"
+    face = await request.app.state.bots.picture(bot, bot)
     async with _drawing:
         png = await asyncio.to_thread(_draw, tuple(about["handles"]), about["names"].get(bot), prompt, samples, face)
     headers = AI_GENERATED | {"Cache-Control": "private, max-age=86400"}

@@ -250,6 +250,13 @@ def test_a_search_stands_in_the_address_and_back_shows_it_again(open_page):
     expect(page.get_by_role("searchbox")).to_have_value("wren_0007")
 
 
+def test_a_surprise_is_drawn_from_all_bots_that_are_found(open_page):
+    page = open_page("/?q=nasa")
+    expect(page.locator(".bot")).to_have_count(2)
+    page.get_by_role("button", name="Surprise me").click()
+    expect(page.locator("h1")).to_contain_text(re.compile("NASA|nasa"))
+
+
 @pytest.mark.parametrize("path, text", [("/b/%E0%A4%A", "No bot of this name"), ("/nowhere", "There is no such page")])
 def test_an_address_that_leads_nowhere_is_a_page(open_page, path, text):
     page = open_page(path)

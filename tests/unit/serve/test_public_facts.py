@@ -5,7 +5,7 @@ import json
 from fastapi.testclient import TestClient
 
 from serve.deployments.published import open_storage, read_entries
-from serve.http.public_facts import MAX_NAME_CHARS, display_names, sample, short_metrics
+from serve.http.public_facts import MAX_NAME_CHARS, continuations, display_names, sample, short_metrics
 from tests.support.fake_bots import SAMPLES, FakeBots, routes
 
 
@@ -37,6 +37,25 @@ def test_a_sample_is_neither_very_short_nor_very_long():
     )
     for metrics in ({}, {"samples": []}, {"samples": {"": "a text that is no list of texts"}}):
         assert sample(metrics) is None
+
+
+def test_the_picture_of_a_bot_shows_texts_for_one_prompt():
+    texts = ["My dream is", "My dream is tea", "My dream is rain", "My dream is snow", "My dream is fog"]
+    assert continuations({"samples": {"": ["a", "b"], "My dream is": texts}}) == ("My dream is", tuple(texts[1:4]))
+    for metrics in ({}, {"samples": {"": ["a", "b"]}}, {"samples": {"I": ["I think"]}}, {"samples": None}):
+        assert continuations(metrics) == ("", ())
+
+
+def test_a_shuffled_list_is_drawn_from_all_that_are_found():
+    with TestClient(
+        routes(FakeBots([*(f"lark{i}" for i in range(300)), "nasa"])), base_url="http://bots.test"
+    ) as client:
+        lists = [client.get("/bots", params={"q": "lark", "limit": 100, "shuffle": "true"}).json() for _ in range(2)]
+        names = [[bot["name"] for bot in one["bots"]] for one in lists]
+        assert all(len(set(one)) == 100 and "nasa" not in one for one in names) and names[0] != names[1]
+        assert lists[0]["next"] is None
+        one = client.get("/bots", params={"q": "nasa", "limit": 5, "shuffle": "true"}).json()["bots"]
+        assert [bot["name"] for bot in one] == ["nasa"]
 
 
 def test_a_list_shows_single_numbers():

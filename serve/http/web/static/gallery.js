@@ -65,9 +65,17 @@ export function gallery(view) {
     list.querySelector("a")?.click();
   }
 
-  function surprise() {
-    const links = list.querySelectorAll("a");
-    links[Math.floor(Math.random() * links.length)]?.click();
+  // Opens one of all the bots that the search finds, not only of those that are loaded.
+  async function surprise() {
+    try {
+      const { bots } = await getJson(`/bots?${new URLSearchParams({ q: search.value.trim(), limit: 1, shuffle: true })}`);
+      if (!bots.length) return;
+      const link = el("a", { href: `/b/${bots[0].name}` });
+      view.append(link);
+      link.click();
+    } catch (error) {
+      found.textContent = error.message;
+    }
   }
 
   if (kept.bots.length && kept.q === wanted.trim()) {
