@@ -319,7 +319,8 @@ class Queue:
         self._end_stalled_lanes()
         is_known = queue_id == self.id
         if runs is not None:
-            for ended in {_run_of(task.lane) for task in self.running.values()} - set(runs):
+            known = {_run_of(task.lane) for task in self.running.values()}.union(*self.nodes.values())
+            for ended in known - set(runs):
                 self.leave(ended, died=(), reason="")
         running = self.running.values()
         left = sum(task.total_tokens - self.tokens_trained.get(task.bot, 0) for task in running)

@@ -91,6 +91,16 @@ def test_a_failed_bot_is_tried_again_on_another_node_where_there_is_one():
     assert [take(queue, "b/0"), take(queue, "b/0")] == ["wait", "ada"]  # no other node is left
 
 
+def test_a_late_report_of_a_run_that_ended_keeps_no_bot_waiting_for_its_node():
+    queue = Queue([task("ada")], retries=1)
+    queue.enter("a/0", KIND, "here")
+    take(queue, "a/0")
+    queue.fail("a/0", "ada", "bad luck")
+    queue.report("b/0", {}, KIND, "a node that is gone")
+    queue.status("", 0, runs=["a"])
+    assert [take(queue, "a/0"), take(queue, "a/0")] == ["wait", "ada"]
+
+
 def test_a_bot_whose_workers_die_holds_up_no_others():
     queue = Queue([task("killer", 9), task("ada", 5), task("ben", 1)], retries=0)
     for i in range(2):
