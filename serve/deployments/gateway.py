@@ -108,7 +108,8 @@ class Gateway:
             if len(self.table) < len(table):
                 published.picture.cache_clear()  # it holds those of bots that are gone
             self.sorted = sorted(self.table)
-            self.listed = any(entry["search_engines"] for entry in self.table.values())
+            # a registry of an earlier release does not say
+            self.listed = any(entry.get("search_engines") for entry in self.table.values())
 
     async def versions(self, bots: list[str]) -> tuple[int, dict[str, str]]:
         """The revision of this gateway's table, and the version of each of these bots in it."""

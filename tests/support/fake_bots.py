@@ -49,7 +49,7 @@ class FakeBots:
         return OLD_LINK_KEY
 
     def search_engines(self) -> bool:
-        return any(one["search_engines"] for one in self.table.values())
+        return any(one.get("search_engines") for one in self.table.values())
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
         return FACE if handle in self.table[bot]["pictures"] else None

@@ -90,7 +90,7 @@ async def bot_page(request: Request, bot: str, prompt: str = "", said: str = "",
     except ApiError:
         return _page(request, 404, title="huggingtweets", description="No bot of this name is served here.")
     about = request.app.state.bots.about(bot)
-    indexed = about["search_engines"]
+    indexed = about.get("search_engines", False)
     title = f"{_title(about)} · {'AI cyborg' if len(about['handles']) > 1 else 'AI bot'}"
     if said and _signed(request, bot, prompt, said, signature):
         query = urlencode({"prompt": prompt, "said": said, "signature": signature})
