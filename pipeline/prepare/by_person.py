@@ -12,7 +12,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -67,7 +67,15 @@ def finished(
             yield Person(handle, rows, person.chars, person.training_tokens, person.digest, name, same_ids)
 
 
-def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
+class Sample(TypedDict):
+    """One person's counts as `prepare` would count them, and some texts for each row of the counts."""
+
+    name: str | None  # the display name, if a file has one
+    counts: dict[str, int]
+    texts: dict[str, list[str]]
+
+
+def sampled(tweets: pa.Table, filters: Filters, count: int) -> Sample:
     """Returns one person's counts, and up to `count` texts for each row; `tweets` are judged without an encoder."""
     names = [profile["name"] for profile in profiles_in(tweets).values() if "name" in profile]
     tweets = tweets.filter(pc.greater_equal(tweets["verdict"], FIRST_TWEET))
@@ -80,8 +88,10 @@ def sampled(tweets: pa.Table, filters: Filters, count: int) -> dict[str, Any]:
     rows = [row for row in active(filters) if row != "downloaded"]
     found = {row: [text for text, verdict in zip(texts, verdicts, strict=True) if verdict == row] for row in rows}
     counts = {"downloaded": len(texts)} | {row: len(found[row]) for row in rows}
-    return {"name": names[0] if names else None, "counts": counts} | {
-        "texts": {row: found[row][:count] for row in rows}
+    return {
+        "name": names[0] if names else None,
+        "counts": counts,
+        "texts": {row: found[row][:count] for row in rows},
     }
 
 

@@ -15,10 +15,10 @@ import gc
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
@@ -230,7 +230,7 @@ def _encoder(tokenizer: str) -> Encoder | None:
 
 
 def _summaries(files: list[TweetFile], work: Work) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(handle, a Person's fields) as they are finished, and ("", how many rejects and of which whole files)."""
+    """Yields (handle, fields of Person) for each person as they are finished, and once ("", _RejectSummary)."""
     chunks = chunks_of(files, work.filters, work.tokenizer).materialize()
     everybody, shared = _census(chunks)
     finished = []
@@ -264,7 +264,7 @@ def _only(chunk: pa.Table, handles: set[str]) -> pa.Table:
 
 
 def _finish(chunks: pa.Table, work: Work, without: set[str]) -> pa.Table:
-    rows: list[tuple[str, dict[str, Any]]] = []
+    rows: list[tuple[str, Mapping[str, Any]]] = []
     rejected = pc.equal(chunks["handle"], "")
     if "" not in without and pc.any(rejected).as_py():
         rows.append(("", _rejects(chunks.filter(rejected), work)))
@@ -274,8 +274,17 @@ def _finish(chunks: pa.Table, work: Work, without: set[str]) -> pa.Table:
     return pa.table([pa.array(column, pa.string()) for column in columns], names=["handle", "summary"])
 
 
-def _rejects(rejects: pa.Table, work: Work) -> dict[str, Any]:
-    """Writes the rejects to the store, those of whole files first."""
+class _RejectSummary(TypedDict):
+    """What the driver needs to know of the rejects and notices of all files."""
+
+    rejects: int
+    files: dict[str, str]  # reasons, by the paths of files that are rejected as a whole
+    reasons: list[Group]
+    notices: list[str]
+
+
+def _rejects(rejects: pa.Table, work: Work) -> _RejectSummary:
+    """Writes the rejects to the store, in the order of files and lines; rejects of whole files come first."""
     rejects = rejects.sort_by([("file", "ascending"), ("line", "ascending")])
     is_notice = pc.equal(rejects["line"], NOTICE_LINE)
     notices = [tweets.Notice(*json.loads(note)) for note in rejects.filter(is_notice)["text"].to_pylist()]

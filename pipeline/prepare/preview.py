@@ -13,13 +13,19 @@ import pyarrow as pa
 
 from pipeline.core.errors import UserError
 from pipeline.core.settings import Filters
-from pipeline.prepare.by_person import sampled
+from pipeline.prepare.by_person import Sample, sampled
 from pipeline.prepare.dataset import WHOLE, chunks_of
 from pipeline.prepare.filters import ROWS, resolved
 from pipeline.tweets import TweetFile
 
 
-def preview(files: list[TweetFile], handle: str, filters: Filters, count: int = 10) -> dict[str, Any]:
+class Preview(Sample):
+    """The sample of one person, with their handle."""
+
+    handle: str
+
+
+def preview(files: list[TweetFile], handle: str, filters: Filters, count: int = 10) -> Preview:
     """Returns a person's counts as `prepare` would count them, and up to `count` texts for each row of the counts.
 
     Raises UserError if the files have no tweet of that person.
@@ -30,7 +36,7 @@ def preview(files: list[TweetFile], handle: str, filters: Filters, count: int = 
     found = [json.loads(row["sample"]) for row in sample.iter_rows()]
     if not found:
         raise UserError(f"no posts of @{handle} in the fleet's files")
-    return {"handle": handle} | found[0]
+    return {"handle": handle, **cast(Sample, found[0])}
 
 
 def _sample(chunk: pa.Table, filters: Filters, count: int) -> pa.Table:
@@ -38,7 +44,7 @@ def _sample(chunk: pa.Table, filters: Filters, count: int) -> pa.Table:
     return pa.table({"sample": pa.array(sample, pa.string())})
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
+def lines(found: Preview) -> Iterator[str]:
     """Yields a preview as lines for a terminal."""
     yield f"@{found['handle']}" + (f" ({found['name']})" if found["name"] else "")
     for row, count in found["counts"].items():
