@@ -79,3 +79,22 @@ def test_names_and_pictures_come_with_the_pages():
     profiles = [item for item in read(file) if isinstance(item, Profile)]
     assert len(profiles) == len({profile.handle for profile in profiles}) > 96
     assert all(profile.name and profile.url for profile in profiles)
+
+
+CASES = DATA / "cases"
+WANTED = json.loads((CASES / "expected.json").read_text()) if CASES.is_dir() else {}
+
+
+@pytest.mark.parametrize("name", sorted(WANTED))
+def test_files_as_scrapers_and_archives_write_them_have_the_right_people_and_counts(name):
+    verdicts: dict[str, Counter] = {}
+    for file in find([TweetSource(path=str(CASES / name))]):
+        for item in read(file):
+            if isinstance(item, Record):
+                verdicts.setdefault(item.handle, Counter())[clean(item.text, item.retweet)[0]] += 1
+    people = {
+        handle: {"downloaded": count.total()} | {row: count[row] for row in ("retweets", "short", "kept")}
+        for handle, count in verdicts.items()
+    }
+    assert people == (WANTED[name]["people"] if WANTED[name]["people"] is not None else people)
+    assert people or WANTED[name]["people"] == {}
