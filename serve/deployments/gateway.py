@@ -65,6 +65,7 @@ class Gateway:
         self.registry = registry
         self.table: dict[str, BotEntry] = {}
         self.sorted: list[str] = []
+        self.listed = False  # whether search engines may list any bot
         self.epoch, self.revision = "", 0
         self.handles, self.traffic, self.metrics = Handles(), Traffic(), GatewayMetrics()
         self.guard = Guard()
