@@ -14,6 +14,7 @@ store's own clock. Claims have names of their own, so removing an ended one neve
 
 import getpass
 import json
+import os
 import random
 import socket
 import threading
@@ -33,6 +34,7 @@ from pipeline.core.store import Store
 FOLDER = "work/lease"
 END_SECONDS = 60.0  # without a renewal, after which a lease has ended
 RENEWAL_SECONDS = 5.0
+_CLOCK_STEP_SECONDS = 60.0  # by which the machine's clock may have been set since the lease was taken
 _PAUSE_SECONDS = (0.3, 1.5)  # between two tries
 
 
@@ -180,10 +182,11 @@ def held(
 
 
 def _is_running(pid: int, started: float) -> bool:
-    """Whether this process of this machine still runs."""
+    """Whether this process of this machine still runs. Where the machine's clock is set, start times move with it."""
+    tolerance = 1.0 if pid == os.getpid() else _CLOCK_STEP_SECONDS
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        return abs(process.create_time() - started) < tolerance and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

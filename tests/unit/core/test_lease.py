@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.core import lease as leases
@@ -99,6 +100,14 @@ def test_a_process_with_the_number_of_one_that_is_gone_is_another(store):
     from_elsewhere(store, 0, machine=leases._this_machine(), pid=os.getpid(), process_started=5.0)
     with held(store, "run"):
         pass
+
+
+def test_a_command_keeps_its_lease_when_the_machines_clock_is_set(store):
+    parent = psutil.Process(os.getppid())
+    claim = {"pid": parent.pid, "process_started": parent.create_time() - 20}
+    from_elsewhere(store, 0, machine=leases._this_machine(), **claim)
+    with pytest.raises(UserError, match=f"process {parent.pid}"):
+        held(store, "run").__enter__()
 
 
 def test_a_command_on_another_machine_has_the_lease_while_it_renews_it(store):
