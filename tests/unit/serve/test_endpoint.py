@@ -1,6 +1,8 @@
 """A replica whose bot does not load says why, and takes it up when it does."""
 
 import asyncio
+import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,3 +54,35 @@ def test_a_bot_that_did_not_load_is_tried_again_after_a_while(monkeypatch: pytes
 )
 def test_clients_do_not_learn_where_the_files_are(problem, shown):
     assert endpoint.not_loaded("ada", problem)["error"]["message"] == f"the model of ada does not load: {shown}"
+
+
+def test_while_a_new_version_loads_the_old_one_answers_and_says_so(monkeypatch: pytest.MonkeyPatch):
+    """Otherwise its texts would be signed as those of the version that is being loaded."""
+    release = threading.Event()
+
+    def load(cache, bot, version, options):
+        if version == "2":
+            release.wait(10)
+        return SimpleNamespace(close=lambda: None)
+
+    async def stream_answer(thread, version, question):
+        yield {"choices": [], "version": version}
+
+    monkeypatch.setattr(endpoint, "load", load)
+    monkeypatch.setattr(endpoint, "stream_answer", stream_answer)
+
+    async def run() -> None:
+        replica = endpoint.BotEndpoint.func_or_class("ada", None, {})
+        await replica.reconfigure({"version": "1"})
+
+        async def answering() -> str:
+            return (await anext(replica.answer("ada", "2", Question("Engine"))))["version"]
+
+        loading = asyncio.create_task(replica.reconfigure({"version": "2"}))
+        await asyncio.sleep(0.05)
+        assert await answering() == "1"
+        release.set()
+        await loading
+        assert await answering() == "2"
+
+    asyncio.run(run())
