@@ -112,7 +112,7 @@ def test_the_fleets_run_reads_back(fleet):
 
 def test_a_bot_without_provenance_is_an_error(fleet):
     Store.of(fleet).delete(f"bots/wren/{VERSION}/provenance.json")
-    with pytest.raises(FileNotFoundError, match="provenance"):
+    with pytest.raises(FileNotFoundError, match=rf"bots/wren/{VERSION} has no readable provenance\.json"):
         StoredRuns.of(fleet).write_bot("wren", VERSION)
 
 
@@ -145,3 +145,10 @@ def test_the_runs_about_a_person_are_those_of_their_tweets_and_bots_and_the_flee
     assert about == {"tweets", f"owl-wren-{VERSION}", "fleet"}
     names = [stored_runs.id_of(name) for name in stored_runs.runs_about(store, "owl", ["owl-wren"])]
     assert not any(name.startswith(("tweets.wren.", "wren-")) for name in names)
+
+
+def test_other_folders_beside_the_runs_are_ignored(fleet):
+    store = Store.of(fleet)
+    store.write("wandb/latest-run-of-somebody-elses-program/log.txt", b"")
+    store.write("wandb/.lock", b"")
+    assert stored_runs.runs(store) == [] == stored_runs.unsynced(store)
