@@ -21,6 +21,7 @@ from pipeline.core.fleet import Fleet
 from pipeline.core.proxies import open_directly
 from pipeline.core.store import Store
 from serve.deployments import endpoint, gateway, pool, ray_internals, registry
+from serve.deployments.change_lock import change_lock
 from serve.deployments.endpoint import app_name
 from serve.deployments.gateway import APP
 from serve.deployments.pool import pool_name
@@ -29,6 +30,9 @@ from serve.http import keys
 from serve.http.web import old_links
 
 _READY_SECONDS = 120
+_STALL_SECONDS = 600.0  # an autoscaler may have to start machines
+_LOCK_SECONDS = 900.0  # for another command that deploys to this cluster
+_POLL_SECONDS = 0.1
 _BATCH = 100  # applications in one call to Serve
 _GATEWAY_KEYS = {"keys_file", "requests_per_minute", "cors_origins", "host", "port"}  # of `serve`: not of a bot
 
@@ -42,6 +46,11 @@ def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = T
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     keys.load(fleet.serve)  # raises before anything starts
+    with change_lock(_LOCK_SECONDS):
+        return _deploy(fleet, store, versions, whole)
+
+
+def _deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool) -> dict[str, Any]:
     _start(fleet)
     table = served()
     for bot in versions:
@@ -62,7 +71,7 @@ def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = T
         if name not in declared
     ]
     for start in range(0, len(targets), _BATCH):
-        serve.run_many(targets[start : start + _BATCH])
+        _run(targets[start : start + _BATCH])
     follow = None if fleet.serve.endpoint == "dedicated" else NewBots(settings=settings, chosen=fleet.chosen)
     new = {bot: wanted[bot] for bot in names}
     revision = _ask_registry("put", fleet.fleet, fleet.storage, new, gateway_settings(fleet, store), follow, not whole)
@@ -91,6 +100,11 @@ def gateway_settings(fleet: Fleet, store: Store) -> GatewaySettings:
 def undeploy(fleet: str, only: list[str] | None = None) -> list[str]:
     """Removes the fleet's bots, or `only` these, and returns their names; the gateway ends with the last bot."""
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    with change_lock(_LOCK_SECONDS):
+        return _undeploy(fleet, only)
+
+
+def _undeploy(fleet: str, only: list[str] | None) -> list[str]:
     if APP not in _applications():
         return []
     gone = _ask_registry("remove", fleet, only)
@@ -101,6 +115,27 @@ def undeploy(fleet: str, only: list[str] | None = None) -> list[str]:
         if not _applications():
             serve.shutdown()
     return gone
+
+
+def _run(targets: list[RunTarget]) -> None:
+    """Runs these applications, and waits until all do.
+
+    Raises UserError where one fails, or where none more became ready for _STALL_SECONDS.
+    """
+    if not targets:
+        return
+    serve.run_many(targets, wait_for_applications_running=False)
+    waiting, deadline = {target.name for target in targets}, time.monotonic() + _STALL_SECONDS
+    while waiting:
+        found = serve.status().applications
+        if failed := [name for name in sorted(waiting) if name in found and found[name].status == "DEPLOY_FAILED"]:
+            raise UserError(f"{failed[0]} cannot be deployed: {' '.join(found[failed[0]].message.split())[-500:]}")
+        running = {name for name in waiting if name in found and found[name].status == "RUNNING"}
+        if running:
+            waiting, deadline = waiting - running, time.monotonic() + _STALL_SECONDS
+        elif time.monotonic() > deadline:
+            raise UserError(f"{min(waiting)} was not ready after {_STALL_SECONDS:.0f} seconds; see Serve's logs")
+        time.sleep(_POLL_SECONDS)
 
 
 def _delete_unused(fleet: str, touched: Iterable[str]) -> None:
