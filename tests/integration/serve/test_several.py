@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
@@ -137,15 +136,3 @@ def test_a_registry_that_is_lost_comes_back_with_all_it_knew_and_nobody_waits_fo
 
 def is_registry(process: psutil.Process) -> bool:
     return any("ServeReplica:gateway:Registry" in part for part in process.info["cmdline"] or ())
-
-
-def test_two_deploys_at_once_with_different_endpoints_both_end(served, make_served):
-    with ThreadPoolExecutor(2) as pool:
-        made = [
-            pool.submit(make_served, name, (f"{name}bot",), endpoint=endpoint)
-            for name, endpoint in (("single", "dedicated"), ("shared", "pooled"))
-        ]
-        for one in made:
-            one.result(timeout=180)
-    names = {bot["name"] for bot in served[0].get("/bots").json()["bots"]}
-    assert {"singlebot", "sharedbot", "ada", "ben"} <= names
