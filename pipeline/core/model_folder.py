@@ -10,6 +10,7 @@ model, tokenizer = load(Path("bots/nasa/0123456789ab"))
 import hashlib
 import json
 import tempfile
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,9 @@ SEPARATOR = "<|endoftext|>"  # the token between two tweets
 WEIGHTS = "model.safetensors"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 DEFAULTS = "train_defaults.json"  # in a base model's folder: `train` settings for bots that start from it
+# While transformers loads a model, it switches off for the whole process that models tie their weights. Of two loads at
+# once one can leave it off for good, and the output layer of every model after them would be untrained.
+_one_load_at_a_time = threading.Lock()
 _PATTERNS = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "*.model"]
 
 # The original's sampling, as generation_config.json; lengths are in tokens and include the prompt.
@@ -163,13 +167,17 @@ def load(folder: Path) -> "tuple[PreTrainedModel, PreTrainedTokenizerFast]":
 
 
 def load_model(folder: Path) -> "PreTrainedModel":
-    """Loads a causal language model in float32, from safetensors only and without running code of the folder's."""
+    """Loads a causal language model in float32, from safetensors only and without running code of the folder's.
+
+    Threads may call it at once: they wait for each other.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa"
-    )
+    with _one_load_at_a_time:
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa"
+        )
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":

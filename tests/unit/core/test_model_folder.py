@@ -2,7 +2,10 @@
 
 import json
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models
@@ -165,3 +168,25 @@ def test_a_bot_names_no_code_of_its_base():
     files = ModelFolder(base).bot_files(b"weights")
     assert not [name for name, data in files.items() if b"auto_map" in data]
     assert json.loads(files["tokenizer_config.json"])["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_models_that_threads_load_at_once_are_loaded_one_after_another(base, monkeypatch):
+    from transformers import AutoModelForCausalLM, PreTrainedModel
+
+    loading, most = [0], [0]
+    tie, from_pretrained = PreTrainedModel.tie_weights, AutoModelForCausalLM.from_pretrained
+
+    def load(folder: Path, **options: Any) -> Any:
+        loading[0] += 1
+        most[0] = max(most[0], loading[0])
+        time.sleep(0.05)
+        model = from_pretrained(folder, **options)
+        loading[0] -= 1
+        return model
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", load)
+    with ThreadPoolExecutor(4) as threads:
+        loaded = list(threads.map(model_folder.load_model, [base] * 4))
+    assert most == [1] and PreTrainedModel.tie_weights is tie
+    for model in loaded:
+        assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
