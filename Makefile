@@ -1,7 +1,6 @@
 # Everything a fresh machine needs is set up on first use, in .venv, from requirements.lock.
 #   make demo    tweets to talking bots, ARGS=--once exits when they have spoken
 #   make test    all tests, 15 minutes at most on 2 cores; make test-fast the unit tests, 90 seconds
-#                ARGS='-m slow' those that download other versions of packages
 #   make check   linter, formatter, types, imports
 #   make test-faults   kill -9 to everything, on a cluster of several nodes
 PYTHON ?= python3.11
@@ -13,8 +12,10 @@ ARGS ?=
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
 
+# Two processes: the unit tests must not find the cluster that the integration tests share.
 test: .venv/ready
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest tests/unit $(ARGS)
+	$(BIN)/pytest tests/integration $(ARGS)
 
 # The unit tests: no Ray cluster, no Serve.
 test-fast: .venv/ready

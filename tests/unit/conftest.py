@@ -10,7 +10,7 @@ from ray._private.node import Node
 from pipeline.core import ray_internals, ray_session
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def no_cluster() -> Iterator[None]:
     """Starting or joining a cluster fails; a cluster that happens to run on this machine is not seen."""
 
