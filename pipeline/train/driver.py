@@ -24,7 +24,7 @@ from pipeline.train.lane import LaneConfig
 from pipeline.train.lane_run import LaneRun
 from pipeline.train.node_health import SEVERAL_NODES, NodeHealth
 from pipeline.train.pace import Pace, progress_text
-from pipeline.train.placement import fits, free_abandoned_places, node_resources, place_runs, worker_resources
+from pipeline.train.placement import free_abandoned_places, node_resources, nodes_that_fit, place_runs, worker_resources
 from pipeline.train.queue import FailedBot, QueueStatus, Task, TrainedBot, lane_kind, with_less_memory
 from pipeline.train.queue_actor import remote_queue, start_queue
 
@@ -133,11 +133,12 @@ class _Driver:
     def _reap_runs(self) -> None:
         """Removes finished or lost runs; those that failed count against their nodes."""
         alive = {node["NodeID"]: node.get("NodeManagerHostname", "") for node in ray.nodes() if node["Alive"]}
-        for run in [run for run in self.runs if not run.is_alive() or (run.node and run.node not in alive)]:
+        ended = [run for run in self.runs if not run.is_alive() or (run.node and run.node not in alive)]
+        if any(run.error for run in ended):
+            free_abandoned_places()
+        for run in ended:
             self.runs.remove(run)  # Ray Train gives up a run on a lost node by itself, but later
             self.queue.leave(run.name, run.died, run.error)
-            if run.error:
-                free_abandoned_places()
             if not run.error:
                 self.health.run_ended_well(run.config.kind, run.config.node)
             elif self.left and not run.found_no_room:
@@ -156,8 +157,10 @@ class _Driver:
     def _give_up_kinds(self, status: QueueStatus) -> None:
         """Fails the waiting bots of kinds whose lanes work on no node."""
         for kind in status.waiting:
+            if not self.health.left_out(kind):
+                continue
             settings = self.settings[kind]
-            nodes = [node for node, room in node_resources(free=False).items() if fits(settings, room)]
+            nodes = nodes_that_fit(settings, node_resources(free=False))
             if reason := self.health.fault_of(kind, nodes if settings.workers_per_bot == 1 else [SEVERAL_NODES]):
                 self.queue.give_up(kind, f"its lanes end early: {reason}")
 

@@ -41,9 +41,10 @@ def worker_resources(settings: Train) -> dict[str, float]:
     return {"CPU": 1.0} | ({"GPU": settings.gpus_per_worker} if gpus else {})
 
 
-def fits(settings: Train, room: dict[str, float]) -> bool:
-    """Whether a node with this room has a place for a worker of these settings."""
-    return all(room.get(name, 0.0) >= amount for name, amount in worker_resources(settings).items())
+def nodes_that_fit(settings: Train, room: Room) -> list[str]:
+    """The nodes that have room for a worker of these settings."""
+    each = worker_resources(settings)
+    return [node for node, free in room.items() if all(free.get(name, 0.0) >= amount for name, amount in each.items())]
 
 
 def place_runs(settings: Train, room: Room, most: int) -> Iterator[tuple[int, str | None]]:
