@@ -45,9 +45,9 @@ def declared_applications() -> set[str]:
     return {name for name, one in details["applications"].items() if one["source"] == "declarative"}
 
 
-def kv_put(key: str, value: bytes, overwrite: bool = True) -> None:
+def kv_put(key: str, value: bytes) -> None:
     """Writes to the key-value store of Ray's control service, which lives as long as the cluster."""
-    internal_kv._internal_kv_put(key.encode(), value, overwrite=overwrite)
+    internal_kv._internal_kv_put(key.encode(), value)
 
 
 def kv_create(key: str, value: bytes) -> bool:

@@ -74,7 +74,7 @@ def load_all() -> dict[str, FleetRecord]:
 def answer_key() -> SigningKey:
     """The key that signs answers of fleets whose stores are read-only; it lives as long as the cluster."""
     record = SigningKey.new().record
-    ray_internals.kv_put(_ANSWER_KEY, json.dumps(record).encode(), overwrite=False)
+    ray_internals.kv_create(_ANSWER_KEY, json.dumps(record).encode())
     return SigningKey.of(json.loads(ray_internals.kv_items(_ANSWER_KEY)[_ANSWER_KEY]))
 
 

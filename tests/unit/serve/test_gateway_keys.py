@@ -20,14 +20,13 @@ def stored(monkeypatch) -> dict[str, bytes]:
     """Ray's key-value store, in memory; no Serve."""
     kept: dict[str, bytes] = {}
 
-    def put(key: str, value: bytes, overwrite: bool = True) -> None:
-        if overwrite or key not in kept:
-            kept[key] = value
+    def create(key: str, value: bytes) -> bool:
+        return kept.setdefault(key, value) is value
 
     def items(prefix: str) -> dict[str, bytes]:
         return {key: value for key, value in kept.items() if key.startswith(prefix)}
 
-    fake = SimpleNamespace(kv_put=put, kv_items=items, kv_delete=kept.pop)
+    fake = SimpleNamespace(kv_put=kept.__setitem__, kv_create=create, kv_items=items, kv_delete=kept.pop)
     monkeypatch.setattr(saved_state, "ray_internals", fake)
     monkeypatch.setattr(registry.serve, "status", lambda: SimpleNamespace(applications={}))
     monkeypatch.setattr(registry.published, "read_entries", lambda store, bots: {bot: entry(store) for bot in bots})
