@@ -1,4 +1,4 @@
-"""Which nodes are left out, because lanes fail on them again and again; and when that is no node's fault. Plain Python.
+"""Decides which nodes get no more lanes, because lanes fail there again and again, and when to give bots up instead.
 
     health = NodeHealth()
     health.run_failed(kind, "node-7", "RuntimeError: no CUDA", set_up=False, productive=False)

@@ -3,9 +3,9 @@
     with change_lock(wait_seconds=600): ...
 
 Two that deploy at once would each wait for applications that the other has just replaced. The lock is a row of keys in
-Ray's key-value store, `1`, `2` …, each with the Ray job of its holder. The highest is the lock's: whoever finds it
-released, or its job ended, creates the next one, which the store grants to one alone. So a command that is killed
-leaves no lock behind.
+Ray's key-value store, `1`, `2` …, each with the Ray job of its holder. The highest key says who holds the lock. A
+command that finds it released, or its job ended, creates the next key; of several that try, the store lets one succeed.
+So a command that is killed leaves no lock behind.
 """
 
 import time
