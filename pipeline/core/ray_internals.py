@@ -101,14 +101,35 @@ def print_worker_lines_by(write: Callable[[list[str]], None]) -> None:
     worker.print_to_stdstream = lambda data, ignore_prefix: write(data["lines"])
 
 
-def put_value(key: bytes, value: bytes) -> None:
-    """Stores a value in the cluster's key-value store, which lives as long as the cluster."""
-    internal_kv._internal_kv_put(key, value)
+def kv_put(key: str, value: bytes) -> None:
+    """Writes to the key-value store of Ray's control service, which lives as long as the cluster."""
+    internal_kv._internal_kv_put(key.encode(), value)
 
 
-def get_value(key: bytes) -> bytes | None:
-    """A value from the cluster's key-value store."""
-    return internal_kv._internal_kv_get(key)
+def kv_create(key: str, value: bytes) -> bool:
+    """Writes a key that is not there yet; returns False, and changes nothing, if it is."""
+    return not internal_kv._internal_kv_put(key.encode(), value, overwrite=False)
+
+
+def kv_items(prefix: str) -> dict[str, bytes]:
+    """What the key-value store has under keys that begin with `prefix`."""
+    keys = internal_kv._internal_kv_list(prefix.encode())
+    return {key.decode(): internal_kv._internal_kv_get(key) for key in keys}
+
+
+def kv_delete(key: str) -> None:
+    """Removes a key, if it is there."""
+    internal_kv._internal_kv_del(key.encode())
+
+
+def job_id() -> str:
+    """The Ray job of this process: it ends with the process."""
+    return ray.get_runtime_context().get_job_id()
+
+
+def job_is_running(job: str) -> bool:
+    """Whether the cluster knows this job, and it has not ended."""
+    return any(one["JobID"] == job and not one["IsDead"] for one in state.jobs())
 
 
 def log_handler(as_json: bool) -> logging.Handler:

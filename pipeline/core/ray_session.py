@@ -28,7 +28,7 @@ from pipeline.core import logs, ray_internals
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.proxies import NO_GRPC_PROXY, bypass_proxies
 
-_HEAD_KEY = b"huggingtweets:head"
+_HEAD_KEY = "huggingtweets:head"
 _START_SECONDS = 60
 _LONGEST_TMPDIR = 39  # bytes
 NODE_LABEL = "ray.io/node-id"  # Ray puts it on every node
@@ -246,7 +246,7 @@ def start_head(*options: str) -> str:
     try:
         _wait_until_listening(f"127.0.0.1:{port}", process, log)
         _connect(f"127.0.0.1:{port}")
-        ray_internals.put_value(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
+        ray_internals.kv_put(_HEAD_KEY, json.dumps({"pid": process.pid}).encode())
     except BaseException:
         _end_family(process.pid)
         raise
@@ -269,7 +269,7 @@ def _wait_until_listening(address: str, process: subprocess.Popen[bytes], log: P
 
 def stop_head() -> bool:
     """Disconnects, and ends this cluster if `start_head` started it. Returns whether it did."""
-    known = ray_internals.get_value(_HEAD_KEY)
+    known = ray_internals.kv_items(_HEAD_KEY).get(_HEAD_KEY)
     if not known:
         return False
     ray.shutdown()

@@ -340,17 +340,13 @@ class Queue:
         """After a restart: what is in the store is done; lanes then report what they have in hand."""
         trained = set(store.list("work/trained"))
         published = trained | set(store.list("bots"))  # what is published just now may have been listed as trained
-        for task in list(self.waiting.by_bot.values()):
-            task.has_checkpoint = True
-            result: dict[str, Any] = {}
-            if task.bot in trained:
-                result = store.read_json(f"{task.folder}/{RESULT_FILE}")
-            if not result and task.bot in published and store.current_version(task.bot) == task.version:
-                metrics = store.read_json(f"bots/{task.bot}/{task.version}/metrics.json")
-                result = {"metrics": metrics, "seconds": metrics.get("train", {}).get("seconds", 0.0)}
+        tasks = [task for task in self.waiting.by_bot.values() if task.bot in published]
+        results = store.map(lambda task: _stored_result(store, task, task.bot in trained), tasks)
+        for task, result in zip(tasks, results, strict=True):
             if result:
-                handover = result.get("handover", 0.0)
-                self.finish("", task.bot, TrainedBot(result["metrics"], result["seconds"], handover))
+                self.finish("", task.bot, result)
+        for task in self.waiting.by_bot.values():
+            task.has_checkpoint = True
         self.recovering_until = time.monotonic() + _RECOVERY_SECONDS
 
 
@@ -396,3 +392,14 @@ def _order(task: Task) -> tuple[bool, int, str]:
 
 def _run_of(lane: str) -> str:
     return lane.partition("/")[0]
+
+
+def _stored_result(store: Store, task: Task, trained: bool) -> TrainedBot | None:
+    """The result of a bot that an earlier queue finished: in its `trained` folder, or published since."""
+    result = store.read_json(f"{task.folder}/{RESULT_FILE}") if trained else {}
+    if result:
+        return TrainedBot(result["metrics"], result["seconds"], result.get("handover", 0.0))
+    if store.current_version(task.bot) != task.version:
+        return None
+    metrics = store.read_json(f"bots/{task.bot}/{task.version}/metrics.json")
+    return TrainedBot(cast(Metrics, metrics), metrics.get("train", {}).get("seconds", 0.0)) if metrics else None

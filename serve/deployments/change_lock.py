@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.core import ray_internals
 from pipeline.core.errors import UserError
-from serve.deployments import ray_internals
 
 _PREFIX = "huggingtweets:change:"
 _RELEASED = b"released"

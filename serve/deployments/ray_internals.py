@@ -8,9 +8,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import ray
-from ray._private import state
-from ray.experimental import internal_kv
 from ray.serve import context
 from ray.serve._private.utils import generate_request_id
 
@@ -43,34 +40,3 @@ def declared_applications() -> set[str]:
     """The applications that a Serve config brought up; serve.status() does not tell them apart."""
     details = context._get_global_client().get_serve_details()  # type: ignore[union-attr]
     return {name for name, one in details["applications"].items() if one["source"] == "declarative"}
-
-
-def kv_put(key: str, value: bytes) -> None:
-    """Writes to the key-value store of Ray's control service, which lives as long as the cluster."""
-    internal_kv._internal_kv_put(key.encode(), value)
-
-
-def kv_create(key: str, value: bytes) -> bool:
-    """Writes a key that is not there yet; returns False, and changes nothing, if it is."""
-    return not internal_kv._internal_kv_put(key.encode(), value, overwrite=False)
-
-
-def kv_items(prefix: str) -> dict[str, bytes]:
-    """What the key-value store has under keys that begin with `prefix`."""
-    keys = internal_kv._internal_kv_list(prefix.encode())
-    return {key.decode(): internal_kv._internal_kv_get(key) for key in keys}
-
-
-def kv_delete(key: str) -> None:
-    """Removes a key, if it is there."""
-    internal_kv._internal_kv_del(key.encode())
-
-
-def job_id() -> str:
-    """The Ray job of this process: it ends with the process."""
-    return ray.get_runtime_context().get_job_id()
-
-
-def job_is_running(job: str) -> bool:
-    """Whether the cluster knows this job, and it has not ended."""
-    return any(one["JobID"] == job and not one["IsDead"] for one in state.jobs())

@@ -8,8 +8,8 @@ import json
 import zlib
 from typing import Any, NotRequired, TypedDict
 
+from pipeline.core import ray_internals
 from pipeline.core.signing import KeyRecord, SigningKey
-from serve.deployments import ray_internals
 
 _PREFIX = "huggingtweets:fleet:"
 _OLD_LINK_KEY = "huggingtweets:signing-key"

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from pipeline.core import ray_internals
 from pipeline.core.errors import UserError
-from serve.deployments import change_lock, ray_internals
+from serve.deployments import change_lock
 
 
 @pytest.fixture

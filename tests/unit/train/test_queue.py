@@ -10,6 +10,7 @@ from pipeline.core.store import Store
 from pipeline.train.pace import Pace, progress_text
 from pipeline.train.placement import place_runs
 from pipeline.train.queue import Assignment, Queue, Task, TrainedBot
+from tests.support.remote_store import remote_store
 
 VERSION = "0123456789ab"
 
@@ -341,3 +342,14 @@ def test_how_far_a_fleet_is_fits_a_line():
         == "64 lanes, 99,000 bots left, 1,000,000 tokens/s, 8:20:00 to go, 1 failed"
     )
     assert progress_text(0, 5, 0, 0.0, 250_000) == "0 lanes, 5 bots left, 0 tokens/s"
+
+
+def test_a_restarted_queue_asks_an_object_store_for_many_bots_at_once_and_for_none_that_is_not_there(tmp_path):
+    store, requests = remote_store(tmp_path, seconds=0.002)
+    for i in range(60):
+        store.write(f"work/trained/bot_{i}/{VERSION}/training.json", b'{"metrics": {}, "seconds": 1}')
+    requests.number = requests.most_at_once = 0
+    queue = Queue([task(f"bot_{i}") for i in range(500)], retries=0)
+    queue.recover(store)
+    assert len(queue.done) == 60 and len(queue.waiting.by_bot) == 440
+    assert requests.number <= 2 * 60 + 2 and requests.most_at_once > 10
