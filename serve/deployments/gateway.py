@@ -15,7 +15,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from typing import Any
+from typing import Any, cast
 
 from grpc.aio import AioRpcError
 from ray import serve
@@ -40,6 +40,7 @@ from serve.deployments.traffic import Traffic
 from serve.engine.question import Part, Question, ReplicaPart
 from serve.http.errors import ApiError
 from serve.http.guard import Guard, current_client
+from serve.http.public_facts import Order, PublicBot, ordered
 from serve.http.routes import build
 
 APP = "gateway"
@@ -64,7 +65,7 @@ class Gateway:
     async def __init__(self, registry: DeploymentHandle):  # type: ignore[misc]
         self.registry = registry
         self.table: dict[str, BotEntry] = {}
-        self.sorted: list[str] = []
+        self.orders: dict[Order, list[str]] = {}  # the bots' names in the orders that were asked for
         self.listed = False  # whether search engines may list any bot
         self.epoch, self.revision = "", 0
         self.handles, self.traffic, self.metrics = Handles(), Traffic(), GatewayMetrics()
@@ -108,7 +109,7 @@ class Gateway:
             self.table = {bot: entry for bot, entry in table.items() if entry}
             if len(self.table) < len(table):
                 published.picture.cache_clear()  # it holds those of bots that are gone
-            self.sorted = sorted(self.table)
+            self.orders = {}
             # a registry of an earlier release does not say
             self.listed = any(entry.get("search_engines") for entry in self.table.values())
 
@@ -116,18 +117,20 @@ class Gateway:
         """The revision of this gateway's table, and the version of each of these bots in it."""
         return self.revision, {bot: self.table[bot]["version"] for bot in bots if bot in self.table}
 
-    def names(self) -> list[str]:
-        """The names of all bots, sorted."""
-        return self.sorted
+    def names(self, order: Order = "name") -> list[str]:
+        """The names of all bots in this order."""
+        if order not in self.orders:
+            self.orders[order] = ordered(self.table, order)
+        return self.orders[order]
 
     async def metrics_text(self) -> str:
         """The metrics of all gateways, in Prometheus' text format."""
         return await self.registry.metrics.remote()
 
-    def about(self, name: str) -> dict[str, Any]:
+    def about(self, name: str) -> PublicBot:
         """What `GET /bots/{bot}` shows of a bot."""
         shown = {key: value for key, value in self.table[name].items() if key not in _HIDDEN}
-        return {"name": name} | shown | {"links": {"self": f"/bots/{name}"}}
+        return cast(PublicBot, {"name": name} | shown | {"links": {"self": f"/bots/{name}"}})
 
     def display_names(self, name: str) -> Iterable[str]:
         """The display names of a bot's people."""

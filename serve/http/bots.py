@@ -4,21 +4,22 @@ The routes know no Ray: anything with these methods can serve, such as the fake 
 """
 
 from collections.abc import AsyncIterator, Iterable
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
 from pipeline.core.signing import Keyring
 from serve.engine.question import Part, Question
+from serve.http.public_facts import Order, PublicBot
 
 
 class Bots(Protocol):
     """The bots that a gateway serves."""
 
-    def names(self) -> list[str]:
-        """The names of all bots, sorted."""
+    def names(self, order: Order = "name") -> list[str]:
+        """The names of all bots in this order."""
 
-    def about(self, name: str) -> dict[str, Any]:
+    def about(self, name: str) -> PublicBot:
         """What `GET /bots/{bot}` shows of a served bot; wakes no replica."""
 
     def display_names(self, name: str) -> Iterable[str]:

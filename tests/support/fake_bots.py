@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import uvicorn
 from PIL import Image
@@ -19,6 +18,7 @@ from serve.engine.question import Part, Question
 from serve.http import keys
 from serve.http.errors import ApiError
 from serve.http.guard import Guard
+from serve.http.public_facts import Order, PublicBot, ordered
 from serve.http.routes import build
 
 _FILE = io.BytesIO()
@@ -57,10 +57,10 @@ class FakeBots:
     async def metrics_text(self) -> str:
         return ""
 
-    def names(self) -> list[str]:
-        return list(self.table)
+    def names(self, order: Order = "name") -> list[str]:
+        return ordered(self.table, order)
 
-    def about(self, name: str) -> dict[str, Any]:
+    def about(self, name: str) -> PublicBot:
         return self.table[name]
 
     async def known(self, name: str) -> str:
@@ -82,7 +82,7 @@ class FakeBots:
         yield {"choices": [{"text": self.text, "tokens": len(words), "finish_reason": "stop"}], **told}
 
 
-def about(bot: str, number: int = 0) -> dict[str, Any]:
+def about(bot: str, number: int = 0) -> PublicBot:
     handles = handles_of(bot)
     counts = {handle: {"downloaded": 3200, "retweets": 700, "short": 73, "kept": 2427 - number} for handle in handles}
     losses = {"loss": 3.41 + number % 90 / 100, "perplexity": 30.3, "base_loss": 4.62, "base_perplexity": 101.5}
@@ -93,6 +93,8 @@ def about(bot: str, number: int = 0) -> dict[str, Any]:
         "names": {"nasa": "NASA 🚀"} if bot == "nasa" else {},
         "pictures": ["nasa"] if "nasa" in handles else [],
         "version": VERSION,
+        "newer": None,
+        "endpoint": "pooled",
         "ready": True,
         "since": 1790000000,
         "counts": counts,

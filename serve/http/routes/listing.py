@@ -1,18 +1,30 @@
 """What is served: the gateway's health and metrics, lists of bots in our form and in OpenAI's."""
 
+import bisect
 import itertools
 import random
-from typing import Any
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TypedDict, cast, get_args
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from serve.http.bots import Bots, ServedBots
 from serve.http.errors import ApiError
-from serve.http.public_facts import sample, short_metrics
+from serve.http.public_facts import DescribedBot, ListedBot, Order, PublicBot, described, listed
 
 MAX_PAGE = 1_000  # bots in one page of GET /bots
 router = APIRouter()
+
+
+class BotList(TypedDict):
+    """The reply of GET /bots."""
+
+    bots: list[ListedBot]
+    next: str | None  # the cursor of the following page
+    total: int  # of all bots that are served, found or not
+    letters: str  # with which names of these bots begin, sorted
 
 
 @router.get("/health")
@@ -28,32 +40,53 @@ async def metrics(bots: ServedBots) -> str:
     return await bots.metrics_text()
 
 
-@router.get("/bots")
+@router.get("/bots", response_model=None)
 async def list_bots(
-    bots: ServedBots, q: str = "", limit: str = "100", cursor: str = "", shuffle: str = ""
-) -> dict[str, Any]:
-    """A page of bots whose name or display names contain `q`, sorted by name; `next` is the following page's cursor.
+    bots: ServedBots,
+    q: str = "",
+    letter: str = "",
+    order: str = "name",
+    limit: str = "100",
+    cursor: str = "",
+    shuffle: str = "",
+) -> BotList:
+    """A page of the bots whose name or display names contain `q` and whose name begins with `letter`.
 
-    Each comes with the single numbers of its metrics, and with one text that it wrote when it was measured. With
-    `shuffle=true` the bots of the page are drawn at random from all that are found.
+    `order` is name, tweets (most first) or voice (most often taken for the person first); `next` is the following
+    page's cursor. With `shuffle=true` the bots of the page are drawn at random from all that are found, with
+    `shuffle=daily` at random for the day (UTC). Each bot comes with the single numbers of its metrics, and with one
+    text that it wrote when it was measured.
     """
-    size = _page_size(limit)
+    size, every = _page_size(limit), bots.names(_order(order))
     wanted = q.strip().removeprefix("@").casefold()
-    found = (name for name in bots.names() if name > cursor and _matches(bots, name, wanted))
-    if shuffle == "true":
-        every = list(found)
-        page = random.sample(every, min(size, len(every)))
+    start = _start(every, order, cursor)
+    found = (
+        (place, every[place])
+        for place in range(start, len(every))
+        if every[place].startswith(letter.casefold()) and _matches(bots, every[place], wanted)
+    )
+    following = None
+    if shuffle in ("true", "daily"):
+        names = [name for _, name in found]
+        generator = random.Random(datetime.now(UTC).date().isoformat() if shuffle == "daily" else None)
+        names = generator.sample(names, min(size, len(names)))
     else:
         page = list(itertools.islice(found, size + 1))
-    following = page[size - 1] if len(page) > size else None
-    return {"bots": [_listed(bots.about(name)) for name in page[:size]], "next": following, "total": len(bots.names())}
+        names = [name for _, name in page[:size]]
+        if len(page) > size:
+            following = names[-1] if order == "name" else str(page[size][0])
+    return {
+        "bots": [listed(bots.about(name)) for name in names],
+        "next": following,
+        "total": len(every),
+        "letters": _first_letters(bots.names()),
+    }
 
 
-@router.get("/bots/{bot}")
-async def describe(bots: ServedBots, bot: str) -> dict[str, Any]:
-    """One bot, with one text that it wrote when it was measured."""
-    about = bots.about(await bots.known(bot))
-    return about | {"sample": sample(about["metrics"])}
+@router.get("/bots/{bot}", response_model=None)
+async def describe(bots: ServedBots, bot: str) -> DescribedBot:
+    """One bot, with one text that it wrote when it was measured, and with the first words of some others."""
+    return described(bots.about(await bots.known(bot)))
 
 
 @router.get("/v1/models")
@@ -73,9 +106,33 @@ def _matches(bots: Bots, name: str, wanted: str) -> bool:
     return wanted in name or any(wanted in shown.casefold() for shown in bots.display_names(name))
 
 
-def _listed(about: dict[str, Any]) -> dict[str, Any]:
-    metrics = about["metrics"]
-    return about | {"metrics": short_metrics(metrics), "sample": sample(metrics)}
+def _order(order: str) -> Order:
+    """The order of this name. Raises ApiError 422."""
+    if order not in get_args(Order):
+        raise ApiError(422, "validation_error", f"order: must be one of {', '.join(get_args(Order))}")
+    return cast(Order, order)
+
+
+def _start(names: Sequence[str], order: str, cursor: str) -> int:
+    """The place in `names` at which the page with this cursor begins. Raises ApiError 422.
+
+    The cursor is the last name before it where names are sorted, so that no page shows a bot twice while others come
+    and go; in other orders it is the place itself.
+    """
+    if order == "name":
+        return bisect.bisect_right(names, cursor)
+    if not cursor or (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
+        return int(cursor or 0)
+    raise ApiError(422, "validation_error", "cursor: must be the `next` of a page in the same order")
+
+
+def _first_letters(names: Sequence[str]) -> str:
+    """The characters with which these sorted names begin."""
+    letters, place = "", 0
+    while place < len(names):
+        letters += names[place][0]
+        place = bisect.bisect_left(names, letters[-1] + "\x7f", place)
+    return letters
 
 
 def _page_size(limit: str) -> int:
@@ -85,7 +142,7 @@ def _page_size(limit: str) -> int:
     raise ApiError(422, "validation_error", f"limit: must be a number from 1 to {MAX_PAGE}")
 
 
-def _model(about: dict[str, Any]) -> dict[str, Any]:
+def _model(about: PublicBot) -> dict[str, Any]:
     """OpenAI's fields, and those that vLLM adds and clients have come to expect."""
     name = about["name"]
     model = {"id": name, "object": "model", "created": about["since"], "owned_by": about["fleet"]}
