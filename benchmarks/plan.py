@@ -5,10 +5,11 @@
     python benchmarks/plan.py --costs here.yaml --users 1000         # with costs that calibrate.py measured
 
 It follows the pipeline's rules: one queue, largest bot first. A lane holds at most one model that is not written yet.
-Half of the cores evaluate bots during training; the worker that evaluated a bot also publishes it. Assumptions: Nothing
-fails, and preparing divides evenly. The store serves reads and writes in order of arrival, each at its full rate. Lanes
-that share a GPU hide each other's kernel launches: a step takes as long as its launches, or as the arithmetic of all
-lanes if that is longer; on a CPU, launches and arithmetic add up. Busy processes share the cores evenly.
+Beside training, four workers for each GPU evaluate bots, or a worker for every second core if those are fewer or there
+are no GPUs. The worker that evaluated a bot also publishes it. Assumptions: Nothing fails, and preparing divides
+evenly. The store serves reads and writes in order of arrival, each at its full rate. Lanes that share a GPU hide each
+other's kernel launches: a step takes as long as its launches, or as the arithmetic of all lanes if that is longer; on a
+CPU, launches and arithmetic add up. Busy processes share the cores evenly.
 
 The number of kept tweets per person is log-normal, at most 3,200 (X's limit). Median 2,250 and sigma 0.26 fit ten
 accounts that were downloaded up to that limit (2,316 kept tweets on average). Use --median for people who wrote less.
@@ -29,6 +30,7 @@ COSTS = Path(__file__).with_name("costs.yaml")
 MOST_TWEETS = 3200
 TOKENS_PER_TWEET = 26  # GPT-2's, 94 characters on average, the separator included
 HOLDOUT = 0.1
+WORKERS_PER_GPU = 4  # that evaluate and publish beside training (pipeline/evaluate/measurer.py)
 _WRITES = 2  # of each model: by its lane and by publishing; it is also read twice
 
 
@@ -103,7 +105,8 @@ def plan(bots: Sequence[Bot], costs: Costs, nodes: int, lanes: int | None = None
     room = int(devices * machine["lanes_per_device"]) or cores
     lanes = min(lanes or room, len(bots))
     result = Plan(len(bots), nodes, lanes)
-    trained, measured = _train_and_measure(bots, costs, lanes, cores)
+    workers = max(1, min(cores // 2, WORKERS_PER_GPU * devices) if devices else cores // 2)  # that evaluate and publish
+    trained, measured = _train_and_measure(bots, costs, lanes, cores, workers)
     prepared = cost["prepare_start"] + sum(bot.tweets for bot in bots) / (cost["tweets_per_second"] * cores)
     result.phases = {
         "start and end": cost["command"],
@@ -121,8 +124,8 @@ def plan(bots: Sequence[Bot], costs: Costs, nodes: int, lanes: int | None = None
         "the longest bot": max(seconds),
         "start-up": sum(cost[name] for name in cost if name == "command" or name.endswith("_start")),
         "the store": _WRITES * len(bots) * costs.base["model_bytes"] / store["bytes_per_second"],
-        "evaluating": len(bots) * cost["evaluate"] / max(1, cores // 2),
-        "publishing": len(bots) * cost["publish"] / max(1, cores // 2),
+        "evaluating": len(bots) * cost["evaluate"] / workers,
+        "publishing": len(bots) * cost["publish"] / workers,
     }
     result.bytes_stored = len(bots) * costs.base["model_bytes"]
     result.bytes_moved = 2 * _WRITES * result.bytes_stored
@@ -149,7 +152,7 @@ class _Store:
         return max(self.free, now + self.stream)
 
 
-def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int) -> tuple[float, float]:
+def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int, workers: int) -> tuple[float, float]:
     """Returns the seconds from the lanes' start until all models are in the store, and until all are published.
 
     Work is in core seconds. With more busy processes than cores, each process is slower, so the end of work is kept on
@@ -157,7 +160,7 @@ def _train_and_measure(bots: Iterable[Bot], costs: Costs, lanes: int, cores: int
     """
     waiting = deque(sorted((costs.lane_seconds(bot) for bot in bots), reverse=True))
     writes, reads = _Store(costs), _Store(costs)
-    unmeasured, idle = 0, max(1, cores // 2)  # bots in the store, workers that could measure them
+    unmeasured, idle = 0, workers  # bots in the store, workers that could measure them
     written = [0.0] * lanes  # time at which each lane's last model is written
     ends: list[tuple[float, int]] = []  # (on the clock `work`, lane; -1: an evaluation)
     now = work = trained = measured = 0.0

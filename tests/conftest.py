@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.support.toys import ROOT, WORDS, tweets_of, write_csv
+from tests.support.toys import ROOT, toy_base, tweets_of, write_csv
 
 # Set before Ray is imported, which reads some of these only once: the tests have their own home folder, use no hub, no
 # W&B account and no cluster but their own, which asks for a token, and compute with one thread, as our workers do.
@@ -74,26 +74,7 @@ def s3() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model folder: a GPT-2 of two layers with a byte-level BPE of its own, random weights."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("base")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
-    tokenizer.train_from_iterator([text for handle in WORDS for text in tweets_of(handle)], trainer)
-    end = "<|endoftext|>"
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = GPT2Config(vocab_size=500, n_positions=128, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
-    config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    settings = {"block_size": 64, "learning_rate": 3e-3, "epochs": 2}
-    (folder / "train_defaults.json").write_text(json.dumps(settings))
-    return folder
+    return toy_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture

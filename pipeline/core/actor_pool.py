@@ -79,19 +79,20 @@ def run_tasks(
     tasks: Sequence[TaskT] | Feed[TaskT],
     *,
     beside_training: bool = False,
+    workers_per_gpu: int = 4,
     **arguments: Any,
 ) -> Iterator[tuple[TaskT, ResultT | Failed]]:
     """Runs every task on a pool of `worker(**arguments)`; yields (task, result) in the order in which they are done.
 
     The pool has an actor for each GPU of the cluster, or for each core where there are no GPUs or the worker uses
-    none. `beside_training` makes it smaller (`_pool_size`) and reserves nothing: lanes that start again must find
-    their cores free.
+    none. `beside_training` reserves nothing, so that lanes that start again find their cores free; the pool then has
+    `workers_per_gpu`, or an actor for every second core where there are no GPUs.
     """
     if not isinstance(tasks, Feed) and not tasks:
         return
     gpus, cores = capacity()
     gpus = gpus if worker.uses_gpu else 0
-    size = _pool_size(gpus, cores, beside_training)
+    size = _pool_size(gpus, cores, workers_per_gpu if beside_training else None)
     source: ray.data.Dataset
     if isinstance(tasks, Feed):
         source = ray.data.from_items([{"feed": 0}])
@@ -114,15 +115,11 @@ def run_tasks(
         yield pickle.loads(row["task"]), pickle.loads(row["result"])
 
 
-def _pool_size(gpus: int, cores: int, beside_training: bool) -> int:
-    """How many actors a pool has; `gpus` that its worker uses.
-
-    Beside training on GPUs it is four for each GPU, whose memory they share with the lanes: measuring GPT-2 with 64
-    samples takes 10 s, and training it 3 s. Without GPUs it is half of the cores.
-    """
-    if not beside_training:
+def _pool_size(gpus: int, cores: int, beside_training: int | None) -> int:
+    """How many actors a pool has; `gpus` that its worker uses. `beside_training`: how many for each GPU, at most."""
+    if beside_training is None:
         return max(1, gpus or cores)
-    return max(1, min(cores // 2, 4 * gpus) if gpus else cores // 2)
+    return max(1, min(cores // 2, beside_training * gpus) if gpus else cores // 2)
 
 
 class _Actor:

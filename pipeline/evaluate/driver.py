@@ -22,7 +22,7 @@ from pipeline.core import actor_pool
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.progress import Progress
 from pipeline.evaluate import voice_groups
-from pipeline.evaluate.measurer import MEASURED
+from pipeline.evaluate.measurer import MEASURED, workers_per_gpu
 from pipeline.evaluate.measures.safety import read_block_list
 from pipeline.evaluate.voice_groups import VoiceGroups
 from pipeline.evaluate.worker import EvaluateAndPublish, Evaluated, EvaluateTask
@@ -115,10 +115,12 @@ class Evaluation(threading.Thread):
     def _measure(self) -> None:
         voice_groups.learn(self.job, self.groups, self.beside, self.say)
         assert self.feed is not None
-        arguments = {"job": self.job, "block_list": self.block_list}
-        for task, result in actor_pool.run_tasks(
-            EvaluateAndPublish, self.feed, beside_training=self.beside, **arguments
-        ):
+        per_gpu = workers_per_gpu(self.job.base)
+        arguments = {"job": self.job, "block_list": self.block_list, "beside_lanes": self.beside}
+        results = actor_pool.run_tasks(
+            EvaluateAndPublish, self.feed, beside_training=self.beside, workers_per_gpu=per_gpu, **arguments
+        )
+        for task, result in results:
             with self.lock:
                 self.tasks.pop(task.facts.bot)
             self.results.put((task, result))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import model_folder, onednn
+from pipeline.core.model_folder import ModelFolder
 from pipeline.core.weights import load_weights
 from pipeline.evaluate import voice_groups
 from pipeline.evaluate.measures.copying import copying
@@ -33,6 +34,11 @@ MEASURED = {"held_out", "voice", "copying", "variety", "safety", "samples"}  # t
 PROMPTS = (PROMPT, "I think", "Today", "The best thing about")  # of one half of the samples; the other half has none
 _SHOWN = 5  # samples kept in metrics.json, with PROMPT and without a prompt each
 _CHOICES = 8  # samples of one request
+_LARGE_BASE = 1e9  # bytes of a model folder
+_MEMORY_SHARE = 0.1  # of a GPU
+# the model and the base's weights in fp32, the engine's in bf16, and the engine's cache, which grows with the model
+_BYTES_A_PARAMETER = 16
+_WORKING_BYTES = 2 * 2**30  # logits, CUDA's own
 
 Sample = tuple[str, str]  # the prompt, and the text after it
 
@@ -40,8 +46,11 @@ Sample = tuple[str, str]  # the prompt, and the text after it
 class Measurer:
     """The base model and the serving engine, ready to measure bots."""
 
-    def __init__(self, job: Job, block_list: frozenset[str] | None):
-        """Loads the base model, on a GPU if this process sees one, and samples from it."""
+    def __init__(self, job: Job, block_list: frozenset[str] | None, beside_lanes: bool = False):
+        """Loads the base model, on a GPU if this process sees one, and samples from it.
+
+        `beside_lanes`: lanes share the GPU; this process then takes no more of its memory than `memory_share`.
+        """
         import torch
 
         from serve.engine.engine import Engine
@@ -52,6 +61,9 @@ class Measurer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with tempfile.TemporaryDirectory() as folder:
             self.network: Any = model_folder.load_model(job.base.write(Path(folder))).eval()
+            if beside_lanes and self.device.type == "cuda":
+                whole = torch.cuda.get_device_properties(self.device).total_memory
+                torch.cuda.set_per_process_memory_fraction(memory_share(self.network.num_parameters(), whole))
             self.network.to(self.device)
             if self.device.type == "cpu":
                 onednn.patch_linear_layers(self.network)
@@ -127,6 +139,19 @@ class Measurer:
             for request, choices in zip(requests, answers, strict=True)
             for choice in choices
         ]
+
+
+def workers_per_gpu(base: ModelFolder) -> int:
+    """How many workers measure bots on each GPU beside training.
+
+    Four keep up with lanes that train GPT-2. Of a large model the GPU's memory has room for one beside the lanes.
+    """
+    return 1 if sum(map(len, base.files.values())) > _LARGE_BASE else 4
+
+
+def memory_share(parameters: int, gpu_bytes: int) -> float:
+    """The share of a GPU's memory that one worker may take beside training: a tenth, or what the model needs."""
+    return min(1.0, max(_MEMORY_SHARE, (_BYTES_A_PARAMETER * parameters + _WORKING_BYTES) / gpu_bytes))
 
 
 def choose_gpu() -> None:

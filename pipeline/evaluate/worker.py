@@ -44,9 +44,10 @@ class EvaluateAndPublish(actor_pool.Worker[EvaluateTask, Evaluated]):
 
     verb = "measured"
 
-    def __init__(self, job: Job, block_list: frozenset[str] | None):
+    def __init__(self, job: Job, block_list: frozenset[str] | None, beside_lanes: bool = False):
+        """`beside_lanes`: lanes share this process's GPU, so that it takes a part of the memory only."""
         self.job, self.store = job, job.store
-        self.measurer = Measurer(job, block_list)
+        self.measurer = Measurer(job, block_list, beside_lanes)
         self.publisher = Publisher(job)
 
     def log(self, task: EvaluateTask) -> Any:

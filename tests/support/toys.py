@@ -1,5 +1,6 @@
 """For tests of all kinds: where the project is, tweets of made-up people, waiting, Ray's processes."""
 
+import json
 import os
 import random
 import sys
@@ -19,10 +20,35 @@ WORDS = {
 }
 
 
-def tweets_of(handle: str, count: int = 130) -> list[str]:
-    """Made-up tweets in the words of one of WORDS; over 6,000 characters of them."""
-    rng = random.Random(handle)
+def tweets_of(handle: str, count: int = 130, seed: int | None = None) -> list[str]:
+    """Made-up tweets in the words of one of WORDS, others with another seed; over 6,000 characters of them."""
+    rng = random.Random(handle if seed is None else f"{handle} {seed}")
     return [" ".join(rng.choices(WORDS[handle], k=9)).capitalize() + "." for _ in range(count)]
+
+
+def toy_base(folder: Path, layers: int = 2) -> Path:
+    """Writes a base model into the folder: a small GPT-2 with a byte-level BPE of its own, random weights."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
+    tokenizer.train_from_iterator([text for handle in WORDS for text in tweets_of(handle)], trainer)
+    end = "<|endoftext|>"
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end, eos_token=end).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=500, n_positions=128, n_embd=32, n_layer=layers, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = 0.0
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    settings = {"block_size": 64, "learning_rate": 3e-3, "epochs": 2}
+    (folder / "train_defaults.json").write_text(json.dumps(settings))
+    return folder
 
 
 def encoded_tweets(seed: int, count: int = 30) -> list[np.ndarray]:

@@ -54,6 +54,12 @@ def test_evaluation_during_training_uses_its_share_of_the_cores():
     assert beside.seconds < alone.seconds + 4 * 10
 
 
+def test_four_workers_for_each_gpu_evaluate_unless_half_of_the_cores_are_fewer():
+    gpu = {"devices_per_node": 2, "evaluate": 10.0, "token": 1e-9}
+    alone = [plan(equal(48), costs(**gpu, cores_per_node=cores), 1).alone["evaluating"] for cores in (192, 12)]
+    assert alone == pytest.approx([48 * 10 / 8, 48 * 10 / 6])
+
+
 def test_a_slow_store_binds_and_a_lane_holds_one_model_at_most():
     slow = costs(stream_bytes_per_second=1e9 / 25)  # 25 s to write what took 10 to train
     result = plan(equal(3), slow, 1, lanes=1)
