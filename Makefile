@@ -12,14 +12,13 @@ ARGS ?=
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
 
-# Two processes: the unit tests must not find the cluster that the integration tests share.
-test: .venv/ready
-	$(BIN)/pytest tests/unit $(ARGS)
+# The unit tests first, in processes of their own: they must not find the cluster that the integration tests share.
+test: test-fast
 	$(BIN)/pytest tests/integration $(ARGS)
 
-# The unit tests: no Ray cluster, no Serve.
+# The unit tests, on all cores: no Ray cluster, no Serve.
 test-fast: .venv/ready
-	$(BIN)/pytest tests/unit $(ARGS)
+	$(BIN)/pytest tests/unit --numprocesses logical --maxprocesses 8 --dist worksteal $(ARGS)
 
 # The readers of tweets against 10,000 odd and broken files of each format.
 fuzz: .venv/ready
