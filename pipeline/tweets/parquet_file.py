@@ -20,7 +20,7 @@ from pipeline.tweets.users import Users
 
 MAGIC = b"PAR1"
 _ROWS = 2_000  # read at a time
-_MAX_COLUMN = 2**30  # bytes of one column in one row group, unpacked
+_MAX_ROW_GROUP = 4 * 2**30  # bytes, unpacked
 _WANTED = KNOWN | {plain_name(name) for name in NESTED | reddit.KEYS}
 
 
@@ -40,7 +40,7 @@ def rows(stream: io.BufferedReader, file: TweetFile, users: Users) -> Iterator[R
         asked |= {plain_name(name) for name in file.columns.values() if name}
         asked |= {plain_name(name) for name in naming_somebody(names, file)}
         wanted = [name for name in names if plain_name(name) in _WANTED | asked]
-        _check_sizes(table, set(wanted))
+        _check_sizes(table.metadata)
         tweets, line = Tweets(file, users), 0
         for batch in table.iter_batches(_ROWS, columns=wanted):
             for item in batch.to_pylist():
@@ -59,9 +59,11 @@ def _seekable(stream: io.BufferedReader, file: TweetFile, closing: ExitStack) ->
     return pa.PythonFile(local)
 
 
-def _check_sizes(table: pq.ParquetFile, wanted: set[str]) -> None:
-    for number in range(table.metadata.num_row_groups):
-        group = table.metadata.row_group(number)
-        for column in map(group.column, range(group.num_columns)):
-            if column.path_in_schema.partition(".")[0] in wanted and column.total_uncompressed_size > _MAX_COLUMN:
-                raise ValueError(f"over {_MAX_COLUMN // 2**20} MiB in one row group; write smaller ones")
+def _check_sizes(metadata: pq.FileMetaData) -> None:
+    """Raises ValueError at a row group that may not fit into memory.
+
+    It looks at no column's metadata: where a file is broken there, pyarrow ends the whole process.
+    """
+    for number in range(metadata.num_row_groups):
+        if metadata.row_group(number).total_byte_size > _MAX_ROW_GROUP:
+            raise ValueError(f"over {_MAX_ROW_GROUP // 2**30} GiB in one row group; write smaller ones")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.settings import TweetSource
-from pipeline.tweets import Notice, find, opening, read_batches
+from pipeline.tweets import Notice, find, opening, parquet_file, read_batches
 from pipeline.tweets.csv_rows import MAX_FIELD
 from pipeline.tweets.json_stream import MAX_VALUE
 from pipeline.tweets.text_lines import MAX_LINE
@@ -271,6 +271,20 @@ def test_a_parquet_that_is_no_table_of_tweets_or_broken_is_one_reject(tmp_path):
     for content in (whole[:-10], whole[:50] + whole[60:], b"PAR1", prices):
         [(line, reason)] = rejects(found(put(tmp_path / "wren.parquet", content)))
         assert line == 0 and reason.startswith(("cannot be read", "not a file of posts"))
+
+
+def test_no_broken_byte_of_a_parquets_footer_ends_the_process(tmp_path):
+    whole = parquet(pyarrow.table({"text": ["tea", "cake"], "id": ["1", "2"], "user": ["wren", "wren"]}))
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for at in range(start, len(whole) - 8):
+        for byte in (0, whole[at] ^ 1):
+            found(put(tmp_path / "wren.parquet", whole[:at] + bytes([byte]) + whole[at + 1 :]))
+
+
+def test_a_parquet_whose_row_groups_do_not_fit_into_memory_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_file, "_MAX_ROW_GROUP", 10)
+    [(line, reason)] = rejects(found(put(tmp_path / "wren.parquet", parquet(pyarrow.table({"text": ["tea"] * 50})))))
+    assert line == 0 and "in one row group; write smaller ones" in reason
 
 
 def test_odd_values_in_a_parquet_cost_their_rows(tmp_path):
