@@ -1,214 +1,162 @@
-"""Measures what grows with the number of bots: many really made bots of a toy base, from tweets to answers over HTTP.
+"""What grows with the number of bots: how long commands and the gateway take on a large fleet.
 
-    python benchmarks/scale.py                        # 10,000 bots, about an hour on two cores
-    python benchmarks/scale.py --bots 300 --asks 100
+    python benchmarks/scale.py --catalogue 100000       # a made-up fleet on a slow object store, some 10 minutes
 
-`run` prepares, trains, evaluates (16 samples) and publishes all bots on a local cluster of its own, then runs again
-with nothing to do. `deploy` serves them from a pool, and clients ask them: 1 % of the bots get half of the requests.
-A fleet of `--s3-bots` on an S3 server in this process counts the requests to the store. Processor seconds are those
-of all processes of a command; on a busy machine they say more than the clock.
+`--catalogue` measures `status`, a `run` that has nothing to do, `gc`, and a gateway's lists of bots. The fleet is made
+up: a manifest, an index of people and a report for so many bots, whose folders a local S3 server
+(tests/support/made_up_s3.py) makes up when they are asked for, with 30 ms for each request.
+
+Other parts (bots that are really trained) are functions beside `catalogue`, each with an option of its own in `main`.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
-import random
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import httpx
-import psutil
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support: toy tweets, an S3 server
+from fastapi.testclient import TestClient
 
-from tests.support.toys import WORDS, environment, toy_base, tweets_of, write_csv
+from pipeline import tweets
+from pipeline.core import fleet as fleets
+from pipeline.core.fleet import Fleet
+from pipeline.core.manifest import Writer
+from pipeline.core.signing import Keyring, SigningKey
+from pipeline.core.store import Store
+from pipeline.plan.bots import plan
+from pipeline.plan.job import Job, open_job
+from pipeline.prepare.dataset import _fingerprint, resolved
+from pipeline.prepare.index import INDEX, Person, Prepared
+from serve.deploy import bot_settings
+from serve.deployments import gateway, published
+from serve.http.routes import build
+from tests.support.made_up_s3 import measured, serving
+from tests.support.published import counts
 
-ROOT = Path(__file__).parents[1]
-TWEETS = 130  # of each person, over 6,000 characters
-SAMPLES = 16
-POPULAR, THEIR_SHARE = 0.01, 0.5  # so many of the bots get so many of the requests
-S3_PORT, HTTP_PORT = 8767, 8768
-# processes that are named in the results, by how their titles begin
-PARTS = {
-    "ray::RayTrainWorker": "lanes",
-    "ray::MapWorker": "evaluators",
-    "ray::QueueActor": "queue",
-    "ray::TrainController": "controllers",
-    "ray::": "other workers of Ray",
-    "python": "driver",
-}
+REQUEST_SECONDS = 0.03
+PAGES = 50  # of GET /bots that are asked for
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bots", type=int, default=10_000)
-    parser.add_argument("--s3-bots", type=int, default=100, help="bots of the fleet on S3; 0 leaves it out")
-    parser.add_argument("--asks", type=int, default=1000, help="requests to the pool; 0 leaves serving out")
-    parser.add_argument("--clients", type=int, default=4, help="requests at the same time")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        base = toy_base(folder / "base", layers=1)
-        fleet = write_fleet(folder, base, "many", options.bots)
-        first = show_run(fleet, "first run", options.bots)
-        show_run(fleet, "second run, nothing to do", options.bots)
-        lost = [
-            row["bot"]
-            for row in first.report["bots"]
-            if not (folder / f"fleets/many/bots/{row['bot']}/current").exists()
-        ]
-        row("bots lost", f"{options.bots - len(first.report['bots']) + len(lost)}", "0")
-        if options.asks:
-            serve(fleet, options)
-        if options.s3_bots:
-            count_requests(folder, base, options.s3_bots)
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--catalogue", type=int, metavar="BOTS", help="a made-up fleet of so many published bots")
+    options.add_argument("--json", type=Path, help="a file for the figures")
+    chosen = options.parse_args()
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="scale-") as scratch:
+        if chosen.catalogue:
+            figures["catalogue"] = catalogue(chosen.catalogue, Path(scratch))
+    print(json.dumps(figures, indent=2))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-@dataclass
-class Measured:
-    """What a command took."""
-
-    report: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-    processor: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # seconds by part
-    memory: dict[str, float] = field(default_factory=dict)  # resident MB by part, the most at any time
-
-
-def write_fleet(folder: Path, base: Path, name: str, bots: int, storage: str = "fleets") -> Path:
-    """Writes made-up tweets of so many people and a fleet file for them; returns the file's path."""
-    tweets = folder / f"{name}-tweets"
-    for number in range(bots):
-        words = list(WORDS)[number % len(WORDS)]
-        write_csv(tweets / f"{name}{number:05}.csv", tweets_of(words, TWEETS, seed=number), first_id=TWEETS * number)
-    path = folder / f"{name}.yaml"
-    fleet = {"fleet": name, "tweets": [f"{tweets.name}/*.csv"], "base_model": str(base), "storage": storage}
-    more = {"evaluate": {"samples": SAMPLES}, "wandb": {"mode": "disabled"}}
-    serving = {"endpoint": "pooled", "port": HTTP_PORT, "max_replicas": 1}
-    path.write_text(json.dumps(fleet | more | {"serve": serving}))  # JSON is YAML
-    return path
-
-
-def command(name: str, fleet: Path) -> Measured:
-    """Runs a command of ours in a process of its own; samples its processes every half second."""
-    measured, used = Measured(), {}
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", name, str(fleet), "--json"],
-            cwd=ROOT,
-            env=environment(),
-            stdout=out,
-            stderr=None if os.environ.get("SCALE_LOG") else subprocess.DEVNULL,
+def catalogue(number: int, scratch: Path) -> dict[str, Any]:
+    """Seconds, requests and memory of the commands and the gateway on a made-up fleet of so many bots."""
+    (scratch / "tweets.csv").write_text('user,text\nwren,"A tweet of wren, about rain and nests."\n')
+    path = scratch / "many.yaml"
+    settings = {"fleet": "many", "tweets": ["tweets.csv"], "wandb": {"mode": "disabled"}, "storage": "s3://fleets/all"}
+    path.write_text(json.dumps(settings))
+    fleet = fleets.load(path)
+    local = open_job(fleet.model_copy(update={"storage": str(scratch / "plan")}))
+    prepared = _people(fleet, local, number)
+    versions = {bot.name: bot.version or "" for bot in plan(local, prepared)}
+    figures: dict[str, Any] = {}
+    with serving(versions, REQUEST_SECONDS) as (address, requests):
+        os.environ |= {"AWS_ENDPOINT_URL": address, "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1"}
+        os.environ |= {"AWS_ACCESS_KEY_ID": "scale", "AWS_SECRET_ACCESS_KEY": "scale"}
+        store = Store.of(fleet)
+        store.write(
+            INDEX, json.dumps({name: value for name, value in asdict(prepared).items() if name != "unchanged"}).encode()
         )
-        top = psutil.Process(process.pid)
-        while process.poll() is None:
-            memory: dict[str, float] = defaultdict(float)
-            with suppress(psutil.NoSuchProcess):
-                for one in [top, *top.children(recursive=True)]:
-                    with suppress(psutil.NoSuchProcess):
-                        part, times = _part(one), one.cpu_times()
-                        used[one.pid, one.create_time()] = part, times.user + times.system
-                        memory[part] += one.memory_info().rss / 1e6
-            for part, amount in memory.items():
-                measured.memory[part] = max(amount, measured.memory.get(part, 0.0))
-            time.sleep(0.5)
-        measured.seconds = time.perf_counter() - began
-        out.seek(0)
-        text = out.read()
-    if process.returncode:
-        raise SystemExit(f"{name} {fleet} ended with {process.returncode}; SCALE_LOG=1 shows what it says")
-    measured.report = json.loads(text)
-    for part, seconds in used.values():
-        measured.processor[part] += seconds
-    return measured
+        _write_manifest(store, versions)
+        say(f"{number:,} bots are made up")
+        for name, words in {"first run": ["run"], "run": ["run"], "status": ["status"], "gc": ["gc"]}.items():
+            before = requests.value
+            figures[name] = _command([*words, str(path)]) | {"requests": requests.value - before}
+            say(f"{name}: {figures[name]}")
+        with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process whose memory is the gateway's
+            figures["gateway"] = pool.apply(_gateway, (fleet, versions))
+    return figures
 
 
-def _part(process: psutil.Process) -> str:
-    line = " ".join(process.cmdline())
-    title = "python" if " -m pipeline " in line else line
-    return next((part for start, part in PARTS.items() if title.startswith(start)), "Ray itself")
+def _people(fleet: Fleet, job: Job, number: int) -> Prepared:
+    names = [f"bot_{i}" for i in range(number)]
+    people = {name: Person(name, counts(), 50_000, 9_000, f"{i:064x}") for i, name in enumerate(names)}
+    fingerprint = _fingerprint(
+        tweets.files_of(fleet), job.base.tokenizer_json, job.train.holdout, resolved(fleet.filters)
+    )
+    return Prepared(people, {}, {}, 0, fingerprint)
 
 
-def show_run(fleet: Path, title: str, bots: int) -> Measured:
-    """Runs the fleet and prints what that took."""
-    measured = command("run", fleet)
-    row(f"{title}: seconds a bot", f"{measured.seconds / bots:.3f}", f"{measured.seconds:.1f} s in all; wanted 0.15")
-    for step, seconds in measured.report["seconds"].items():
-        row(f"  {step}", f"{seconds:.1f} s", f"{seconds / bots:.3f} a bot")
-    for part, seconds in sorted(measured.processor.items(), key=lambda item: -item[1]):
-        row(
-            f"  processor seconds: {part}",
-            f"{seconds:.1f} s",
-            f"{seconds / bots:.3f} a bot; at most {measured.memory[part]:,.0f} MB",
-        )
-    return measured
+def _write_manifest(store: Store, versions: Mapping[str, str]) -> None:
+    writer = Writer(store)
+    writer._unknown = set()  # nothing but these versions is in the bots' folders
+    for bot, version in versions.items():
+        stats = {"handles": [bot], "tweets": {bot: counts()}}
+        profiles = {"names": {}, "pictures": []}
+        content = {"metrics.json": measured(bot), "stats.json": stats, "profiles.json": profiles}
+        writer.add(bot, version, content)
+    writer.close()
 
 
-def serve(fleet: Path, options: argparse.Namespace) -> None:
-    """Deploys the bots to a pool and asks them; prints how long answers take."""
-    deployed = command("deploy", fleet)
-    try:
-        address = deployed.report["address"]
-        bots = deployed.report["deployed"]
-        row("deploy", f"{deployed.seconds:.1f} s", f"{len(bots)} bots")
-        random.Random(0).shuffle(bots)
-        popular = max(1, round(len(bots) * POPULAR))
-        weights = [THEIR_SHARE / popular] * popular + [(1 - THEIR_SHARE) / max(1, len(bots) - popular)] * (
-            len(bots) - popular
-        )
-        asked, lock = set(), threading.Lock()
-        first, later = [], []
-
-        def ask(bot: str) -> None:
-            with lock:
-                is_first = bot not in asked
-                asked.add(bot)
-            began = time.perf_counter()
-            body = {"inputs": "My dream is", "parameters": {"max_new_tokens": 20, "seed": 1}}
-            client.post(f"/bots/{bot}", json=body).raise_for_status()
-            (first if is_first else later).append(1000 * (time.perf_counter() - began))
-
-        with httpx.Client(base_url=address, timeout=120) as client, ThreadPoolExecutor(options.clients) as pool:
-            list(pool.map(ask, random.Random(1).choices(bots, weights, k=options.asks)))
-        for name, values in (("a bot's first answer", first), ("its later answers", later)):
-            if values:
-                row(name, f"p50 {percentile(values, 50):.0f} ms, p95 {percentile(values, 95):.0f} ms", f"{len(values)}")
-    finally:
-        command("undeploy", fleet)
+def _command(words: list[str]) -> dict[str, float]:
+    """Seconds and peak memory of a command of ours."""
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "pipeline", *words], stdout=subprocess.DEVNULL, check=True)
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": round(seconds, 1), "processor_seconds": round(processor, 1), "peak_mb": after.ru_maxrss // 1024}
 
 
-def count_requests(folder: Path, base: Path, bots: int) -> None:
-    """Runs a fleet on an S3 server in this process; prints the requests a bot."""
-    os.environ |= {"AWS_ACCESS_KEY_ID": "toys", "AWS_SECRET_ACCESS_KEY": "toys", "AWS_DEFAULT_REGION": "us-east-1"}
-    os.environ |= {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
-    os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{S3_PORT}"
-    from tests.support.s3 import BUCKET, S3Server
+def _gateway(fleet: Fleet, versions: Mapping[str, str]) -> dict[str, float]:
+    """Fills a gateway's table from the store, and asks it for pages of bots."""
+    empty, began = _memory(), time.perf_counter()
+    settings = bot_settings(fleet)
+    records = {bot: {"version": version, "settings": settings} for bot, version in versions.items()}
+    one = object.__new__(gateway.Gateway.func_or_class)
+    one.table = published.read_entries(Store.of(fleet), records)
+    filled, memory = time.perf_counter() - began, _memory() - empty
+    one.sorted, one.listed, one.keyrings = sorted(one.table), False, {fleet.fleet: Keyring((SigningKey.new(),))}
+    pages: list[float] = []
+    searches: list[float] = []
+    with TestClient(build(one)) as client:
+        cursor = ""
+        for _ in range(PAGES):
+            pages.append(time.perf_counter())
+            answer = client.get("/bots", params={"cursor": cursor, "limit": 100}).raise_for_status().json()
+            pages[-1] = time.perf_counter() - pages[-1]
+            cursor = answer["next"]
+            searches.append(time.perf_counter())
+            client.get("/bots", params={"q": "_9"}).raise_for_status()
+            searches[-1] = time.perf_counter() - searches[-1]
+    p95 = {name: statistics.quantiles(one, n=20)[-1] * 1e3 for name, one in {"page": pages, "search": searches}.items()}
+    return {
+        "seconds_to_fill": round(filled, 1),
+        "table_mb": memory,
+        "page_p95_ms": round(p95["page"], 1),
+        "search_p95_ms": round(p95["search"], 1),
+    }
 
-    server = S3Server(S3_PORT)
-    fleet = write_fleet(folder, base, "remote", bots, storage=f"s3://{BUCKET}")
-    for title in ("first run on S3", "second run on S3, nothing to do"):
-        before = server.asked
-        command("run", fleet)
-        requests = server.asked - before
-        row(f"{title}: requests a bot", f"{requests / bots:.1f}", f"{requests} for {bots} bots")
-    server.stop()
+
+def _memory() -> int:
+    """Megabytes that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 2**20
 
 
-def row(name: str, value: str, note: str) -> None:
-    print(f"{name:<52}{value:>28}  {note}", flush=True)
-
-
-def percentile(values: list[float], percent: int) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * percent / 100))]
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

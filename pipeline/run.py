@@ -17,7 +17,7 @@ from pipeline.base import adapt
 from pipeline.core import signing_keys
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
-from pipeline.core.lease import held
+from pipeline.core.lease import Lease, held
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import ensure
 from pipeline.evaluate.driver import Evaluation, needs_evaluation
@@ -28,6 +28,7 @@ from pipeline.plan.job import Job, open_job
 from pipeline.prepare import dataset
 from pipeline.prepare.index import REJECTS, Prepared, load_index
 from pipeline.prepare.rejects import Case, grouped
+from pipeline.publish.bot_index import BotIndex
 from pipeline.report.files import write_report
 from pipeline.report.progress_record import shared
 from pipeline.report.rows import Report
@@ -57,24 +58,29 @@ def run(
     command = next(iter(steps)) if len(steps) == 1 else "run"
     with held(job.store, command, wait, progress.say) as lease, shared(job.store, progress):
         progress.checks.append(lease.check)
-        return _run(job, steps, progress, only, again)
+        return _run(job, steps, progress, only, again, lease)
 
 
-def _run(job: Job, steps: Collection[Step], progress: Progress, only: list[str] | None, again: bool) -> Report:
+def _run(
+    job: Job, steps: Collection[Step], progress: Progress, only: list[str] | None, again: bool, lease: Lease
+) -> Report:
     prepared = prepare(job, progress) if "prepare" in steps else prepared_index(job)
     job = adapt.adapted(job, prepared, progress, make="train" in steps)
     bots = plan(job, prepared, only)
-    update_status(job.store, bots)
+    in_use = update_status(job.store, bots)
+    index = BotIndex(job.store, lease.check)
+    index.adopt(in_use, {bot.name: bot.metrics for bot in bots if bot.status == "unchanged"})
     chosen = [bot for bot in bots if only is None or bot.name in only]
     tracking = Tracking(job, bots)
     if "publish" in steps:
         signing_keys.load_or_create(job.store)  # the cards that workers write have the public key
     try:
-        published = _train_and_evaluate(job, prepared, chosen, steps, progress, again)
+        published = _train_and_evaluate(job, prepared, chosen, steps, progress, again, index)
         if "publish" in steps:
-            _publish(job, chosen, published, progress, tracking, again)
+            _publish(job, chosen, published, progress, tracking, again, index)
     finally:
         progress.end()
+        index.close()
         report = write_report(job.store, job.fleet.fleet, bots, progress.seconds)
     if "publish" in steps:
         for line in tracking.finish(report["bots"]):
@@ -122,6 +128,7 @@ def _train_and_evaluate(
     steps: Collection[Step],
     progress: Progress,
     again: bool,
+    index: BotIndex,
 ) -> list[Bot]:
     """Trains the bots that are only prepared and, beside training, evaluates trained and published bots.
 
@@ -140,7 +147,16 @@ def _train_and_evaluate(
         ensure()
     if "train" in steps and finished and not to_train:
         progress.say(f"train: nothing to do, {len(finished)} bots are trained already")
-    workers = Evaluation(job, prepared.people, beside=bool(to_train), publish="publish" in steps, say=progress.say)
+    changing = [*to_train, *to_evaluate]
+    index.withdraw(bot.name for bot in changing if "publish" in steps or bot.status == "unchanged")
+    workers = Evaluation(
+        job,
+        prepared.people,
+        beside=bool(to_train),
+        publish="publish" in steps,
+        measured=index.record,
+        say=progress.say,
+    )
     with closing(workers):
         for bot in to_evaluate:
             workers.add(bot)
@@ -154,7 +170,13 @@ def _train_and_evaluate(
 
 
 def _publish(
-    job: Job, bots: list[Bot], published: list[Bot], progress: Progress, tracking: Tracking, again: bool
+    job: Job,
+    bots: list[Bot],
+    published: list[Bot],
+    progress: Progress,
+    tracking: Tracking,
+    again: bool,
+    index: BotIndex,
 ) -> None:
     """Publishes the trained bots that are not in `published` yet; with `again` also renews published bots' folders.
 
@@ -174,7 +196,13 @@ def _publish(
         from pipeline.publish import publishing
 
         ensure()
-        publishing.publish(job, due, progress, lambda bot: tracking.add([bot] if bot.status == "trained" else []))
+
+        def on_published(bot: Bot) -> None:
+            index.record(bot)
+            tracking.add([bot] if bot.status == "trained" else [])
+
+        index.withdraw(bot.name for bot in due)
+        publishing.publish(job, due, progress, on_published)
 
 
 def _show_problems(bots: list[Bot], prepared: Prepared, progress: Progress) -> None:

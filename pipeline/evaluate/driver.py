@@ -16,6 +16,7 @@ trained bot also publishes it.
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.core import actor_pool
@@ -52,10 +53,12 @@ class Evaluation(threading.Thread):
         people: Mapping[str, Person],
         beside: bool,
         publish: bool = False,
+        measured: Callable[[Bot], None] = lambda bot: None,
         say: Callable[[str], None] = lambda line: None,
     ):
         """`people` are all that are prepared. `beside`: lanes train meanwhile. `publish`: also publish trained bots.
 
+        `measured` is called, in this thread, with a copy of each bot whose published folder has new metrics.
         `say` reports at once what goes wrong with the pool or the classifiers.
         Raises UserError if the file of `evaluate.block_list` cannot be read.
         """
@@ -68,7 +71,7 @@ class Evaluation(threading.Thread):
         self.results: queue.SimpleQueue[tuple[EvaluateTask, Evaluated | actor_pool.Failed]] = queue.SimpleQueue()
         self.error: str | None = None  # that ended the pool
         self.feed: actor_pool.Feed[EvaluateTask] | None = None
-        self.say = say
+        self.measured, self.say = measured, say
         self.tasks: dict[str, EvaluateTask] = {}  # without a result yet, by bot
         self.complete = self.aborted = False  # no task comes any more; the command ends
         self.lock = threading.Lock()  # of the feed, the tasks and whether they are complete
@@ -123,6 +126,9 @@ class Evaluation(threading.Thread):
         for task, result in results:
             with self.lock:
                 self.tasks.pop(task.facts.bot)
+            bot = self.bots[task.facts.bot]
+            if isinstance(result, Evaluated) and (task.published or "publish" in result.seconds):
+                self.measured(replace(bot, metrics=bot.metrics | result.metrics))
             self.results.put((task, result))
 
     def _renew_feed(self) -> None:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from pyarrow import fs
 
+from pipeline.core import manifest
 from pipeline.core.fleet import Fleet
 from pipeline.core.lease import held
-from pipeline.core.names import is_bot_name
 from pipeline.core.store import Store
 from pipeline.operate.status import served
 
@@ -45,35 +45,46 @@ def gc(fleet: Fleet, grace: float, wait: bool = False, say: Callable[[str], None
     Raises UserError if another command works on the fleet and `wait` is false; `say` reports that it waits.
     """
     store = Store.of(fleet)
-    with held(store, "gc", wait, say):
-        return _collect(store, fleet, grace)
+    with held(store, "gc", wait, say) as lease:
+        collection, gone = Collection(), dict[str, list[str]]()
+        for bot, version in _unused_versions(store, served(fleet)):
+            if _collect(store, f"bots/{bot}/{version}", grace, collection):
+                gone.setdefault(bot, []).append(version)
+        if gone:
+            manifest.Writer(store, lease.check).removed(gone)
+        for path in drafts(store):
+            _collect(store, path, grace, collection)
+        return collection
 
 
-def _collect(store: Store, fleet: Fleet, grace: float) -> Collection:
-    collection = Collection()
-    for path in _unused(store, served(fleet)):
-        found = Unused(path, sum(info.size or 0 for info in _files(store, path)))
-        if unchanged_for(store, path, grace):
-            store.delete(path)
-            collection.removed.append(found)
-        else:
-            collection.kept_by_grace.append(found)
-    return collection
+def _unused_versions(store: Store, served_versions: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The bots and versions that are neither in use nor served. Bots of which none is published are left alone."""
+    found = manifest.unused_versions(store)
+    for (bot, versions), current in zip(found.items(), store.map(store.current_version, found), strict=True):
+        kept = {current, served_versions.get(bot)}
+        yield from ((bot, version) for version in versions if current and version not in kept)
 
 
-def _unused(store: Store, served_versions: dict[str, str]) -> Iterator[str]:
-    """The folders of versions that are neither in use nor served, then all drafts that are left."""
-    for bot in store.list("bots"):
-        kept = {store.current_version(bot), served_versions.get(bot)}
-        if not is_bot_name(bot) or kept == {None}:
-            continue  # nothing is published yet: a run may be about to do it
-        yield from (f"bots/{bot}/{version}" for version in store.versions(bot) if version not in kept)
-    yield from drafts(store)
+def _collect(store: Store, path: str, grace: float, collection: Collection) -> bool:
+    """Deletes what nothing uses if it is old enough; returns whether it is gone."""
+    files = _files(store, path)
+    unused = Unused(path, sum(info.size or 0 for info in files))
+    if not _unchanged(files, grace):
+        collection.kept_by_grace.append(unused)
+        return False
+    if files or store.local:
+        store.delete(path)
+        collection.removed.append(unused)
+    return True
 
 
 def unchanged_for(store: Store, path: str, seconds: float) -> bool:
     """Whether no file of this folder, or this file itself, was changed for so many seconds."""
-    return all((info.mtime_ns or 0) / 1e9 < time.time() - seconds for info in _files(store, path))
+    return _unchanged(_files(store, path), seconds)
+
+
+def _unchanged(files: list[fs.FileInfo], seconds: float) -> bool:
+    return all((info.mtime_ns or 0) / 1e9 < time.time() - seconds for info in files)
 
 
 def _files(store: Store, path: str) -> list[fs.FileInfo]:

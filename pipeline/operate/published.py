@@ -20,7 +20,8 @@ def published(fleet: Fleet, only: list[str] | None = None) -> tuple[Job, dict[st
     job = open_job(fleet)
     bots = plan(job, prepared_index(job), only)
     names = [bot.name for bot in bots if only is None or bot.name in only]
-    versions = {name: version for name in names if (version := job.store.current_version(name))}
+    found = zip(names, job.store.map(job.store.current_version, names), strict=True)
+    versions = {name: version for name, version in found if version}
     if not versions:
         raise UserError(f"fleet {fleet.fleet}: no bot is published yet; `huggingtweets run` makes them")
     return job, versions

@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 from typing import cast
 
+from pipeline.core import manifest
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.proxies import open_directly
@@ -30,8 +31,9 @@ def status(fleet: Fleet, only: list[str] | None = None) -> tuple[Report, dict[st
     if not report:
         raise UserError(f"fleet {fleet.fleet}: there is no report yet; `huggingtweets run` makes one")
     report["bots"] = [row for row in report["bots"] if only is None or row["bot"] in only]
+    current = manifest.published(store, [row["bot"] for row in report["bots"]])
     for row in report["bots"]:
-        row["current"] = store.current_version(row["bot"])
+        row["current"] = current.get(row["bot"])
     versions = add_served(report, fleet)
     return report, {bot: f"{_address(fleet)}/bots/{bot}" for bot in versions}
 
@@ -41,11 +43,13 @@ def add_served(report: Report, fleet: Fleet) -> dict[str, str]:
 
     A row whose `version` is another one gets the published version as `current`, too.
     """
-    versions, store = served(fleet), Store.of(fleet)
+    versions = served(fleet)
     for row in report["bots"]:
         row["serves"] = versions.get(row["bot"])
-        if row["serves"] not in (None, row["version"]) and "current" not in row:
-            row["current"] = store.current_version(row["bot"])
+    behind = [row for row in report["bots"] if row["serves"] not in (None, row["version"]) and "current" not in row]
+    current = manifest.published(Store.of(fleet), [row["bot"] for row in behind])
+    for row in behind:
+        row["current"] = current.get(row["bot"])
     return versions
 
 

@@ -1,9 +1,10 @@
 """The plan: the bots of a fleet, the version wanted of each, and which of them exist already.
 
 bots = plan(job, prepared)                  # one Bot per row of the report
-update_status(job.store, bots)              # what earlier commands have trained or published
+in_use = update_status(job.store, bots)     # what earlier commands have trained or published
 """
 
+from pipeline.core import manifest
 from pipeline.core.errors import UsageError
 from pipeline.core.names import handles_of, printable
 from pipeline.core.store import Store
@@ -30,10 +31,10 @@ def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bo
         without_tweets = {handle for handle in prepared.owners.values() if handle not in prepared.people}
         names = [name for name in (*prepared.people, *without_tweets) if name not in removed]
     bots = [_bot(job, name, prepared, removed) for name in sorted(names)]
-    published = set(job.store.list("bots")) if job.train.continue_ else set()
-    for bot in bots:
-        if bot.version and bot.name in published:
-            _choose_parent(job, bot)
+    if job.train.continue_:
+        in_use = manifest.published(job.store)
+        others = [bot for bot in bots if bot.version and bot.name in in_use and in_use[bot.name] != bot.version]
+        job.store.map(lambda bot: _choose_parent(job, bot, in_use[bot.name]), others)
     unknown = [name for name in only or [] if name not in names]
     if unknown:
         known = ", ".join(sorted(names)[:8]) + (" …" if len(names) > 8 else "")
@@ -41,19 +42,24 @@ def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bo
     return bots
 
 
-def update_status(store: Store, bots: list[Bot]) -> None:
-    """Sets the status of bots whose version is in the store: published is "unchanged", else "trained"."""
-    published = set(store.list("bots"))
-    trained = set(store.list("work/trained"))
+def update_status(store: Store, bots: list[Bot]) -> dict[str, str]:
+    """Sets the status of bots whose version is in the store: published is "unchanged", else "trained".
+
+    Returns the version in use of every published bot.
+    """
+    in_use = manifest.published(store)
+    wanted = {bot.name: bot.version for bot in bots if bot.version}
+    metrics = manifest.files(store, dict(wanted.items() & in_use.items()), "metrics.json")
+    trained = set(store.list("work/trained")) & wanted.keys() - metrics.keys()
     for bot in bots:
-        if bot.version is None:
-            continue
-        if bot.name in published and store.current_version(bot.name) == bot.version:
-            bot.status = "unchanged"
-            bot.metrics = store.read_json(f"{bot.folder}/metrics.json")
-        elif bot.name in trained and store.exists(f"{bot.trained_folder}/training.json"):
-            bot.status = "trained"
-            bot.metrics = store.read_json(f"{bot.trained_folder}/training.json").get("metrics", {})
+        if bot.name in metrics:
+            bot.status, bot.metrics = "unchanged", metrics[bot.name]
+    waiting = [bot for bot in bots if bot.name in trained]
+    results = store.map(lambda bot: store.read_json(f"{bot.trained_folder}/training.json"), waiting)
+    for bot, result in zip(waiting, results, strict=True):
+        if result:
+            bot.status, bot.metrics = "trained", result.get("metrics", {})
+    return in_use
 
 
 def _bot(job: Job, name: str, prepared: Prepared, removed: frozenset[str]) -> Bot:
@@ -82,11 +88,8 @@ def _problem(prepared: Prepared, handle: str) -> str:
     return f": {problems[0]}" if problems else " in the fleet's files"
 
 
-def _choose_parent(job: Job, bot: Bot) -> None:
+def _choose_parent(job: Job, bot: Bot, current: str) -> None:
     """Continues from the current version if only tweets changed; leaves a bot that must start over as it is."""
-    current = job.store.current_version(bot.name)
-    if current is None or current == bot.version:
-        return
     made = provenance.read(job.store, bot.name, current)
     if made is None:
         return

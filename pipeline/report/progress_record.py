@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TypedDict
 
+from pipeline.core import manifest
 from pipeline.core.errors import one_line
 from pipeline.core.progress import BotState, Progress
 from pipeline.core.ray_metrics import record
@@ -31,6 +32,7 @@ class ProgressRecord(TypedDict):
     """work/progress.json: how far a command is."""
 
     fleet: str
+    manifest: int  # the form of the manifest of bots that the command keeps
     began: str  # UTC, ISO 8601
     beat: int  # the record's number, from 1
     step: str  # under way; "" between steps
@@ -51,6 +53,7 @@ class ProgressRecord(TypedDict):
 @contextmanager
 def shared(store: Store, progress: Progress) -> Iterator[None]:
     """Publishes `progress` every other second while the block runs. A store that cannot be written stops nothing."""
+    manifest.withdraw_if_outdated(store)
     publisher, progress.fleet = _Publisher(store, progress), store.fleet
     progress.listeners.append(publisher.count)
     publisher.start()
@@ -99,6 +102,7 @@ class _Publisher(threading.Thread):
         progress = self.progress
         return {
             "fleet": self.fleet,
+            "manifest": manifest.FORM,
             "began": self.began,
             "beat": self.beats,
             "step": progress.step,

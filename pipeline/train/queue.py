@@ -18,6 +18,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, cast
 
+from pipeline.core import manifest
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
 from pipeline.train.metrics import Metrics
@@ -338,10 +339,12 @@ class Queue:
 
     def recover(self, store: Store) -> None:
         """After a restart: what is in the store is done; lanes then report what they have in hand."""
-        trained = set(store.list("work/trained"))
-        published = trained | set(store.list("bots"))  # what is published just now may have been listed as trained
-        tasks = [task for task in self.waiting.by_bot.values() if task.bot in published]
-        results = store.map(lambda task: _stored_result(store, task, task.bot in trained), tasks)
+        tasks = list(self.waiting.by_bot.values())
+        trained = set(store.list("work/trained"))  # first: what is published meanwhile is in one of the two
+        in_use = manifest.published(store, [task.bot for task in tasks])
+        finished = {task.bot: task.version for task in tasks if in_use.get(task.bot) == task.version}
+        metrics = manifest.files(store, finished, "metrics.json")
+        results = store.map(lambda task: _stored_result(store, task, task.bot in trained, metrics), tasks)
         for task, result in zip(tasks, results, strict=True):
             if result:
                 self.finish("", task.bot, result)
@@ -394,12 +397,12 @@ def _run_of(lane: str) -> str:
     return lane.partition("/")[0]
 
 
-def _stored_result(store: Store, task: Task, trained: bool) -> TrainedBot | None:
+def _stored_result(store: Store, task: Task, trained: bool, metrics: dict[str, Any]) -> TrainedBot | None:
     """The result of a bot that an earlier queue finished: in its `trained` folder, or published since."""
-    result = store.read_json(f"{task.folder}/{RESULT_FILE}") if trained else {}
+    result = store.read_json(f"{task.folder}/{RESULT_FILE}") if trained and task.bot not in metrics else {}
     if result:
         return TrainedBot(result["metrics"], result["seconds"], result.get("handover", 0.0))
-    if store.current_version(task.bot) != task.version:
-        return None
-    metrics = store.read_json(f"bots/{task.bot}/{task.version}/metrics.json")
-    return TrainedBot(cast(Metrics, metrics), metrics.get("train", {}).get("seconds", 0.0)) if metrics else None
+    found = metrics.get(task.bot)
+    if trained and not found and store.current_version(task.bot) == task.version:  # published a moment ago
+        found = store.read_json(f"bots/{task.bot}/{task.version}/metrics.json")
+    return TrainedBot(cast(Metrics, found), found.get("train", {}).get("seconds", 0.0)) if found else None

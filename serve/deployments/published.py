@@ -8,14 +8,13 @@ If the files of one bot cannot be read, those of the other bots still are.
 
 import json
 import time
-from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, TypedDict
 
 from pyarrow import fs
 
-from pipeline.core import logs
+from pipeline.core import logs, manifest
 from pipeline.core.names import handles_of, is_bot_name
 from pipeline.core.picture import profile_file
 from pipeline.core.store import Store, resolve
@@ -24,7 +23,7 @@ from serve.http.public_facts import display_names, public_metrics
 
 _REPORT = "report.json"
 _PICTURES = 256  # that a gateway keeps, some 50 KB each
-_READERS = 16  # threads that read the files of bots in an object store
+_FILES = ("stats.json", "profiles.json", "metrics.json")
 
 
 class BotEntry(TypedDict):
@@ -75,17 +74,17 @@ class Watcher:
         if not self.store.local:
             self._read_report()
         selector = fs.FileSelector(self.store.path("bots"), allow_not_found=True)
-        found: dict[str, str] = {}
+        states: dict[str, Any] = {}  # of those that may have changed
         for info in self.store.filesystem.get_file_info(selector):
             bot = info.base_name
             if not is_bot_name(bot) or (names is not None and bot not in names):
                 continue
             state = info.mtime_ns if self.store.local else self._report.get(bot)
             if bot not in self._seen or self._seen[bot] != state:
-                version = self._current(bot)
-                if version:
-                    self._seen[bot] = state
-                    found[bot] = version
+                states[bot] = state
+        versions = zip(states, self.store.map(self._current, states), strict=True)
+        found = {bot: version for bot, version in versions if version}
+        self._seen |= {bot: states[bot] for bot in found}
         return found
 
     def forget(self, bots: Collection[str]) -> None:
@@ -121,9 +120,9 @@ class Watcher:
 
 def read_entries(store: Store, bots: dict[str, BotRecord]) -> dict[str, BotEntry]:
     """The entries of these bots, from the files of the versions that are served."""
-    with ThreadPoolExecutor(1 if store.local else _READERS) as readers:
-        entries = readers.map(lambda bot: _entry(store, bot, bots[bot]), bots)
-        return dict(zip(bots, entries, strict=True))
+    known = manifest.known_files(store, {bot: one["version"] for bot, one in bots.items()}, _FILES)
+    entries = store.map(lambda bot: _entry(store, bot, bots[bot], known.get(bot, {})), bots)
+    return dict(zip(bots, entries, strict=True))
 
 
 @lru_cache(_PICTURES)
@@ -139,9 +138,10 @@ def picture(fleet: str, uri: str, bot: str, version: str, handle: str) -> bytes 
     return data if data.startswith(b"\x89PNG\r\n\x1a\n") else None
 
 
-def _entry(store: Store, bot: str, record: BotRecord) -> BotEntry:
+def _entry(store: Store, bot: str, record: BotRecord, known: Mapping[str, Any]) -> BotEntry:
+    """A bot's entry; `known` has the content of those of its files that need not be read."""
     folder, settings = f"bots/{bot}/{record['version']}", record["settings"]
-    files = [_read_object(store, f"{folder}/{name}.json") for name in ("stats", "profiles", "metrics")]
+    files = [(known[name], True) if name in known else _read_object(store, f"{folder}/{name}") for name in _FILES]
     (stats, profiles, metrics), complete = [one for one, _ in files], all(fine for _, fine in files)
     counts, pictures = stats.get("tweets", {}), profiles.get("pictures", [])
     return {

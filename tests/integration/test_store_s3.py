@@ -11,6 +11,8 @@ from pipeline.core import lease as leases
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.lease import FOLDER, held
+from pipeline.core.manifest import FOLDER as MANIFEST
+from pipeline.core.manifest import Writer, known_files, published, unused_versions
 from pipeline.core.store import Store
 from tests.support.s3 import BUCKET
 
@@ -56,6 +58,23 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(store, s3):
     store.write("report.json", b"late")
     assert store.read("report.json") == b"late"
     assert not s3.gone
+
+
+def test_published_bots_are_read_from_a_few_objects_and_a_version_that_was_changed_by_hand_is_seen(store, s3):
+    old, new, bots = "0" * 12, "1" * 12, [f"bot_{i}" for i in range(5)]
+    writer = Writer(store)
+    for bot in bots:
+        store.write(f"bots/{bot}/{old}/metrics.json", b"{}")
+        store.write(f"bots/{bot}/current", old.encode())
+        writer.add(bot, old, {"metrics.json": {"of": bot}})
+        writer.close()  # which makes one object of two
+    versions, asked = published(store), s3.asked
+    assert known_files(store, versions, ["metrics.json"]) == {bot: {"metrics.json": {"of": bot}} for bot in bots}
+    assert s3.asked - asked < 10 and len(store.list(MANIFEST)) == 1
+    store.write("bots/bot_3/current", new.encode())
+    assert published(store) == dict.fromkeys(bots, old) | {"bot_3": new} and unused_versions(store) == {"bot_3": [old]}
+    store.delete("bots/bot_3")
+    assert published(store) == {bot: old for bot in bots if bot != "bot_3"}
 
 
 def test_a_bucket_that_is_not_there_is_named_at_once(s3):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipeline.core import fleet as fleets
+from pipeline.core import manifest
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
 from pipeline.train.pace import Pace, progress_text
@@ -352,4 +353,17 @@ def test_a_restarted_queue_asks_an_object_store_for_many_bots_at_once_and_for_no
     queue = Queue([task(f"bot_{i}") for i in range(500)], retries=0)
     queue.recover(store)
     assert len(queue.done) == 60 and len(queue.waiting.by_bot) == 440
-    assert requests.number <= 2 * 60 + 2 and requests.most_at_once > 10
+    assert requests.number <= 2 * 60 + 10 and requests.most_at_once > 10
+
+
+def test_a_restarted_queue_reads_what_is_published_from_the_manifest(tmp_path):
+    store, requests = remote_store(tmp_path)
+    writer, metrics = manifest.Writer(store), {"train": {"seconds": 2}}
+    for i in range(400):
+        store.write(f"bots/bot_{i}/current", VERSION.encode())
+        writer.add(f"bot_{i}", VERSION, {"metrics.json": metrics})
+    writer.close()
+    queue, requests.number = Queue([task(f"bot_{i}") for i in range(500)], retries=0), 0
+    queue.recover(store)
+    assert len(queue.done) == 400 and queue.done["bot_9"] == TrainedBot(metrics, 2)
+    assert requests.number <= 2 * 256 + 20  # the rows that are compared, and a few
