@@ -9,19 +9,13 @@ the person (`adapt`) are listed; `forget_and_retrain` makes them again.
 """
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 from pyarrow import fs
 
-from pipeline import tweets
 from pipeline.base import adapt
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
@@ -32,35 +26,21 @@ from pipeline.core.names import handles_of
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import join, session
 from pipeline.core.store import Store, resolve
-from pipeline.operate.gc import drafts, unchanged_for
+from pipeline.operate import personal_data
 from pipeline.operate.learned_bots import LearnedVersion, hub_copies, learned_versions
 from pipeline.operate.node_copies import remove_copies
+from pipeline.operate.personal_data import Item
 from pipeline.operate.status import served
 from pipeline.plan.forgotten import FORGOTTEN
-from pipeline.prepare.by_person import PICTURES
-from pipeline.prepare.index import INDEX, REJECTS
+from pipeline.prepare.index import INDEX
 from pipeline.publish import hub
-from pipeline.report import progress_record
 from pipeline.report.rows import Report
 from pipeline.run import STEPS, run
 from pipeline.track import lineage, stored_runs
 
-# Entries of work/ that hold the data of single people. All others are made from everybody's tweets, and made again.
-_PER_PERSON = ("people.json", "tweets", "pictures", "trained", "progress.json", "lease")
-_READERS = 8
-_DRAFT_SECONDS = 3600.0  # without a change, after which a draft has no writer any more
 _ROLL_SECONDS = 120.0  # until endpoints serve the new versions of bots that were made again
 # what another `forget` can still remove, or `--retrain`
 _UNFINISHED = ("endpoint", "repository", "bot", "version", "copies")
-
-
-@dataclass(frozen=True)
-class Item:
-    """Something that was removed or, with a reason, something that is still there."""
-
-    kind: str  # endpoint, repository, bot, version, tweets, rows, copies, source file …
-    name: str
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,19 +110,21 @@ def _forget(store: Store, fleet: Fleet, handle: str, dry_run: bool = False) -> F
     entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
     entry["bases"] = sorted({*entry.get("bases", []), *adapt.bases_with(store, handle)})
     store.write(FORGOTTEN, json_bytes(known | {handle: entry}))  # first, so that a new run ignores the person
+    bases = {base for one in (*known.values(), entry) for base in one.get("bases", [])}
     items = [item for bot in bots for item in _repositories(store, bot, dry_run)]
-    items += _models(store, bots)
+    items += [*_models(store, bots), *_bots_on_bases(fleet, store, bases)]
     items += _in_cluster(fleet, store, handle, dry_run)  # after the models: a pool serves whatever is published
-    items += [*_runs(store, runs), *_work(store, handle), *_drafts(store, handle), *_rows(store, handle)]
-    items += _metrics_of_others(store, handle)
-    items += _bots_on_bases(fleet, store, {base for one in (*known.values(), entry) for base in one.get("bases", [])})
+    items += _runs(store, runs)
+    items += personal_data.remove_prepared(store, handle)
+    items += personal_data.remove_drafts(store, handle)
+    items += personal_data.remove_rows(store, handle)
+    items += personal_data.remove_from_metrics(store, handle)
     items += [Item("W&B", name, "was synced; delete it there") for name in entry["wandb"]]
     items += [Item("base model", path, reason) for path, reason in _bases_outside(fleet)]
-    items += [
-        Item("source file", name, "is yours; it still has the person's tweets") for name in _sources(fleet, handle)
-    ]
+    for name in personal_data.source_files(fleet, handle):
+        items.append(Item("source file", name, "is yours; it still has the person's tweets"))
     if not dry_run:
-        items += [Item("file", name, "still names the person") for name in _mentions(store, handle)]
+        items += [Item("file", name, "still names the person") for name in personal_data.files_naming(store, handle)]
     removed, left = ([item for item in items if (item.reason is None) == gone] for gone in (True, False))
     return Forgotten(handle, bots, removed, left)
 
@@ -242,36 +224,6 @@ def _models(store: Store, bots: list[str]) -> Iterator[Item]:
         yield Item("bot", bot)
 
 
-def _work(store: Store, handle: str) -> Iterator[Item]:
-    """The person's prepared tweets and index entry, and everything that was learned from everybody's tweets."""
-    for kind, path in (("tweets", f"work/tweets/{handle}.parquet"), ("picture", f"{PICTURES}/{handle}")):
-        if store.exists(path):
-            store.delete(path)
-            yield Item(kind, path)
-    index = store.read_json(INDEX)
-    if handle in index.get("people", {}) or handle in index.get("owners", {}).values():
-        index["people"].pop(handle, None)
-        own_files = {file for file, owner in index["owners"].items() if owner == handle}
-        for part in ("owners", "problems"):
-            index[part] = {file: value for file, value in index[part].items() if file not in own_files}
-        index["notices"] = [notice for notice in index.get("notices", []) if not _names(handle, notice)]
-        index["reasons"] = "" if _names(handle, index.get("reasons", "")) else index.get("reasons", "")
-        store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
-        yield Item("index entry", INDEX)
-    for name in store.list("work"):
-        if name not in _PER_PERSON:
-            store.delete(f"work/{name}")
-            yield Item("learned from all", f"work/{name}")
-
-
-def _drafts(store: Store, handle: str) -> Iterator[Item]:
-    """What killed commands left half-written: about the person by its name, or old enough that nobody writes it."""
-    for path in drafts(store):
-        if _names(handle, path.replace("/", " ")) or unchanged_for(store, path, _DRAFT_SECONDS):
-            store.delete(path)
-            yield Item("draft", path)
-
-
 def _bots_on_bases(fleet: Fleet, store: Store, bases: set[str]) -> Iterator[Item]:
     """Other people's bots on these bases: older versions are deleted, and those in use are listed."""
     if not bases:
@@ -306,69 +258,3 @@ def _bases_outside(fleet: Fleet) -> Iterator[tuple[str, str]]:
     filesystem, path = resolve(fleet.pretrain.out)
     if filesystem.get_file_info(f"{path}/{WEIGHTS}").type != fs.FileType.NotFound:
         yield fleet.pretrain.out, "may have learned from the person; `pretrain` again, then `run` every fleet on it"
-
-
-def _rows(store: Store, handle: str) -> Iterator[Item]:
-    """The person's rows in the reports and lists of the fleet."""
-    report = store.read_json("report.json")
-    if _names(handle, json.dumps(report)):
-        kept = [row for row in report["bots"] if handle not in handles_of(row["bot"])]
-        for row in kept:
-            _remove_from_metrics(row["metrics"], handle)
-        store.write("report.json", json_bytes(report | {"bots": kept}))
-        store.delete("report.html")  # the next command writes it again
-        yield Item("rows", "report.json")
-    if _names(handle, json.dumps(store.read_json(progress_record.FILE))):
-        store.delete(progress_record.FILE)
-        yield Item("rows", progress_record.FILE)
-    if store.exists(REJECTS):
-        lines = store.read(REJECTS).decode().splitlines(keepends=True)
-        others = [line for line in lines if not _names(handle, line)]
-        if len(others) < len(lines):
-            store.write(REJECTS, "".join(others).encode())
-            yield Item("rows", REJECTS)
-
-
-def _metrics_of_others(store: Store, handle: str) -> Iterator[Item]:
-    """The metrics of other bots name the people that their samples were attributed to."""
-    for bot in store.list("bots"):
-        for version in store.versions(bot) if handle not in handles_of(bot) else ():
-            name = f"bots/{bot}/{version}/metrics.json"
-            metrics = store.read_json(name)
-            if _remove_from_metrics(metrics, handle):
-                store.write(name, json_bytes(metrics))
-                yield Item("mention", name)
-
-
-def _remove_from_metrics(metrics: dict[str, Any], handle: str) -> bool:
-    """Removes the person from a bot's metrics, in place. Returns False if they do not name the person."""
-    voice = metrics.get("voice") or {}
-    others = [entry for entry in voice.get("attributed", []) if handle not in handles_of(entry[0])]
-    if len(others) == len(voice.get("attributed", [])):
-        return False
-    voice["attributed"] = others
-    return True
-
-
-def _mentions(store: Store, handle: str) -> list[str]:
-    """Files of the whole fleet that still name the person."""
-    names = [name for name in store.list("") if name.endswith((".json", ".jsonl", ".html")) and name != FORGOTTEN]
-    return [name for name in names if _names(handle, store.read(name).decode(errors="replace"))]
-
-
-def _sources(fleet: Fleet, handle: str) -> list[str]:
-    """The files of tweets that have records of the person."""
-
-    accounts = pa.array([handle, *(account for account, person in fleet.owners.items() if person == handle)])
-
-    def has_records(file: tweets.TweetFile) -> bool:
-        column = (batch.records["handle"] for batch in tweets.read_batches(file))
-        return any(pc.any(pc.is_in(handles, accounts)).as_py() for handles in column)
-
-    files = [file for file in tweets.files_of(fleet) if file.problem is None]
-    with ThreadPoolExecutor(_READERS) as pool:
-        return [file.label for file, found in zip(files, pool.map(has_records, files), strict=True) if found]
-
-
-def _names(handle: str, text: str) -> bool:
-    return re.search(rf"(?<![a-z0-9_]){handle}(?![a-z0-9_])", text.lower()) is not None

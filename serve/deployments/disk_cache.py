@@ -56,10 +56,14 @@ class Cache:
             yield entry
 
     def copies(self, handle: str) -> list[str]:
-        """The names of the entries that this node holds of the person's bots and blends in this store."""
+        """The names of this node's entries of the person's bots in this store, and of versions deleted there."""
         entries = [path.name.split(".") for path in self._root().iterdir() if path.name.count(".") == 2]
-        names = [".".join(entry) for entry in entries if handle in handles_of(entry[0])]
-        return sorted(name for name in names if name == self._entry_name(*name.split(".")[:2]))
+        return sorted(
+            self._entry_name(bot, version)
+            for bot, version, place in entries
+            if f"{bot}.{version}.{place}" == self._entry_name(bot, version)
+            and (handle in handles_of(bot) or not self.store.exists(f"bots/{bot}/{version}"))
+        )
 
     def remove(self, handle: str) -> list[str]:
         """Deletes those entries, once nobody loads from them any more; returns their names."""

@@ -190,3 +190,5 @@ def test_bots_of_this_store_are_removed_from_the_disk_and_those_of_others_stay(s
     assert [name.split(".")[0] for name in names] == ["owl-wren", "wren"] and caches[0].remove("wren") == names
     assert entries(tmp_path) == ["owl", "wren"] and len(caches[1].copies("wren")) == 1
     assert caches[0].copies("wren") == []
+    store.delete("bots/owl/1")  # an older version of another person's bot, on a base that had learned from wren
+    assert [name.split(".")[:2] for name in caches[0].remove("wren")] == [["owl", "1"]]
