@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray._common.filters import CoreContextFilter
 from ray._common.formatters import JSONFormatter, TextFormatter
-from ray._private import auto_init_hook, services, state, worker
+from ray._private import auto_init_hook, ray_constants, services, state, worker
 from ray._private.authentication import authentication_token_setup
 from ray._raylet import (  # type: ignore[attr-defined]
     AuthenticationMode,
@@ -68,6 +68,19 @@ def set_auto_connect(enabled: bool) -> None:
 def running_cluster() -> str | None:
     """host:port of a cluster that runs on this machine, as Ray's own commands find it."""
     return services.find_bootstrap_address(None)
+
+
+# In the environment of a head: its processes listen on 127.0.0.1 alone, as they do on macOS and Windows, whatever the
+# name says. Otherwise Ray replaces 127.0.0.1, even in --node-ip-address, by the machine's address.
+LOOPBACK_ONLY = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+
+
+def use_loopback() -> None:
+    """Has this process find and start clusters at 127.0.0.1: what LOOPBACK_ONLY is for a head, which it is to reach.
+
+    Ray reads the variable only once, when it is imported.
+    """
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 # its warnings that a token is in use, or is not, ask nothing of the user of our commands

@@ -44,6 +44,7 @@ _ENVIRONMENT = {
     "RAY_SERVE_PROXY_USE_GRPC": "1",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.http.proxy_errors:middlewares",
 }
 
 # for this process alone: what runs in the cluster needs none of them, and every user's code there could read them
@@ -84,6 +85,7 @@ def ensure() -> None:
     """Connects to a cluster, or starts a local one. Raises UserError if none answers at RAY_ADDRESS."""
     if not join():
         _check_token(lasting=False)
+        ray_internals.use_loopback()
         # workers inherit the environment of Ray's first process; with a runtime_env, each job would start its own
         with _environment():
             _init(address="local", include_dashboard=False)
@@ -178,20 +180,23 @@ def leave() -> None:
 
 @contextmanager
 def _environment() -> Iterator[None]:
-    """Sets our variables for child processes and takes out secrets, then restores what was there."""
-    before = {name: os.environ[name] for name in (*_ENVIRONMENT, *_SECRETS) if name in os.environ}
+    """Sets the variables of a cluster's processes and takes out secrets, then restores what was there."""
+    ours = _ENVIRONMENT | ray_internals.LOOPBACK_ONLY
+    before = {name: os.environ[name] for name in (*ours, *_SECRETS) if name in os.environ}
     for name in _SECRETS:
         os.environ.pop(name, None)
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(ours)
     try:
         yield
     finally:
-        for name in _ENVIRONMENT:
+        for name in ours:
             del os.environ[name]
         os.environ.update(before)
 
 
 def _connect(address: str) -> None:
+    if address.startswith("127.0.0.1:"):
+        ray_internals.use_loopback()
     _init(address=address, runtime_env={"env_vars": _ENVIRONMENT})
 
 
@@ -222,8 +227,9 @@ def _quiet() -> None:
 def start_head(*options: str) -> str:
     """Starts a local head that outlives this command and connects to it. Returns a line that says how to stop it.
 
-    `options` are those of `ray start`. The head's output goes to a file. It requires Ray's authentication token, which
-    is created if there is none. Raises UserError if it does not start within a minute.
+    `options` are those of `ray start`. The head is reached from this machine alone, and its output goes to a file. It
+    requires Ray's authentication token, which is created if there is none. Raises UserError if it does not start within
+    a minute.
     """
     _shorten_ray_folder()
     _check_token(lasting=True)
@@ -256,7 +262,8 @@ def start_head(*options: str) -> str:
 def _head_environment() -> dict[str, str]:
     """This process's variables without secrets; submitted jobs find this interpreter and its programs."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {name: value for name, value in os.environ.items() if name not in _SECRETS} | {"PATH": path}
+    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    return kept | ray_internals.LOOPBACK_ONLY | {"PATH": path}
 
 
 def _wait_until_listening(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

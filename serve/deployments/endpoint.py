@@ -23,7 +23,7 @@ from pipeline.core.own_code import PROJECT, code_hash
 from pipeline.core.settings import Serve
 from pipeline.core.store import Store
 from serve.deployments.disk_cache import Cache
-from serve.deployments.ray_internals import OWN_VERSION
+from serve.deployments.ray_internals import OWN_VERSION, listen_on_loopback
 from serve.engine.question import Choice, ErrorData, Question, ReplicaPart
 from serve.engine.request import DamagedModel, Piece, Request
 
@@ -42,6 +42,7 @@ class BotEndpoint:
     def __init__(self, bot: str, cache: Cache, options: dict[str, Any]):
         import torch
 
+        listen_on_loopback()
         torch.set_num_threads(1)  # more make a small model slower, and a host serves many bots
         self.bot, self.cache, self.engine = bot, cache, options
         self.thread: EngineThread | None = None
@@ -186,19 +187,23 @@ def application(bot: str, store: Store, version: str, settings: Serve) -> Applic
         user_config={"version": version},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
-        max_queued_requests=request_limit(settings.max_replicas, settings.max_queued_requests),
+        max_queued_requests=request_limit(settings),
         graceful_shutdown_timeout_s=settings.deadline_seconds,
         autoscaling_config=scaling(settings, settings.min_replicas),
     ).bind(bot, cache, options)
 
 
-def request_limit(max_replicas: int, max_queued: int) -> int:
-    """How many requests of a bot are accepted at a time: those that its replicas work on, and those that wait.
+def places(max_replicas: int) -> int:
+    """How many requests of a bot its replicas take at a time. The gateways pass no more on."""
+    return max_replicas * 2 * ENGINE_BATCH
 
-    The gateway counts them. Serve's own limit is as high, because a request on its way to an idle replica counts as
-    queued.
+
+def request_limit(settings: Serve) -> int:
+    """The limit of Serve's own queue: never reached, since requests wait at the gateways.
+
+    A request on its way to an idle replica counts as queued, too.
     """
-    return max_replicas * 2 * ENGINE_BATCH + max_queued
+    return places(settings.max_replicas) + settings.max_queued_requests
 
 
 def pinned_options(*arguments: object) -> dict[str, Any]:

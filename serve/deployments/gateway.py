@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any, cast
 
+import ray
 from grpc.aio import AioRpcError
 from ray import serve
 from ray.exceptions import RayActorError
@@ -30,6 +31,7 @@ from pipeline.core.names import typed_bot_name
 from pipeline.core.signing import Keyring, merged
 from serve.deployments import endpoint, published, ray_internals
 from serve.deployments.endpoint import app_name, pinned_options
+from serve.deployments.fair_queue import FairQueue, Full
 from serve.deployments.gateway_messages import GatewayReport, News
 from serve.deployments.gateway_metrics import GatewayMetrics
 from serve.deployments.handles import Handles
@@ -49,11 +51,11 @@ _TRIES = 8  # for a request whose replica is lost: some ten seconds, until Serve
 _LOST = (RayActorError, RequestCancelledError, AioRpcError)
 _HIDDEN = {"where", "complete", "deadline_seconds", "max_queued_requests", "max_replicas"}  # of an entry, in GET /bots
 _REPLICAS = {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 100}
+_CORES_FOR_TWO = 4  # on a smaller machine a second one would take the bots' cores
 
 
 @serve.deployment(
     max_ongoing_requests=10_000,  # far above the guard's own limits, so that none waits where no guard sees it
-    autoscaling_config=_REPLICAS,
     # it waits for bots, and a node full of bots still has room for it; but it stands where work is done, not on a
     # head without cores: what is lost with the head does not take the endpoints along
     ray_actor_options={"num_cpus": 0.001},
@@ -63,12 +65,14 @@ class Gateway:
     """The bots that the HTTP routes need (serve.http.bots.Bots), over a copy of the registry's table."""
 
     async def __init__(self, registry: DeploymentHandle):  # type: ignore[misc]
+        ray_internals.listen_on_loopback()
         self.registry = registry
         self.table: dict[str, BotEntry] = {}
         self.orders: dict[Order, list[str]] = {}  # the bots' names in the orders that were asked for
         self.listed = False  # whether search engines may list any bot
         self.epoch, self.revision = "", 0
         self.handles, self.traffic, self.metrics = Handles(), Traffic(), GatewayMetrics()
+        self.queues: dict[str, FairQueue] = {}  # by bot; only of those that are asked
         self.guard = Guard()
         self._id = uuid.uuid4().hex
         self._asking, self._asked_at = asyncio.Lock(), 0.0
@@ -187,17 +191,15 @@ class Gateway:
         Raises ApiError 404, 422, 503 or 504.
         """
         entry, label = self.table[bot], self.metrics.bot(bot)
-        limit = endpoint.request_limit(entry["max_replicas"], entry["max_queued_requests"])
-        if self.traffic.ongoing(bot) >= math.ceil(limit / self.guard.gateways):
-            self.metrics.requests.labels(label, 503).inc()
-            raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS)
         clock = asyncio.get_running_loop().time
         began, first, status = clock(), 0.0, 499
-        self.traffic.begin(bot)
+        end = began + entry["deadline_seconds"]
         self.metrics.ongoing.labels(label).inc()
         try:
-            answer = self._answer(bot, began + entry["deadline_seconds"], question)
-            async with contextlib.aclosing(answer) as parts:
+            async with (
+                self._place(bot, entry, began, end),
+                contextlib.aclosing(self._answer(bot, end, question)) as parts,
+            ):
                 async for part in parts:
                     if "pieces" in part and not first:
                         first = clock() - began
@@ -210,10 +212,30 @@ class Gateway:
             status = error.code
             raise
         finally:
-            self.traffic.end(bot)
             self.metrics.ongoing.labels(label).dec()
             self.metrics.requests.labels(label, status).inc()
-            self.metrics.seconds.labels(entry["where"]).observe(clock() - began)
+
+    @contextlib.asynccontextmanager
+    async def _place(self, bot: str, entry: BotEntry, began: float, end: float) -> AsyncIterator[None]:
+        """One of the bot's requests that are passed on; measures how long it takes. Raises ApiError 503 or 504."""
+        gateways, queue = self.guard.gateways, self.queues.setdefault(bot, FairQueue())
+        places = math.ceil(endpoint.places(entry["max_replicas"]) / gateways)
+        waiting = math.ceil(entry["max_queued_requests"] / gateways)
+        try:
+            async with queue.place(current_client(), places, waiting, end):
+                self.traffic.begin(bot)
+                try:
+                    yield
+                finally:
+                    self.traffic.end(bot)
+                    self.metrics.seconds.labels(entry["where"]).observe(asyncio.get_running_loop().time() - began)
+        except Full:
+            raise ApiError(503, "overloaded", f"{bot} is busy; try again", RETRY_SECONDS) from None
+        except TimeoutError:
+            raise ApiError(504, "deadline_exceeded", f"{bot} did not answer in time") from None
+        finally:
+            if queue.empty:
+                self.queues.pop(bot, None)
 
     def _count(self, label: str, answer: ReplicaPart, seconds: float) -> None:
         """Counts an answer that came `seconds` after it was asked for."""
@@ -297,6 +319,8 @@ def _new(index: int, passing: Counter[int], sent: Counter[int]) -> bool:
 
 
 def application() -> Application:
-    """The application of the gateway and the registry."""
+    """The application of the registry and its gateways: two where there is room, so that one may be lost."""
     registry = Registry.options(**pinned_options()).bind()  # type: ignore[attr-defined]
-    return Gateway.options(**pinned_options()).bind(registry)  # type: ignore[attr-defined]
+    room = ray.is_initialized() and ray.cluster_resources().get("CPU", 0) >= _CORES_FOR_TWO
+    scaling = _REPLICAS | {"min_replicas": 2 if room else 1}
+    return Gateway.options(**pinned_options(), autoscaling_config=scaling).bind(registry)  # type: ignore[attr-defined]

@@ -33,6 +33,7 @@ from serve.deployments.endpoint import (
     scaling,
     stream_answer,
 )
+from serve.deployments.ray_internals import listen_on_loopback
 from serve.deployments.residents import Residents
 from serve.engine.question import Question, ReplicaPart
 from serve.engine.request import DamagedModel
@@ -51,6 +52,7 @@ class PoolWorker:
 
         import serve.engine.engine  # noqa: F401  (what takes seconds is done before the first request)
 
+        listen_on_loopback()
         torch.set_num_threads(1)
         self.residents = Residents(lambda bot, version: load(cache, bot, version, options), budget, idle_seconds)
         self.store = cache.store
@@ -111,7 +113,7 @@ def application(store: Store, settings: Serve) -> Application:
         user_config={},
         ray_actor_options={"num_cpus": settings.cpus_per_replica, "num_gpus": settings.gpus_per_replica},
         max_ongoing_requests=2 * ENGINE_BATCH,
-        max_queued_requests=request_limit(settings.max_replicas, settings.max_queued_requests),
+        max_queued_requests=request_limit(settings),
         graceful_shutdown_timeout_s=settings.deadline_seconds,
         autoscaling_config=scaling(settings, max(1, settings.min_replicas)),
         request_router_config=RequestRouterConfig(

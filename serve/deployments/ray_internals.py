@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import ray
+from ray._common import tls_utils
 from ray.serve import context
 from ray.serve._private.utils import generate_request_id
 
@@ -40,3 +42,16 @@ def declared_applications() -> set[str]:
     """The applications that a Serve config brought up; serve.status() does not tell them apart."""
     details = context._get_global_client().get_serve_details()  # type: ignore[union-attr]
     return {name for name, one in details["applications"].items() if one["source"] == "declarative"}
+
+
+def listen_on_loopback() -> None:
+    """On a cluster that this machine alone reaches, has this replica accept calls at 127.0.0.1, not at all addresses.
+
+    For a replica's constructor: Serve opens the port right after it, and has no setting for its address.
+    """
+    from ray.serve._private import replica  # loaded in replicas alone
+
+    if ray.util.get_node_ip_address() == "127.0.0.1":
+        replica.add_port_to_grpc_server = lambda server, address: tls_utils.add_port_to_grpc_server(
+            server, address.replace("[::]", "127.0.0.1")
+        )

@@ -22,7 +22,7 @@ from pipeline.core import logs
 from pipeline.core.settings import Serve
 from pipeline.core.signing import Keyring, SigningKey
 from pipeline.core.store import Store
-from serve.deployments import endpoint, published, saved_state
+from serve.deployments import endpoint, published, ray_internals, saved_state
 from serve.deployments.gateway_messages import GatewayReport, News
 from serve.deployments.gateway_metrics import MetricSums
 from serve.deployments.placement import Mover
@@ -45,6 +45,7 @@ class Registry:
     """The table of all bots that are served."""
 
     async def __init__(self) -> None:  # type: ignore[misc]
+        ray_internals.listen_on_loopback()
         self.epoch = uuid.uuid4().hex
         self.revision = 0
         self.fleets: dict[str, FleetRecord] = {}

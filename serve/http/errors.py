@@ -37,9 +37,16 @@ class ApiError(Exception):
         In the Hugging Face form `error_type` beside `error` is the name that TGI has for it, which its clients read.
         """
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
-        asked_as_tgi = scope["method"] == "POST" and _BOT_PATH.fullmatch(scope["path"])
-        more = {"error_type": _TGI_TYPES[self.code]} if asked_as_tgi and self.code in _TGI_TYPES else {}
+        more = {"error_type": _TGI_TYPES[self.code]} if _asked_as_tgi(scope) and self.code in _TGI_TYPES else {}
         return JSONResponse(self.body() | more, self.code, headers)
+
+    def event(self, scope: Scope) -> dict[str, Any]:
+        """The error in the middle of a stream: in the Hugging Face form as TGI sends it."""
+        return {"error": self.message, "error_type": self.type} if _asked_as_tgi(scope) else self.body()
+
+
+def _asked_as_tgi(scope: Scope) -> bool:
+    return scope["method"] == "POST" and _BOT_PATH.fullmatch(scope["path"]) is not None
 
 
 def internal_error() -> ApiError:

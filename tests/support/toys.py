@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,14 @@ def cluster_processes() -> list[psutil.Process]:
     """The processes of the cluster that this process has started: the head and all below it."""
     heads = [one for one in psutil.Process().children() if "ray.scripts.scripts" in " ".join(one.cmdline())]
     return [process for head in heads for process in [head, *head.children(recursive=True)]]
+
+
+def listening() -> set[tuple[str, str]]:
+    """Where that cluster's processes accept connections: each address with the beginning of the process's command."""
+    found = set()
+    for process in cluster_processes():
+        with suppress(psutil.Error):  # it has just ended
+            command = " ".join(process.cmdline())[:80]
+            sockets = process.net_connections("tcp")
+            found |= {(one.laddr.ip, command) for one in sockets if one.status == psutil.CONN_LISTEN}
+    return found

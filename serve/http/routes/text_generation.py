@@ -9,7 +9,6 @@ from serve.engine.question import Part, Question
 from serve.http import body
 from serve.http.answers import Event, collected, headers, logged, signing, streamed
 from serve.http.bots import ServedBots
-from serve.http.errors import ApiError
 from serve.http.forms.text_generation import Stream, TextGeneration, whole
 
 router = APIRouter()
@@ -25,7 +24,8 @@ async def generate(request: Request, bots: ServedBots, bot: str) -> Response:
     parts = logged(request, bots, bot, bots.answer(bot, Question(form.inputs, parameters, pieces=with_pieces)))
     sign = signing(bots, bot)
     if form.stream:
-        return await streamed(_events(Stream(form, parameters.seed, sign), parts), _error_event)
+        events = _events(Stream(form, parameters.seed, sign), parts)
+        return await streamed(events, lambda error: error.event(request.scope))
     answer = await collected(parts)
     signatures = [sign(answer["version"], form.inputs, choice["text"]) for choice in answer["choices"]]
     return JSONResponse(whole(form, parameters.seed, answer), headers=headers(signatures))
@@ -35,8 +35,3 @@ async def _events(stream: Stream, parts: AsyncIterator[Part]) -> AsyncGenerator[
     async for part in parts:
         for event in stream.events(part):
             yield event
-
-
-def _error_event(error: ApiError) -> Event:
-    """An error in the middle of a stream, as TGI sends it."""
-    return {"error": error.message, "error_type": error.type}

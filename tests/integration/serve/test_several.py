@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from ipaddress import ip_address
 
 import httpx
 import psutil
@@ -13,7 +14,7 @@ from serve.deployments.endpoint import pinned_options
 from serve.http import keys
 from tests.support.access_log import lines_of
 from tests.support.serve_fleet import publish
-from tests.support.toys import until
+from tests.support.toys import listening, ray_processes, until
 
 KEY, SLOW_KEY = "the-key-of-these-tests", "another-key-of-these-tests"
 NO_LIMITS = httpx.Limits(max_connections=None)
@@ -73,6 +74,36 @@ def test_two_gateways_say_the_same_and_each_asks_for_a_key(served, two_gateways)
         assert httpx.get(f"{client.base_url}/bots/ada").status_code == 401
     until(lambda: len(lines_of("either-")) == 24, 10)
     assert len({path for path, _ in lines_of("either-")}) == 2  # both have answered some
+
+
+def test_what_a_killed_gateway_had_in_flight_ends_as_errors_in_json(served, two_gateways):
+    answers = asyncio.run(crowd_on_a_killed_gateway(served[0]))
+    lost = [answer for answer in answers if answer.status_code != 200]
+    assert lost and len(lost) < len(answers)
+    for answer in lost:
+        assert answer.status_code == 503 and answer.json()["error"]["type"] == "gateway_lost"
+        assert answer.headers["retry-after"] and answer.headers["x-request-id"]
+    assert served[0].post("/bots/ada", json=ASK).status_code == 200  # by the other one
+    until(lambda: len(ray_processes("ServeReplica:gateway:Gateway")) == 2, 60)
+
+
+async def crowd_on_a_killed_gateway(client) -> list[httpx.Response]:
+    """The answers to requests during which one of two gateways is killed."""
+    body = {"inputs": "Engine", "parameters": ASK["parameters"] | {"max_new_tokens": 110, "n": 16}}
+    async with httpx.AsyncClient(
+        base_url=client.base_url, headers=client.headers, limits=NO_LIMITS, timeout=90
+    ) as many:
+        asking = [asyncio.create_task(many.post("/bots/ada", json=body)) for _ in range(12)]
+        while counted(client, 'huggingtweets_requests_ongoing{bot="ada"}') < 10:
+            await asyncio.sleep(0.1)
+        ray_processes("ServeReplica:gateway:Gateway")[0].kill()
+        return await asyncio.gather(*asking)
+
+
+def test_no_process_of_the_local_cluster_listens_to_other_machines(served):
+    found = listening()
+    assert len(found) > 5 and any("ServeReplica" in command for _, command in found)
+    assert not [one for one in found if not ip_address(one[0].removeprefix("::ffff:")).is_loopback]
 
 
 def test_two_gateways_share_a_keys_rate(served, two_gateways, make_served, monkeypatch):

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import ray
 
 from serve.deployments import gateway
 from serve.http.errors import ApiError
@@ -42,3 +43,11 @@ def test_many_who_guess_names_ask_the_registry_a_few_times():
         return asked
 
     assert asyncio.run(run()) <= 2
+
+
+@pytest.mark.parametrize("cores,gateways", [(2.0, 1), (4.0, 2)])
+def test_where_there_is_room_two_gateways_run_so_that_one_may_be_lost(monkeypatch, cores, gateways):
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": cores})
+    scaling = gateway.application()._bound_deployment._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (gateways, 4)
