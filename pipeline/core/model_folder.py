@@ -14,11 +14,11 @@ import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.core import tokenizer_files
 from pipeline.core.errors import UserError, one_line
-from pipeline.core.json_file import json_bytes
+from pipeline.core.json_file import JsonObject, json_bytes
 from pipeline.core.own_code import ASSETS
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ DEFAULTS = "train_defaults.json"  # in a base model's folder: `train` settings f
 # While transformers loads a model, it switches off for the whole process that models tie their weights. Of two loads at
 # once one can leave it off for good, and the output layer of every model after them would be untrained.
 _one_load_at_a_time = threading.Lock()
+_DROPPED = ("torch_dtype", "auto_map", "task_specific_params")  # keys of a base's config.json that bots do not have
 _PATTERNS = ["*.json", "*.safetensors", "merges.txt", "vocab.txt", "*.model"]
 
 # The original's sampling, as generation_config.json; lengths are in tokens and include the prompt.
@@ -67,7 +68,7 @@ class ModelFolder:
         return digest.hexdigest()
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> JsonObject:
         """The content of config.json. Raises ValueError if it is not JSON."""
         return json.loads(self.files["config.json"])
 
@@ -96,10 +97,7 @@ class ModelFolder:
         `auto_map` goes: it names code of the base that would be loaded along with the bot.
         Other programs open the folder, too: config.json names the architecture, and see tokenizer_files.py.
         """
-        config = self.config
-        config.pop("torch_dtype", None)
-        config.pop("auto_map", None)
-        config.pop("task_specific_params", None)
+        config = {name: value for name, value in self.config.items() if name not in _DROPPED}
         config |= {"dtype": "float32", "prefix": SEPARATOR}
         if not config.get("architectures"):
             config["architectures"] = _architectures(config)
@@ -210,7 +208,7 @@ def separator_id(tokenizer: "PreTrainedTokenizerFast") -> int:
     return tokenizer.eos_token_id
 
 
-def positions(config: dict[str, Any]) -> int | None:
+def positions(config: JsonObject) -> int | None:
     """Returns the longest context of a model in tokens, from its config.json, or None if that does not say."""
     return config.get("n_positions") or config.get("max_position_embeddings")
 
@@ -229,12 +227,12 @@ def tensors(base: ModelFolder) -> int | None:
         return None
 
 
-def blocks(config: dict[str, Any]) -> int | None:
+def blocks(config: JsonObject) -> int | None:
     """Returns the number of transformer blocks of a model, from its config.json, or None if that does not say."""
     return config.get("n_layer") or config.get("num_hidden_layers")
 
 
-def _architectures(config: dict[str, Any]) -> list[str]:
+def _architectures(config: JsonObject) -> list[str]:
     """The class of the causal language model of this configuration, for programs that choose by it; [] if unknown."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 

@@ -43,6 +43,15 @@ class KeyRecord(TypedDict):
     private: NotRequired[str]
 
 
+class Verdict(TypedDict):
+    """The result of a check as JSON; the fields of a signature that is not valid are None."""
+
+    valid: bool
+    bot: str | None
+    version: str | None
+    at: str | None  # ISO 8601 in UTC
+
+
 @dataclass(frozen=True)
 class SigningKey:
     """An Ed25519 key of a fleet. `created` is in seconds since 1970; a retired key has no private part."""
@@ -156,7 +165,7 @@ class Keyring:
         return None
 
 
-def verdict(found: Signed | None) -> dict[str, Any]:
+def verdict(found: Signed | None) -> Verdict:
     """The result of a check as JSON."""
     if found is None:
         return {"valid": False, "bot": None, "version": None, "at": None}

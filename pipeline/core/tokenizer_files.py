@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core.json_file import json_bytes
+from pipeline.core.json_file import JsonObject, json_bytes
 
 TOKENIZER, CONFIG, VOCABULARY, MERGES = "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"
 _ONLY_IN_5 = "TokenizersBackend"
@@ -41,7 +41,8 @@ def portable(files: Mapping[str, bytes], separator: str) -> dict[str, bytes]:
     return written
 
 
-def _config(config: dict[str, Any], separator: str) -> dict[str, Any]:
+def _config(given: JsonObject, separator: str) -> JsonObject:
+    config = dict(given)
     if config.get("tokenizer_class") == _ONLY_IN_5:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
         config.pop("backend", None)
@@ -52,7 +53,7 @@ def _config(config: dict[str, Any], separator: str) -> dict[str, Any]:
     return config
 
 
-def _is_byte_level(tokenizer: dict[str, Any]) -> bool:
+def _is_byte_level(tokenizer: JsonObject) -> bool:
     """Whether vocab.json and merges.txt alone make the same tokenizer, GPT-2's kind."""
     return (tokenizer.get("pre_tokenizer") or {}).get("type") == "ByteLevel" and not tokenizer.get("normalizer")
 

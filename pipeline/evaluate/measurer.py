@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import model_folder, onednn
+from pipeline.core.bot_files import HeldOut, Metrics
 from pipeline.core.model_folder import ModelFolder
 from pipeline.core.weights import load_weights
 from pipeline.evaluate import voice_groups
 from pipeline.evaluate.measures.copying import copying
-from pipeline.evaluate.measures.held_out import HeldOut, characters, held_out, per_tweet
+from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet
 from pipeline.evaluate.measures.safety import safety
 from pipeline.evaluate.measures.variety import variety
 from pipeline.evaluate.measures.voice import VoiceClassifier, voice
@@ -72,7 +73,7 @@ class Measurer:
         self.base_texts = [text for _, text in self._samples()]
         self.classifiers: dict[str, VoiceClassifier | None] = {}  # the last one used, by its group
 
-    def measure(self, folder: str, handles: Sequence[str], group: str | None, continued: bool) -> dict[str, Any]:
+    def measure(self, folder: str, handles: Sequence[str], group: str | None, continued: bool) -> Metrics:
         """The entries of metrics.json for the bot of these people whose weights are in the store's `folder`.
 
         `group` is the voice group in which the bot is judged. A bot that was `continued` from its last version has

@@ -7,9 +7,10 @@ evaluated.metrics["held_out"], evaluated.problem
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pipeline.core import actor_pool, logs
+from pipeline.core.bot_files import Metrics
 from pipeline.core.errors import one_line
 from pipeline.core.json_file import json_bytes
 from pipeline.evaluate.measurer import Measurer
@@ -34,7 +35,7 @@ class EvaluateTask:
 class Evaluated:
     """A measured bot."""
 
-    metrics: dict[str, Any]  # the entries of metrics.json that were measured
+    metrics: Metrics  # the entries of metrics.json that were measured
     seconds: dict[str, float]  # by step: evaluate and, if it was published, publish
     problem: str | None = None  # why it was not published
 
@@ -58,7 +59,7 @@ class EvaluateAndPublish(actor_pool.Worker[EvaluateTask, Evaluated]):
         """Measures one bot; a bot that cannot be published is measured all the same, with the problem."""
         if task.publish and not self.store.exists(_metrics_file(task)):
             # an earlier try published it, and its worker died before it could report
-            metrics = self.store.read_json(f"{task.publish.folder}/metrics.json")
+            metrics = cast(Metrics, self.store.read_json(f"{task.publish.folder}/metrics.json"))
             return Evaluated(metrics, {"evaluate": 0.0})
         started = time.perf_counter()
         metrics = self.measurer.measure(task.folder, task.facts.handles, task.group, task.continued)
@@ -77,7 +78,7 @@ class EvaluateAndPublish(actor_pool.Worker[EvaluateTask, Evaluated]):
         self.log(task).info("published in %.1f s", seconds["publish"])
         return Evaluated(metrics, seconds)
 
-    def _save(self, task: EvaluateTask, measured: dict[str, Any]) -> None:
+    def _save(self, task: EvaluateTask, measured: Metrics) -> None:
         """Adds what was measured to the bot's metrics; the card of a published bot shows it, too."""
         name = _metrics_file(task)
         content = self.store.read_json(name)

@@ -10,6 +10,7 @@ work/sweep.json keeps their scores, so that a wider sweep trains only what is ne
 
 import itertools
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from statistics import mean
@@ -154,7 +155,8 @@ def _train(job: Job, recipes: list[Train], prepared: Prepared, variants: list[Va
 
 
 def _scores(variant: Variant) -> Scores:
-    return {name: variant.metrics[entry].get(key) for name, (entry, key) in _SCORES.items()}
+    measures: Mapping[str, Any] = variant.metrics
+    return {name: measures[entry].get(key) for name, (entry, key) in _SCORES.items()}
 
 
 def summary(fleet: str, recipes: list[Train], variants: list[Variant], known: dict[str, Scores]) -> Result:

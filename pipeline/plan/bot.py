@@ -7,8 +7,9 @@
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from pipeline.core.bot_files import Metrics, Stats
 from pipeline.core.names import handles_of
 from pipeline.prepare.index import Person
 
@@ -27,7 +28,7 @@ class Bot:
     reason: str | None = None  # why it was skipped or failed
     log: str = ""  # the last lines of its training's log, if that failed
     warning: str | None = None
-    metrics: dict[str, Any] = field(default_factory=dict)  # as in metrics.json
+    metrics: Metrics = field(default_factory=Metrics)  # as in metrics.json
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     parent: str = ""  # the version to continue from (`train.continue`)
 
@@ -52,6 +53,6 @@ class Bot:
         return f"bots/{self.name}/{self.version}"
 
     @property
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> Stats:
         """The content of stats.json: handles, and the counts of each person's tweets."""
         return {"handles": self.handles, "tweets": {person.handle: person.counts for person in self.people}}

@@ -4,7 +4,10 @@ bots = plan(job, prepared)                  # one Bot per row of the report
 in_use = update_status(job.store, bots)     # what earlier commands have trained or published
 """
 
+from typing import cast
+
 from pipeline.core import manifest
+from pipeline.core.bot_files import Metrics
 from pipeline.core.errors import UsageError
 from pipeline.core.names import handles_of, printable
 from pipeline.core.store import Store
@@ -53,7 +56,7 @@ def update_status(store: Store, bots: list[Bot]) -> dict[str, str]:
     trained = set(store.list("work/trained")) & wanted.keys() - metrics.keys()
     for bot in bots:
         if bot.name in metrics:
-            bot.status, bot.metrics = "unchanged", metrics[bot.name]
+            bot.status, bot.metrics = "unchanged", cast(Metrics, metrics[bot.name])
     waiting = [bot for bot in bots if bot.name in trained]
     results = store.map(lambda bot: store.read_json(f"{bot.trained_folder}/training.json"), waiting)
     for bot, result in zip(waiting, results, strict=True):

@@ -15,7 +15,7 @@ import gc
 import hashlib
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, TypedDict, cast
@@ -28,6 +28,7 @@ import ray.data
 
 from pipeline import tweets
 from pipeline.core.errors import UserError
+from pipeline.core.json_file import JsonObject
 from pipeline.core.ray_session import capacity, ensure
 from pipeline.core.settings import Filters
 from pipeline.core.store import Store
@@ -229,7 +230,7 @@ def _encoder(tokenizer: str) -> Encoder | None:
     return Encoder(tokenizer) if tokenizer else None
 
 
-def _summaries(files: list[TweetFile], work: Work) -> Iterator[tuple[str, dict[str, Any]]]:
+def _summaries(files: list[TweetFile], work: Work) -> Iterator[tuple[str, JsonObject]]:
     """Yields (handle, fields of Person) for each person as they are finished, and once ("", _RejectSummary)."""
     chunks = chunks_of(files, work.filters, work.tokenizer).materialize()
     everybody, shared = _census(chunks)
@@ -264,7 +265,7 @@ def _only(chunk: pa.Table, handles: set[str]) -> pa.Table:
 
 
 def _finish(chunks: pa.Table, work: Work, without: set[str]) -> pa.Table:
-    rows: list[tuple[str, Mapping[str, Any]]] = []
+    rows: list[tuple[str, JsonObject]] = []
     rejected = pc.equal(chunks["handle"], "")
     if "" not in without and pc.any(rejected).as_py():
         rows.append(("", _rejects(chunks.filter(rejected), work)))

@@ -13,6 +13,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from pipeline.core.bot_files import Metrics, Stats
 from pipeline.core.own_code import ASSETS
 from pipeline.core.templates import render
 from pipeline.plan.bot import Bot
@@ -34,7 +35,7 @@ class CardFacts:
     handles: list[str]
     names: dict[str, str]  # display names by handle, where they are known
     version: str
-    stats: dict[str, Any]  # the content of stats.json
+    stats: Stats
     warning: str | None
     settings: dict[str, Any]  # that shaped this bot's training, LoRA as text
     wandb: dict[str, str]  # URLs of W&B's pages (lineage.links)
@@ -58,7 +59,7 @@ class CardFacts:
         )
 
 
-def card(job: Job, facts: CardFacts, metrics: Mapping[str, Any]) -> str:
+def card(job: Job, facts: CardFacts, metrics: Metrics) -> str:
     """The whole card. Texts of tweets and bots are shown as text, never as markup."""
     tweets = facts.stats["tweets"]
     body = render(
@@ -77,7 +78,7 @@ def card(job: Job, facts: CardFacts, metrics: Mapping[str, Any]) -> str:
     return f"---\n{data(job, facts, metrics).to_yaml()}\n---\n\n{body}"
 
 
-def data(job: Job, facts: CardFacts, metrics: Mapping[str, Any]) -> ModelCardData:
+def data(job: Job, facts: CardFacts, metrics: Metrics) -> ModelCardData:
     """The card's metadata: what the Hugging Face hub shows, and by what it finds and compares models."""
     base, languages = _base_name(job), list(facts.languages)
     return ModelCardData(
@@ -128,7 +129,7 @@ def _known_as(facts: CardFacts) -> str:
     return " and ".join(_MARKUP.sub(r"\\\g<0>", " ".join(name.split())) for name in names)
 
 
-def _results(metrics: Mapping[str, Any], dataset: str) -> Iterator[EvalResult]:
+def _results(metrics: Metrics, dataset: str) -> Iterator[EvalResult]:
     def result(kind: str, name: str, value: float) -> EvalResult:
         return EvalResult("text-generation", "tweets", dataset, kind, round(value, 4), metric_name=name)
 

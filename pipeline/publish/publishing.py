@@ -9,9 +9,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from pipeline.core import actor_pool, checksums, logs, model_folder, signing_keys
+from pipeline.core.bot_files import Metrics
 from pipeline.core.errors import UserError
 from pipeline.core.json_file import json_bytes
 from pipeline.core.picture import draw, profile_file, square
@@ -108,7 +109,7 @@ class Publisher:
         old = self.store.read(f"{folder}/README.md").decode()
         pictures = sorted(set(self.store.list(folder)) & {profile_file(handle) for handle in facts.handles})
         facts = replace(facts, languages=languages_of(old), pictures=pictures, signing_keys=self.signing_keys)
-        new = card(self.job, facts, self.store.read_json(f"{folder}/metrics.json"))
+        new = card(self.job, facts, cast(Metrics, self.store.read_json(f"{folder}/metrics.json")))
         if new != old:
             self.store.write(f"{folder}/README.md", new.encode())
 

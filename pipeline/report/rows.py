@@ -4,9 +4,10 @@ row = row_of(bot)                   # a bot of the plan, as report.json has it
 kept(row), remarks(row)             # 2427, ["only 8,897 characters of kept text; …"]
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
+from pipeline.core.bot_files import Metrics
 from pipeline.plan.bot import Bot
 
 
@@ -19,7 +20,7 @@ class ReportRow(TypedDict):
     warning: str | None
     version: str | None
     tweets: dict[str, dict[str, int]]  # counts by handle, as in stats.json
-    metrics: dict[str, Any]  # as in metrics.json
+    metrics: Metrics  # as in metrics.json
     seconds: dict[str, float]  # by step
     log: NotRequired[str]  # the last lines of a failed bot's log
     current: NotRequired[str | None]  # the published version; added by `status`
@@ -61,7 +62,8 @@ def kept(row: ReportRow) -> int:
 
 def metric(row: ReportRow, measure: str, key: str) -> float | None:
     """One number of the bot's metrics, such as ("held_out", "loss"), or None if it is not measured."""
-    return row["metrics"].get(measure, {}).get(key)
+    measures: Mapping[str, Any] = row["metrics"]
+    return measures.get(measure, {}).get(key)
 
 
 def metric_values(rows: Sequence[ReportRow], measure: str, key: str) -> list[float]:
@@ -81,14 +83,14 @@ def remarks(row: ReportRow) -> list[str]:
     return [text for text in (row["reason"] or row["warning"], lowered_rate(metrics), continuation(metrics)) if text]
 
 
-def lowered_rate(metrics: dict[str, Any]) -> str:
+def lowered_rate(metrics: Metrics) -> str:
     """That the bot was trained at a lower learning rate than the recipe's; "" for any other bot."""
     if "lowered_rate" not in metrics:
         return ""
     return f"diverged at the recipe's learning rate, trained with {metrics['lowered_rate']['used']:.3g}"
 
 
-def continuation(metrics: dict[str, Any]) -> str:
+def continuation(metrics: Metrics) -> str:
     """What a bot gained by continuing from its last version, or why it started over; "" for any other bot."""
     if started_over := metrics.get("started_over"):
         return f"started over: {started_over['reason']}"

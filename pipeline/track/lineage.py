@@ -15,13 +15,15 @@ writing or syncing them again adds nothing. Artifacts refer to the store's files
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
+from pipeline.core.bot_files import Metrics, Stats
 from pipeline.core.names import handles_of
 from pipeline.core.settings import Wandb
 from pipeline.core.store import Store
+from pipeline.plan.provenance import Provenance
 
 _POINTS = 50  # of a loss curve at most: longer ones are averaged (each point costs W&B 0.2 ms)
 _NAME = 100  # characters; W&B allows 128
@@ -49,7 +51,7 @@ class Run:
     name: str
     job_type: str  # preprocess, train, fleet
     config: dict[str, Any]
-    summary: dict[str, Any]
+    summary: dict[str, float]
     uses: list[Artifact] = field(default_factory=list)
     makes: list[Artifact] = field(default_factory=list)
     history: list[tuple[int, dict[str, float]]] = field(default_factory=list)  # (step, values)
@@ -76,9 +78,9 @@ class Published:
 
     bot: str
     version: str
-    provenance: dict[str, Any]  # provenance.json
-    metrics: dict[str, Any]  # metrics.json
-    stats: dict[str, Any]  # stats.json
+    provenance: Provenance
+    metrics: Metrics
+    stats: Stats
 
     @property
     def folder(self) -> str:
@@ -93,7 +95,7 @@ class PublishedRow(TypedDict):
     status: str
     version: str | None
     tweets: dict[str, dict[str, int]]
-    metrics: dict[str, Any]
+    metrics: Metrics
 
 
 Subject = Literal["tweets", "bot", "fleet"]
@@ -168,8 +170,8 @@ def train_run(source: Source, made: Published) -> Run:
             _dataset(source, handle, digest, settings["holdout"], counts.get(handle, {}))
             for handle, digest in provenance["tweets"].items()
         ]
-        + ([_model(source, Published(made.bot, last, {}, {}, {}))] if "continued" in made.metrics else []),
-        makes=[_model(source, made)],
+        + ([_model(source, made.bot, last, {})] if "continued" in made.metrics else []),
+        makes=[_model(source, made.bot, made.version, made.metrics)],
         history=_curve(provenance["losses"], provenance["learning_rates"]),
         tables={"samples": (["prompt", "text"], samples)} if samples else {},
     )
@@ -253,11 +255,11 @@ def _base(base: dict[str, str]) -> Artifact:
     return Artifact(name, "pretrained-model", base["hash"], {"base": _as_uri(base["name"])}, {"name": base["name"]})
 
 
-def _model(source: Source, made: Published) -> Artifact:
-    references = {"model.safetensors": source.uri(f"{made.folder}/model.safetensors")}
-    metadata = {"bot": made.bot, "version": made.version} | _flat(made.metrics)
-    digest, aliases = _hash("model", made.bot, made.version), ("latest", made.version)
-    return Artifact(model_name(made.bot), "finetuned-model", digest, references, metadata, aliases)
+def _model(source: Source, bot: str, version: str, metrics: Metrics) -> Artifact:
+    references = {"model.safetensors": source.uri(f"bots/{bot}/{version}/model.safetensors")}
+    metadata = {"bot": bot, "version": version} | _flat(metrics)
+    digest, aliases = _hash("model", bot, version), ("latest", version)
+    return Artifact(model_name(bot), "finetuned-model", digest, references, metadata, aliases)
 
 
 def _as_uri(path: str) -> str:
@@ -285,7 +287,7 @@ def _kept(tweets: dict[str, dict[str, int]]) -> int:
     return sum(counts.get("kept", 0) for counts in tweets.values())
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, float]:
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """The numbers of nested metrics under joined keys: {"held_out": {"loss": 3}} becomes {"held_out/loss": 3}."""
     flat: dict[str, float] = {}
     for key, inner in value.items():

@@ -12,9 +12,11 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from pyarrow import fs
 
+from pipeline.core.bot_files import Metrics, Stats
 from pipeline.core.fleet import Fleet
 from pipeline.core.names import handles_of
 from pipeline.core.settings import Wandb
@@ -83,11 +85,11 @@ class StoredRuns:
 
 def read_published(store: Store, bot: str, version: str) -> Published:
     """A published bot, from its JSON files. Raises FileNotFoundError if it has no provenance.json."""
-    names = (provenance.FILE, "metrics.json", "stats.json")
-    made, *rest = (store.read_json(f"bots/{bot}/{version}/{name}") for name in names)
-    if not made:
+    made = provenance.read(store, bot, version)
+    if made is None:
         raise FileNotFoundError(f"bots/{bot}/{version} has no readable {provenance.FILE}")
-    return Published(bot, version, made, *rest)
+    metrics, stats = (store.read_json(f"bots/{bot}/{version}/{name}.json") for name in ("metrics", "stats"))
+    return Published(bot, version, made, cast(Metrics, metrics), cast(Stats, stats))
 
 
 def runs(store: Store) -> list[str]:

@@ -119,7 +119,7 @@ class _Driver:
                 self._fail(bot, failed)
 
     def _finish(self, bot: Bot, trained: TrainedBot) -> None:
-        bot.status, bot.metrics = "trained", dict(trained.metrics)
+        bot.status, bot.metrics = "trained", trained.metrics.copy()
         bot.seconds |= {"train": trained.seconds, "handover": trained.handover}
         held_out = trained.metrics["held_out"]
         text = f"{bot.name}: held-out loss {held_out['base_loss']:.2f} → {held_out['loss']:.2f}"

@@ -25,6 +25,7 @@ import ray
 import ray.train
 
 from pipeline.core import logs, model_folder, ray_metrics
+from pipeline.core.bot_files import Metrics
 from pipeline.core.errors import one_line
 from pipeline.core.model_folder import ModelFolder
 from pipeline.core.settings import Train
@@ -36,7 +37,7 @@ from pipeline.train.checkpoints import Checkpoints
 from pipeline.train.deepspeed_engine import init_single_process_group
 from pipeline.train.device import choose_precision, choose_zero_stage, limit_gpu_memory
 from pipeline.train.loop import Diverged, TrainingLog, is_out_of_memory, train_blocks
-from pipeline.train.metrics import Metrics, held_out_metrics
+from pipeline.train.loss import held_out_metrics
 from pipeline.train.queue import RESULT_FILE, Queue, Task, TrainedBot
 from pipeline.train.queue_actor import remote_queue
 from pipeline.train.trainer import Trainer

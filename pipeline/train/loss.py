@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.core.bot_files import HeldOut
+
 if TYPE_CHECKING:
     import torch
 
@@ -63,6 +65,17 @@ def token_losses(network: "torch.nn.Module", stream: np.ndarray, block_size: int
 def perplexity(loss: float) -> float:
     """e to the power of the loss, capped at what fits into a JSON number."""
     return math.exp(min(loss, 700.0))
+
+
+def held_out_metrics(loss: float, base_loss: float, tokens: int) -> HeldOut:
+    """The entry `held_out` of metrics.json; losses in nats per token, over `tokens` predicted tokens."""
+    return {
+        "loss": loss,
+        "perplexity": perplexity(loss),
+        "base_loss": base_loss,
+        "base_perplexity": perplexity(base_loss),
+        "tokens": tokens,
+    }
 
 
 def _overlapping_blocks(stream: np.ndarray, block_size: int, batch_size: int) -> Iterator[np.ndarray]:

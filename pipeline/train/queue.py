@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 from pipeline.core import manifest
+from pipeline.core.bot_files import Metrics
 from pipeline.core.settings import Train
 from pipeline.core.store import Store
-from pipeline.train.metrics import Metrics
 
 RESULT_FILE = "training.json"  # in a trained bot's folder: its TrainedBot
 LOWERED = 0.25  # of the learning rate, with which a bot whose training diverged is tried once more
@@ -228,7 +228,7 @@ class Queue:
         self.running.pop(bot, None)
         self.waiting.remove(bot)
         self.failed.pop(bot, None)
-        totals = cast(dict[str, Any], trained.metrics).get("train", {})  # a bot published long ago may lack it
+        totals = trained.metrics.get("train", {})  # a bot published long ago may lack it
         self.tokens_trained[bot] = totals.get("tokens", 0)
         self.done.setdefault(bot, trained)
 

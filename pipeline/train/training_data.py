@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.core import model_folder
+from pipeline.core.bot_files import Continued, StartedOver
 from pipeline.core.errors import one_line
 from pipeline.core.store import Store
 from pipeline.prepare.kept_tweets import load_tweets
@@ -24,7 +25,6 @@ from pipeline.train.learned_tweets import (
     read_learned,
     split_by_learned,
 )
-from pipeline.train.metrics import Continued, StartedOver
 from pipeline.train.packing import Tokens
 from pipeline.train.queue import Task
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from pipeline.core.json_file import JsonObject
 from pipeline.core.names import handle_of
 from pipeline.tweets.columns import plain_name
 from pipeline.tweets.files import TweetFile
@@ -113,7 +114,7 @@ def naming_somebody(names: Iterable[str], file: TweetFile) -> tuple[str, ...]:
     return tuple(name for name in names if _SOMEBODY.fullmatch(plain_name(name)))
 
 
-def several_people(item: Mapping[str, Any], names: Sequence[str], seen: dict[str, str]) -> Unknown | None:
+def several_people(item: JsonObject, names: Sequence[str], seen: dict[str, str]) -> Unknown | None:
     """Returns an Unknown author once a field in `names` has another value than in the file's records before.
 
     `seen` holds the first value of each field. A field that names the same person throughout says nothing against the
@@ -179,7 +180,7 @@ def _in_text(text: str, ids: Ids) -> Author:
     return _name_inside(text) if "(" in text else _no_handle(text)
 
 
-def _parsed(text: str) -> dict[str, Any] | None:
+def _parsed(text: str) -> JsonObject | None:
     """Parses an object that was written as JSON or as a Python literal; None if it is neither."""
     if len(text) > _LONGEST:
         return None

@@ -15,9 +15,10 @@ from typing import Any
 
 import libipld
 
+from pipeline.core.json_file import JsonObject
 from pipeline.tweets.bluesky_consent import refusal, refused_use
 from pipeline.tweets.files import TweetFile
-from pipeline.tweets.record import Reject
+from pipeline.tweets.record import FlatPost, Reject
 from pipeline.tweets.users import Users
 
 CAR = re.compile(rb"^.{1,3}\xa2eroots", re.DOTALL)  # the first bytes of a CAR file
@@ -26,7 +27,7 @@ _MAX_CAR = 2**30  # bytes; a repository is read whole
 _DEPTH = 64  # levels of a repository's tree
 
 
-def flat(item: dict[str, Any]) -> dict[str, Any] | None:
+def flat(item: JsonObject) -> FlatPost | None:
     """Returns a post or repost, in any of Bluesky's forms, as a flat object; None for other objects."""
     reason = item.get("reason")
     if isinstance(item.get("post"), dict) and isinstance(item["post"].get("record"), dict):
@@ -44,13 +45,13 @@ def flat(item: dict[str, Any]) -> dict[str, Any] | None:
     return _flat(item, item) if item.get("$type") in (_POST, _REPOST) else None
 
 
-def _kind(record: dict[str, Any], view: dict[str, Any]) -> Any:
+def _kind(record: JsonObject, view: JsonObject) -> Any:
     """Returns the type of a record; if a tool left it out, the `uri` of the post shows it."""
     is_post = "text" in record and f"/{_POST}/" in str(view.get("uri"))
     return record.get("$type", _POST if is_post else None)
 
 
-def _flat(record: dict[str, Any], view: dict[str, Any]) -> dict[str, Any]:
+def _flat(record: JsonObject, view: JsonObject) -> FlatPost:
     uri = str(view.get("uri") or "")
     embed = record.get("embed")
     langs = record.get("langs")

@@ -12,7 +12,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypedDict
 
 from pipeline.tweets.columns import Columns
 from pipeline.tweets.record import Reject
@@ -30,6 +30,15 @@ _BACKSLASHED = re.compile(r'[^\\,;\t|"]\\"(?![,;\t|\r\n]|$)')
 _DOUBLED = re.compile(r'[^,;\t|"\r\n]""[^,;\t|"\r\n]')
 
 Rows = Iterator[tuple[int, Any]]  # (number of the row's first line, its cells or a Reject)
+
+
+class Dialect(TypedDict, total=False):
+    """The arguments for csv.reader that fit a table."""
+
+    delimiter: str
+    quoting: int
+    escapechar: str
+    doublequote: bool
 
 
 class Table:
@@ -52,7 +61,7 @@ class Table:
         if mapped and all(map(str.isdecimal, mapped)) and not mapped & set(self.names):
             self.names, self._header = [str(number) for number in range(len(self.names))], False
 
-    def _found(self, top: list[str], separator: str | None) -> tuple[dict[str, Any], list[str]]:
+    def _found(self, top: list[str], separator: str | None) -> tuple[Dialect, list[str]]:
         """Returns the arguments for csv.reader that fit the table, and the names in its first line."""
         header = top[0][:MAX_FIELD].lstrip("\ufeff") if top else ""
 
@@ -66,7 +75,7 @@ class Table:
         delimiter = max(found, key=lambda one: (bool(Columns.of(found[one], self._columns).text), len(found[one])))
         if len(found[delimiter]) == 1:
             return {"delimiter": "\x1f"}, found[delimiter]  # one column, in which commas are text
-        dialect: dict[str, Any] = {"delimiter": delimiter}
+        dialect: Dialect = {"delimiter": delimiter}
         if delimiter == "\t" and _without_quoting(top, len(found[delimiter])):
             dialect["quoting"] = csv.QUOTE_NONE
         elif any(map(_BACKSLASHED.search, top)) and not any(map(_DOUBLED.search, top)):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
+from pipeline.core.json_file import JsonObject
 from pipeline.tweets.files import TweetFile
 
 EARLIER = "an earlier version of an edited tweet; the newest one counts"
@@ -19,7 +20,7 @@ class Edits:
         """`read` reads the file a second time, for the ids in it; without it, no version counts as superseded."""
         self._file, self._read = file, read
 
-    def is_superseded(self, tweet: dict[str, Any], id: Any) -> bool:
+    def is_superseded(self, tweet: JsonObject, id: Any) -> bool:
         """Whether a tweet was edited later and the file also holds its newest version.
 
         The API v2 lists the versions as `edit_history_tweet_ids`, oldest first; X's exports have them in `edit_info`,

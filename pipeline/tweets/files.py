@@ -10,12 +10,12 @@ import fnmatch
 import json
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from pyarrow import fs
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
+from pipeline.core.json_file import JsonObject
 from pipeline.core.names import handle_of
 from pipeline.core.settings import TweetSource
 from pipeline.core.store import resolve
@@ -269,7 +269,7 @@ def export_handle(filesystem: fs.FileSystem, path: str, archive: str = "") -> st
     return known or next((handle for name in names if (handle := handle_of(name))), None)
 
 
-def account_of(filesystem: fs.FileSystem, path: str) -> dict[str, Any] | None:
+def account_of(filesystem: fs.FileSystem, path: str) -> JsonObject | None:
     """Returns the account object in the account.js or user_details.js of the export of `path`, or None."""
     for name in ("account.js", "../user_details.js", "data/js/user_details.js"):
         folder = path if not name.startswith("../") else parent(path)

@@ -11,6 +11,7 @@ the full text, `referenced_tweets` mark retweets, replies and quotes, and users 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pipeline.core.json_file import JsonObject
 from pipeline.core.names import handle_of
 from pipeline.tweets import bluesky, mastodon, reddit, threads, wrappers
 from pipeline.tweets.authors import (
@@ -71,7 +72,7 @@ class Tweets:
         self._edits = Edits(file, users.read)
         self._handles: dict[str, str] = {}  # by the names of the accounts whose profiles are known
 
-    def plain(self, item: dict[str, Any], line: int) -> Row | None:
+    def plain(self, item: JsonObject, line: int) -> Row | None:
         """Returns the row of an object of plain values, the fast path; None if `rows` has to handle the object."""
         shape = self._shapes.get(tuple(item))
         if shape is None or shape.single is None:
@@ -95,14 +96,14 @@ class Tweets:
             _answer(item, shape.quote) if shape.quote else None,
         )
 
-    def rows(self, item: dict[str, Any], line: int) -> Iterator[Row | Reject | Profile]:
+    def rows(self, item: JsonObject, line: int) -> Iterator[Row | Reject | Profile]:
         """Yields the row of a tweet, the rows of the tweets in a page, or the profile of an account; or a Reject."""
         yield from self._rows(item, line)
         if self._profiles:
             yield from self._profiles
             self._profiles = []
 
-    def _rows(self, item: dict[str, Any], line: int, author: Author = None, depth: int = 0) -> Iterator[Row | Reject]:
+    def _rows(self, item: JsonObject, line: int, author: Author = None, depth: int = 0) -> Iterator[Row | Reject]:
         """`author` is the author that the surrounding object gives, if any."""
         shape = self._shape(item)
         if shape.network:
@@ -145,13 +146,13 @@ class Tweets:
             agreed = isinstance(row, Reject) or self._file.may_train_on(row[0])
             yield row if agreed else Reject(line, refusal(use))
 
-    def _no_text(self, item: dict[str, Any], line: int, shape: _Shape) -> Row | Reject:
+    def _no_text(self, item: JsonObject, line: int, shape: _Shape) -> Row | Reject:
         asked = self._file.columns.get("text")
         if asked and not shape.columns.text:
             return Reject(line, f"no key {asked!r} for `text`")
         return Reject(line, "no text")
 
-    def _shape(self, item: dict[str, Any]) -> _Shape:
+    def _shape(self, item: JsonObject) -> _Shape:
         keys = tuple(item)
         if (shape := self._shapes.get(keys)) is None:
             columns = Columns.of(keys, self._file.columns, nested=True)
@@ -169,7 +170,7 @@ class Tweets:
                 self._shapes[keys] = shape
         return shape
 
-    def _row(self, item: dict[str, Any], line: int, shape: _Shape, whose: Author) -> Row | Reject:
+    def _row(self, item: JsonObject, line: int, shape: _Shape, whose: Author) -> Row | Reject:
         columns = shape.columns
         if shape.nested and self._edits.is_superseded(item, _first(item, columns.id)):
             return Reject(line, EARLIER)
@@ -188,7 +189,7 @@ class Tweets:
             *(_first(item, columns.lang), likes, reply, quote),
         )
 
-    def _author(self, item: dict[str, Any], columns: Columns) -> Author:
+    def _author(self, item: JsonObject, columns: Columns) -> Author:
         """The author of a tweet: the first one that is a handle, else the first one."""
         unknown: Author = None
         ids = self._users.handle
@@ -209,7 +210,7 @@ class Tweets:
         asked = self._file.columns.get("handle")
         return unknown or (Unknown(f"no key {asked!r} for `handle`") if asked and not columns.handle else None)
 
-    def _account(self, user: dict[str, Any]) -> Author:
+    def _account(self, user: JsonObject) -> Author:
         """The author in a user object; the first object of an account also yields its profile."""
         name = user.get("screen_name") or user.get("username")
         name = name if type(name) is str and "acct" not in user else ""
@@ -248,7 +249,7 @@ def _single(columns: Columns, keys: tuple[str, ...]) -> tuple[str | None, ...] |
     return tuple(found[0] if found else None for found in fields)
 
 
-def _first(item: dict[str, Any], names: tuple[str, ...]) -> Any:
+def _first(item: JsonObject, names: tuple[str, ...]) -> Any:
     """The first of these values that is not blank; else "" if one of them is, or None."""
     blank = None
     for name in names:
@@ -260,14 +261,14 @@ def _first(item: dict[str, Any], names: tuple[str, ...]) -> Any:
     return blank
 
 
-def _answer(item: dict[str, Any], tests: _Tests) -> bool | None:
+def _answer(item: JsonObject, tests: _Tests) -> bool | None:
     if len(tests) == 1:
         [(name, test)] = tests
         return test(item[name] if name in item else value_at(item, name))
     return answer(test(item[name] if name in item else value_at(item, name)) for name, test in tests)
 
 
-def _by_format(item: dict[str, Any], *flags: bool | None) -> tuple[bool | None, bool | None, bool | None]:
+def _by_format(item: JsonObject, *flags: bool | None) -> tuple[bool | None, bool | None, bool | None]:
     """Retweet, reply and quote by the fields of X's API, combined with `flags`, which other fields gave."""
     references = item.get("referenced_tweets")
     kinds = [one.get("type") for one in references if isinstance(one, dict)] if isinstance(references, list) else None
@@ -279,7 +280,7 @@ def _by_format(item: dict[str, Any], *flags: bool | None) -> tuple[bool | None, 
     return retweet, reply, quote
 
 
-def _is_api_v1(item: dict[str, Any]) -> bool:
+def _is_api_v1(item: JsonObject) -> bool:
     """Whether it is a complete object of the API v1.1, in which a retweet always has a `retweeted_status`.
 
     X's exports have the same keys, none of which marks a retweet; their numbers are strings.
@@ -288,12 +289,12 @@ def _is_api_v1(item: dict[str, Any]) -> bool:
     return whole and not ("edit_info" in item or isinstance(item.get("favorite_count"), str))
 
 
-def _inside(item: dict[str, Any], outer: str, inner: str) -> Any:
+def _inside(item: JsonObject, outer: str, inner: str) -> Any:
     value = item.get(outer)
     return value.get(inner) if isinstance(value, dict) else None
 
 
-def _id(item: dict[str, Any], *names: str) -> str | None:
+def _id(item: JsonObject, *names: str) -> str | None:
     return next((str(item[name]) for name in names if isinstance(item.get(name), str | int)), None)
 
 

@@ -10,7 +10,9 @@ as on the site.
 
 from typing import Any
 
+from pipeline.core.json_file import JsonObject
 from pipeline.tweets.html_text import plain_text
+from pipeline.tweets.record import FlatPost
 
 _PUBLIC = ("https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public")
 _NOTES = ("Note", "Question", "Article", "Page")
@@ -19,7 +21,7 @@ _OPEN = ("public", "unlisted")
 PRIVATE = "a post that is not public; those for followers or single people are never read"
 
 
-def flat(item: dict[str, Any]) -> dict[str, Any] | str | None:
+def flat(item: JsonObject) -> FlatPost | str | None:
     """Returns a post or boost as a flat object, the reason why it is not read, or None for any other object."""
     if item.get("type") in ("Create", "Announce", "Update") and "actor" in item:
         return _activity(item)
@@ -30,18 +32,23 @@ def flat(item: dict[str, Any]) -> dict[str, Any] | str | None:
     return None
 
 
-def is_actor(item: dict[str, Any]) -> bool:
+def is_actor(item: JsonObject) -> bool:
     """Whether an object describes an account, like an archive's actor.json."""
     return item.get("type") in _PEOPLE and "preferredUsername" in item
 
 
-def _activity(item: dict[str, Any]) -> dict[str, Any] | str:
+def _activity(item: JsonObject) -> FlatPost | str:
     note = item.get("object")
     if item["type"] == "Announce":
         if not _is_public(item):
             return PRIVATE
-        fields = {"id": item.get("id"), "text": "", "created_at": item.get("published"), "is_retweet": True}
-        return fields | {"author": item["actor"]}
+        return {
+            "id": item.get("id"),
+            "text": "",
+            "created_at": item.get("published"),
+            "author": item["actor"],
+            "is_retweet": True,
+        }
     if not isinstance(note, dict) or note.get("type") not in _NOTES:
         return "an activity that is no post"
     if not (_is_public(item) and _is_public(note)):
@@ -59,7 +66,7 @@ def _activity(item: dict[str, Any]) -> dict[str, Any] | str:
     }
 
 
-def _is_public(item: dict[str, Any]) -> bool:
+def _is_public(item: JsonObject) -> bool:
     """Whether an activity or post is public; one without addressees is."""
     if "to" not in item and "cc" not in item:
         return True
@@ -67,7 +74,7 @@ def _is_public(item: dict[str, Any]) -> bool:
     return any(one in _PUBLIC for one in to)
 
 
-def _status(item: dict[str, Any]) -> dict[str, Any] | str:
+def _status(item: JsonObject) -> FlatPost | str:
     if item["visibility"] not in _OPEN:
         return PRIVATE
     return {

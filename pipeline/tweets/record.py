@@ -6,7 +6,7 @@ Record is one validated row.
 """
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import pyarrow as pa
 
@@ -31,6 +31,21 @@ class Record(NamedTuple):
     likes: int | None = None
     reply: bool | None = None
     quote: bool | None = None
+
+
+class FlatPost(TypedDict, total=False):
+    """A post of a network other than X as one flat object, not yet validated; json_tweet.py reads it like a tweet."""
+
+    id: Any
+    text: Any
+    created_at: Any
+    lang: Any
+    likes: Any
+    author: Any  # a name, a URL, an id or an account object
+    account: Any  # an account object; in place of `author`
+    is_retweet: bool | None
+    is_reply: bool
+    is_quote: bool
 
 
 class Reject(NamedTuple):

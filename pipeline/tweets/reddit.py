@@ -10,13 +10,15 @@ or removed is not read. An export does not name its account in posts.csv and com
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from pipeline.core.json_file import JsonObject
 from pipeline.core.names import HANDLE
 from pipeline.tweets.columns import plain_name
 from pipeline.tweets.files import TweetFile, beside, read_small
 from pipeline.tweets.flags import NOTHING
+from pipeline.tweets.record import FlatPost
 
 WHOSE = "an export of Reddit, but whose? name it: {path: …, handle: …}"
 _EXPORT = {"id", "permalink", "date", "subreddit", "body"}  # columns of both tables in an export
@@ -44,7 +46,7 @@ def is_messages(names: Iterable[str]) -> bool:
     return set(map(plain_name, names)) >= {"from", "to", "subject", "body"}
 
 
-def flat(item: Mapping[str, Any]) -> dict[str, Any] | str | None:
+def flat(item: JsonObject) -> FlatPost | str | None:
     """A post or comment as one flat object, why it is not read, or None for other objects."""
     if "subreddit" not in item or "author" not in item or not ("title" in item or any(key in item for key in _TEXTS)):
         return None

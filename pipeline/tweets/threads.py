@@ -9,10 +9,10 @@ name the account: see `export_handle`.
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from pyarrow import fs
 
+from pipeline.core.json_file import JsonObject
 from pipeline.core.names import HANDLE
 from pipeline.tweets.files import THREADS_FILE, TweetFile, parent, read_small
 from pipeline.tweets.record import Reject, Row
@@ -27,7 +27,7 @@ _PROFILES = (  # beside the posts, or elsewhere in the export of the Instagram a
 _FOLDER = re.compile(r"(?:instagram|threads)-([\w.]+)-\d{4}-\d\d-\d\d", re.ASCII)  # as Meta calls the zip file
 
 
-def rows(item: dict[str, Any], line: int, file: TweetFile) -> Iterator[Row | Reject]:
+def rows(item: JsonObject, line: int, file: TweetFile) -> Iterator[Row | Reject]:
     """Yields the rows of an export's posts and replies, a Reject for what is none."""
     author = export_handle(file)
     posts = item[POSTS] if isinstance(item[POSTS], list) else [item[POSTS]]
@@ -40,7 +40,7 @@ def rows(item: dict[str, Any], line: int, file: TweetFile) -> Iterator[Row | Rej
             yield _row(post, line, author)
 
 
-def _row(post: dict[str, Any], line: int, author: str) -> Row:
+def _row(post: JsonObject, line: int, author: str) -> Row:
     media = post["media"] if isinstance(post.get("media"), list) else [post.get("media")]
     parts = [post, *(one for one in media if isinstance(one, dict))]
     text = next((part["title"] for part in parts if isinstance(part.get("title"), str) and part["title"].strip()), "")

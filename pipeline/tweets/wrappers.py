@@ -8,6 +8,7 @@ inside({"errors": [{"detail": "no such user"}]})            # "an error of the A
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.core.json_file import JsonObject
 from pipeline.core.names import handle_of
 from pipeline.tweets.columns import Columns, plain_name
 
@@ -53,16 +54,16 @@ class Inside(NamedTuple):
     """The content of a wrapper: tweets, and accounts that it lists beside them."""
 
     items: list[tuple[Any, Any]]  # pairs of an object and its author (None if the wrapper names none)
-    users: Sequence[dict[str, Any]] = ()
+    users: Sequence[JsonObject] = ()
     left_out: Sequence[str] = ()  # names of further lists of tweets, whose authors nothing tells
 
 
-def is_wrapper(item: dict[str, Any]) -> bool:
+def is_wrapper(item: JsonObject) -> bool:
     """Whether an object, which may look like an account, holds a list of posts."""
     return any(isinstance(value, list) and plain_name(name) in _LISTS for name, value in item.items())
 
 
-def inside(item: dict[str, Any]) -> Inside | str | None:
+def inside(item: JsonObject) -> Inside | str | None:
     """Returns the objects in a wrapper, the reason why it holds none, or None if `item` is not a wrapper."""
     for name in _SINGLE:
         if isinstance(item.get(name), dict):
@@ -91,13 +92,13 @@ def _objects(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _users(item: dict[str, Any]) -> list[dict[str, Any]]:
+def _users(item: JsonObject) -> list[JsonObject]:
     includes = item.get("includes")
     found = [includes.get("users") if isinstance(includes, dict) else None, item.get("users")]
     return [user for users in found if users for user in _objects(users) if isinstance(user, dict)]
 
 
-def _by_handle(item: dict[str, Any]) -> Inside | None:
+def _by_handle(item: JsonObject) -> Inside | None:
     """Returns the tweets of lists by author's handle, or of one list under an unknown name; None for other objects."""
     lists = {key: value for key, value in item.items() if isinstance(value, list) and value and _are_tweets(value)}
     if not lists or len(lists) < len(item):
@@ -117,7 +118,7 @@ def _are_tweets(values: list[Any]) -> bool:
     return bool(texts) or all(isinstance(value, str) for value in values)
 
 
-def _web(value: Any, depth: int = 0) -> Iterator[tuple[dict[str, Any], Any]]:
+def _web(value: Any, depth: int = 0) -> Iterator[tuple[JsonObject, Any]]:
     """Yields the tweets in a response of X's web page with their authors, without the tweets that they quote."""
     if depth > _WEB_DEPTH:
         return
@@ -134,7 +135,7 @@ def _web(value: Any, depth: int = 0) -> Iterator[tuple[dict[str, Any], Any]]:
                 yield from _web(one, depth + 1)
 
 
-def _web_tweet(tweet: dict[str, Any], legacy: dict[str, Any]) -> dict[str, Any]:
+def _web_tweet(tweet: JsonObject, legacy: JsonObject) -> JsonObject:
     note: Any = tweet
     for step in ("note_tweet", "note_tweet_results", "result"):
         note = note.get(step) if isinstance(note, dict) else None

@@ -8,8 +8,8 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
+from pipeline.core.json_file import JsonObject
 from pipeline.tweets.edits import EARLIER, Edits
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_stream import values
@@ -56,7 +56,7 @@ def _new(
             yield tweet if isinstance(tweet, Reject) else Reject(line, "not a tweet")
 
 
-def _row(tweet: dict[str, Any], handle: str, line: int, notes: Notes) -> Row:
+def _row(tweet: JsonObject, handle: str, line: int, notes: Notes) -> Row:
     text, id = tweet.get("full_text", tweet.get("text")), tweet.get("id_str", tweet.get("id"))
     reply = any(tweet.get(name) for name in _REPLY)
     return (
@@ -65,7 +65,7 @@ def _row(tweet: dict[str, Any], handle: str, line: int, notes: Notes) -> Row:
     )
 
 
-def _is_quote(tweet: dict[str, Any]) -> bool:
+def _is_quote(tweet: JsonObject) -> bool:
     """Whether the last link of a tweet leads to another tweet: exports do not mark quotes in any other way."""
     entities = tweet.get("entities")
     urls = entities.get("urls") if isinstance(entities, dict) else None

@@ -12,7 +12,7 @@ import functools
 import re
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ray import serve
 from ray.serve import Application
@@ -20,7 +20,7 @@ from ray.serve import Application
 from pipeline.core import logs
 from pipeline.core.errors import one_line
 from pipeline.core.own_code import PROJECT, code_hash
-from pipeline.core.settings import Serve
+from pipeline.core.settings import EngineOptions, Serve
 from pipeline.core.store import Store
 from serve.deployments.disk_cache import Cache
 from serve.deployments.ray_internals import OWN_VERSION, listen_on_loopback
@@ -35,11 +35,17 @@ _FOLDERS = re.compile(r"[^\s'\"(]*/")
 _AGAIN_SECONDS = 5.0  # how long a bot that did not load is not tried again
 
 
+class VersionConfig(TypedDict):
+    """A bot's user_config: what Serve passes to running replicas."""
+
+    version: str
+
+
 @serve.deployment
 class BotEndpoint:
     """Answers for one bot."""
 
-    def __init__(self, bot: str, cache: Cache, options: dict[str, Any]):
+    def __init__(self, bot: str, cache: Cache, options: EngineOptions):
         import torch
 
         listen_on_loopback()
@@ -50,7 +56,7 @@ class BotEndpoint:
         self.problem = ""
         self.ready = 0.0  # since when
 
-    async def reconfigure(self, config: dict[str, Any]) -> None:
+    async def reconfigure(self, config: VersionConfig) -> None:
         """Loads a version of the bot; requests that have begun are finished by the version before."""
         self.version, before = config["version"], self.thread
         await self._load()
@@ -92,7 +98,7 @@ class BotEndpoint:
             yield not_loaded(self.bot, one_line(error))
 
 
-def load(cache: Cache, bot: str, version: str, options: dict[str, Any]) -> "EngineThread":
+def load(cache: Cache, bot: str, version: str, options: EngineOptions) -> "EngineThread":
     """An engine with the bot's weights, at work. Raises what is wrong with its files."""
     from serve.engine.engine import Engine
     from serve.engine.thread import EngineThread
@@ -108,9 +114,9 @@ def load(cache: Cache, bot: str, version: str, options: dict[str, Any]) -> "Engi
     return thread
 
 
-def engine_options(settings: Serve) -> dict[str, Any]:
+def engine_options(settings: Serve) -> EngineOptions:
     """The arguments of a replica's engine. Without a share of a GPU it uses none, though Ray shows it the node's."""
-    return settings.engine | {"device": "cuda" if settings.gpus_per_replica else "cpu"}
+    return {**settings.engine, "device": "cuda" if settings.gpus_per_replica else "cpu"}
 
 
 def cache_of(store: Store, settings: Serve) -> Cache:

@@ -19,7 +19,7 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from pipeline.core.errors import one_line
-from pipeline.core.settings import Serve
+from pipeline.core.settings import EngineOptions, Serve
 from pipeline.core.store import Store
 from serve.deployments.disk_cache import Cache
 from serve.deployments.endpoint import (
@@ -47,7 +47,7 @@ _SWEEP_SECONDS = 30
 class PoolWorker:
     """Answers for all bots of a fleet. It holds `budget` bytes of them, and none that is unused for `idle_seconds`."""
 
-    def __init__(self, cache: Cache, budget: int, idle_seconds: float, options: dict[str, Any]):
+    def __init__(self, cache: Cache, budget: int, idle_seconds: float, options: EngineOptions):
         import torch
 
         import serve.engine.engine  # noqa: F401  (what takes seconds is done before the first request)
@@ -58,7 +58,7 @@ class PoolWorker:
         self.store = cache.store
         self._sweeping: asyncio.Task[None] | None = None
 
-    async def reconfigure(self, config: dict[str, Any]) -> None:
+    async def reconfigure(self, config: object) -> None:
         """Starts what needs the running event loop; the config is empty."""
         self._sweeping = self._sweeping or asyncio.create_task(self._sweep())
 

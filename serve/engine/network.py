@@ -14,13 +14,14 @@ tests both.
 
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.core import model_folder
+from pipeline.core.json_file import JsonObject
 from serve.engine.kv import ROWS, KVCache, Span
 from serve.engine.linear import linear
 
@@ -75,9 +76,7 @@ class GPT2:
 
     recordable = True
 
-    def __init__(
-        self, config: dict[str, Any], weights: Path, device: torch.device, dtype: torch.dtype, int8: bool = False
-    ):
+    def __init__(self, config: JsonObject, weights: Path, device: torch.device, dtype: torch.dtype, int8: bool = False):
         self.device, self.dtype, self.int8 = device, dtype, int8
         self.layers, self.heads = config["n_layer"], config["n_head"]
         self.tokens, self.positions = config["vocab_size"], config["n_positions"]
@@ -86,7 +85,7 @@ class GPT2:
         self.load(weights)
 
     @staticmethod
-    def fits(config: dict[str, Any]) -> bool:
+    def fits(config: JsonObject) -> bool:
         """Whether a model of this config.json is a GPT-2 as it is written out here."""
         usual = {
             "activation_function": "gelu_new",
@@ -159,7 +158,7 @@ def _plain(weights: dict[str, Tensor], name: str, dtype: torch.dtype) -> tuple[T
     return weight, bias
 
 
-def _shapes(config: dict[str, Any]) -> dict[str, list[int]]:
+def _shapes(config: JsonObject) -> dict[str, list[int]]:
     """The weights of a GPT-2, as transformers names them; those of linear layers are [in, out]."""
     width = config["n_embd"]
     inner = config.get("n_inner") or 4 * width

@@ -8,9 +8,8 @@ import asyncio
 import functools
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
@@ -21,7 +20,7 @@ from serve.http.errors import ApiError
 from serve.http.forms import Sign
 
 TOKENS_PER_REQUEST = 160  # that count as one request of a key; the longest answer unless more is asked for
-Event = dict[str, Any] | str  # the data of a server-sent event: JSON, or a text as it is
+Event = Mapping[str, object] | str  # the data of a server-sent event: JSON, or a text as it is
 AI_GENERATED = {"X-AI-Generated": "true"}  # the header of every reply with a bot's words
 _SIGNATURES = 16  # in a header, at most: 2 KB; proxies refuse a reply with headers of more than some 4 KB
 

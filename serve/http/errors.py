@@ -4,7 +4,8 @@ raise ApiError(404, "not_found", "no bot of this name is served")     # {"error"
 """
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
@@ -12,6 +13,21 @@ from starlette.types import Scope
 
 _BOT_PATH = re.compile(r"/bots/[^/]+")
 _TGI_TYPES = {400: "validation", 422: "validation", 429: "overloaded", 503: "overloaded", 504: "generation"}
+
+
+class ErrorFields(TypedDict):
+    """What is wrong: a line for people, a name for programs, and the HTTP status."""
+
+    message: str
+    type: str
+    code: int
+
+
+class ErrorBody(TypedDict):
+    """The JSON body of an error reply; `error_type` is the name that TGI has for it."""
+
+    error: ErrorFields
+    error_type: NotRequired[str]
 
 
 class ApiError(Exception):
@@ -27,7 +43,7 @@ class ApiError(Exception):
     def __reduce__(self) -> Any:  # it crosses process borders
         return ApiError, (self.code, self.type, self.message, self.retry_after)
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> ErrorBody:
         """The JSON body of the reply."""
         return {"error": {"message": self.message, "type": self.type, "code": self.code}}
 
@@ -37,10 +53,12 @@ class ApiError(Exception):
         In the Hugging Face form `error_type` beside `error` is the name that TGI has for it, which its clients read.
         """
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after else None
-        more = {"error_type": _TGI_TYPES[self.code]} if _asked_as_tgi(scope) and self.code in _TGI_TYPES else {}
-        return JSONResponse(self.body() | more, self.code, headers)
+        body = self.body()
+        if _asked_as_tgi(scope) and self.code in _TGI_TYPES:
+            body["error_type"] = _TGI_TYPES[self.code]
+        return JSONResponse(body, self.code, headers)
 
-    def event(self, scope: Scope) -> dict[str, Any]:
+    def event(self, scope: Scope) -> Mapping[str, object]:
         """The error in the middle of a stream: in the Hugging Face form as TGI sends it."""
         return {"error": self.message, "error_type": self.type} if _asked_as_tgi(scope) else self.body()
 

@@ -9,13 +9,14 @@ pipeline/core/fleet.py puts the sections together; docs/settings.md is made from
 from pipeline.core.settings.base_models import Adapt, Pretrain
 from pipeline.core.settings.results import Evaluate, Publish, Wandb
 from pipeline.core.settings.section import Section
-from pipeline.core.settings.serve import Serve
+from pipeline.core.settings.serve import EngineOptions, Serve
 from pipeline.core.settings.train import Lora, Override, Sweep, Train
 from pipeline.core.settings.tweets import Accounts, Filters, TweetSource
 
 __all__ = [
     "Accounts",
     "Adapt",
+    "EngineOptions",
     "Evaluate",
     "Filters",
     "Lora",

@@ -1,10 +1,18 @@
 """The section `serve`: how bots are served."""
 
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 from pydantic import Field, model_validator
 
 from pipeline.core.settings.section import Section
+
+
+class EngineOptions(TypedDict):
+    """Arguments of `serve.engine.engine.Engine`."""
+
+    int8: bool
+    no_copies: bool
+    device: NotRequired[str]  # cpu or cuda; without it, cuda where there is one
 
 
 class Serve(Section):
@@ -78,6 +86,6 @@ class Serve(Section):
         return self
 
     @property
-    def engine(self) -> dict[str, Any]:
+    def engine(self) -> EngineOptions:
         """The options of `serve.engine.engine.Engine` for this fleet's bots."""
         return {"int8": self.quantize == "int8", "no_copies": self.no_copies}

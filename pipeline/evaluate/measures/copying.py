@@ -6,21 +6,9 @@ Words are compared without case and punctuation (pipeline.core.word_runs).
 """
 
 from collections.abc import Sequence
-from typing import TypedDict
 
+from pipeline.core.bot_files import Copying
 from pipeline.core.word_runs import RUN, words
-
-
-class Copying(TypedDict):
-    """The `copying` entry of metrics.json. Shares are of the samples, `real_` shares of as many held-out tweets."""
-
-    exact: float  # share that is a training tweet, word for word
-    long_runs: float  # share that has a run of 8 words or more in common with a training tweet
-    longest_run: int  # words
-    longest_text: str  # of that run
-    real_exact: float
-    real_long_runs: float
-    samples: int
 
 
 def copying(samples: Sequence[str], training: Sequence[str], real: Sequence[str]) -> Copying:

@@ -5,41 +5,14 @@ held_out(per_tweet(nats, lengths), per_tweet(base_nats, lengths), lengths, chara
 """
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 
+from pipeline.core.bot_files import HeldOut, Losses
 from pipeline.train.loss import perplexity
 
 RESAMPLES = 1000  # of the bootstrap
 _CONFIDENCE = 0.95
-
-
-class Losses(TypedDict):
-    """Losses in nats per unit (token or character) with their perplexities; intervals are [low, high], of 95 %."""
-
-    loss: float
-    loss_interval: list[float]
-    perplexity: float
-    perplexity_interval: list[float]
-    base_loss: float
-    base_loss_interval: list[float]
-    base_perplexity: float
-    base_perplexity_interval: list[float]
-
-
-class CharacterLosses(Losses):
-    """Losses per character: they compare bots that have different tokenizers."""
-
-    characters: int
-
-
-class HeldOut(Losses):
-    """The `held_out` entry of metrics.json: losses per token."""
-
-    tokens: int
-    tweets: int
-    per_character: CharacterLosses
 
 
 def held_out(bot: np.ndarray, base: np.ndarray, lengths: Sequence[int], characters: np.ndarray) -> HeldOut:

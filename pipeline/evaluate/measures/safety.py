@@ -5,21 +5,12 @@ safety(["@nasa look: https://t.co/x"], block_list=None)    # {"links": 1.0, "men
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TypedDict
 
+from pipeline.core.bot_files import Safety
 from pipeline.core.word_runs import words
 
 _LINK = re.compile(r"https?:|www\.|\bt\.co/", re.IGNORECASE)
 _MENTION = re.compile(r"(?<!\w)@\w{1,15}", re.ASCII)
-
-
-class Safety(TypedDict):
-    """The `safety` entry of metrics.json: shares of the samples."""
-
-    links: float
-    mentions: float
-    blocked: float | None  # with an entry of the block list; None without a list
-    samples: int
 
 
 def safety(samples: Sequence[str], block_list: frozenset[str] | None) -> Safety:

@@ -4,26 +4,13 @@ variety(samples, real)["distinct_2"]
 """
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 
+from pipeline.core.bot_files import Variety
 from pipeline.core.word_runs import words
 
 _QUANTILES = (0.1, 0.5, 0.9)
-
-
-class Variety(TypedDict):
-    """The `variety` entry of metrics.json. Lengths are in characters, as quantiles {"p10", "p50", "p90"}."""
-
-    distinct_1: float  # different words by all words
-    distinct_2: float  # different pairs of words by all pairs
-    real_distinct_1: float  # the same of as many real tweets
-    real_distinct_2: float
-    duplicates: float  # share of samples that another one equals, in words
-    length: dict[str, float]
-    real_length: dict[str, float]
-    length_distance: float | None  # Kolmogorov-Smirnov statistic: 0 for equal distributions, at most 1
 
 
 def variety(samples: Sequence[str], real: Sequence[str]) -> Variety:

@@ -14,9 +14,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
+
+from pipeline.core.bot_files import Voice
 
 GROUP = 100  # people that one classifier tells apart, at most
 TWEETS = 500  # of a person, to train on; with ten people 84 % are right with 500 tweets each, 87 % with 1,000
@@ -74,27 +76,13 @@ class VoiceClassifier:
         return [self.people[i] for i in np.asarray(scores).argmax(axis=1)]
 
 
-class VoiceMetrics(TypedDict):
-    """The `voice` entry of metrics.json. A text counts as right if it is attributed to one of the bot's people."""
-
-    top1: float  # share of the bot's samples that are right
-    base_top1: float  # share of the base model's
-    real_top1: float  # share of the real held-out tweets
-    chance: float  # share that guessing gets right
-    ratio_to_real: float | None
-    ratio_to_chance: float | None
-    people: int  # whom the classifier tells apart
-    samples: int
-    attributed: list[list[Any]]  # [handle, number of the bot's samples], the ten most frequent
-
-
 def voice(
     classifier: VoiceClassifier,
     handles: Sequence[str],
     samples: Sequence[str],
     base_samples: Sequence[str],
     real: Sequence[str],
-) -> VoiceMetrics:
+) -> Voice:
     """Attributes the samples of a bot of these people, its base model's to the same prompts, and real tweets."""
     ours = set(handles) & set(classifier.people)
     attributed = Counter(classifier.attribute(samples))

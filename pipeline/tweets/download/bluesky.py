@@ -53,7 +53,7 @@ class Bluesky:
             while True:
                 query = {"actor": did, "limit": _PAGE, "filter": "posts_with_replies", "cursor": file.cursor}
                 page = self._ask("app.bsky.feed.getAuthorFeed", **query)
-                new += file.add(page | ({PREFERENCES: preferences} if preferences else {}))
+                new += file.add({**page, PREFERENCES: preferences} if preferences else page)
                 if file.complete:
                     return new
 

@@ -12,11 +12,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from pipeline.core.json_file import JsonObject
 from pipeline.tweets.download.client import Unavailable
 
-Page = dict[str, Any]
+Page = JsonObject  # as the server sent it
 
 
 class PageFile:

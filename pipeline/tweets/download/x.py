@@ -19,6 +19,7 @@ import requests
 import tweepy
 
 from pipeline.core.errors import one_line
+from pipeline.core.json_file import JsonObject
 from pipeline.tweets.download.accounts import Account
 from pipeline.tweets.download.client import (
     TRIES,
@@ -31,7 +32,7 @@ from pipeline.tweets.download.client import (
     allowed_at,
     save_picture,
 )
-from pipeline.tweets.download.pages import read_pages
+from pipeline.tweets.download.pages import Page, read_pages
 from pipeline.tweets.files import PICTURES
 
 _PAGE = 100  # posts or accounts, the API's maximum
@@ -50,7 +51,7 @@ class X:
         self.client.session.mount("https://", TimeoutAdapter(pool_maxsize=WORKERS))
         self.say, self.limit = say, RateLimit("X", say)
         # by user name in lower case; {"error": reason} if there is no such user
-        self._users: dict[str, dict[str, Any]] = {}
+        self._users: dict[str, JsonObject] = {}
 
     def look_up(self, accounts: list[Account]) -> None:
         """Requests the profiles of the accounts, which `download` needs. Raises Refused if X refuses the token."""
@@ -103,7 +104,7 @@ class X:
             path.unlink()
         return new
 
-    def _page(self, user: str, since: str | None, until: str | None, token: str | None) -> dict[str, Any]:
+    def _page(self, user: str, since: str | None, until: str | None, token: str | None) -> Page:
         """One page of a user's posts, newest first, after `since` and before `until` (ids)."""
         return self._ask(
             self.client.get_users_tweets,
@@ -117,17 +118,17 @@ class X:
             expansions=_EXPANSIONS,
         )
 
-    def _ask(self, call: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+    def _ask(self, call: Callable[..., Any], **arguments: Any) -> Page:
         try:
             return self.limit.retrying()(self._ask_once, partial(call, **arguments))
         except PassingFault as error:
             raise Unavailable(f"X did not answer after {TRIES} tries: {error}") from None
 
-    def _ask_once(self, call: Callable[[], Any]) -> dict[str, Any]:
+    def _ask_once(self, call: Callable[[], Any]) -> Page:
         while True:
             self.limit.wait()
             try:
-                page: dict[str, Any] = call()
+                page: Page = call()
                 return page
             except tweepy.TooManyRequests as limit:
                 if "UsageCapExceeded" in str(limit.response.text):
@@ -159,7 +160,7 @@ class _Have:
     sweep: int = 0  # posts of the current sweep
     complete: bool = True
 
-    def add(self, page: dict[str, Any]) -> int:
+    def add(self, page: Page) -> int:
         """Adds a page; returns how many posts it holds."""
         ids = [int(tweet["id"]) for tweet in page.get("data", [])]
         if self.complete:

@@ -11,14 +11,14 @@ import itertools
 import operator
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, NotRequired, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serve.engine.parameters import printable
 from serve.engine.question import Answer, Part, Piece
 from serve.http.forms import Sign
-from serve.http.forms.openai import SamplingForm, token_bytes, usage
+from serve.http.forms.openai import SamplingForm, Usage, token_bytes, usage
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
 
 _ROLES = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -81,17 +81,70 @@ class Chat(SamplingForm):
         return _prompt(self.messages)
 
 
+class TokenLogprob(TypedDict):
+    """A token with its log-probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ContentToken(TokenLogprob):
+    """A token of the answer, with the likeliest ones at its place."""
+
+    top_logprobs: list[TokenLogprob]
+
+
+class Logprobs(TypedDict):
+    """The log-probabilities of a choice, or of what a chunk adds to it."""
+
+    content: list[ContentToken]
+
+
+class Delta(TypedDict, total=False):
+    """A message, or what a chunk adds to it."""
+
+    role: str
+    content: str
+    refusal: None
+
+
+class ChatChoice(TypedDict):
+    """A choice of a whole reply (`message`) or of a chunk (`delta`); the last chunk of a choice has the signature."""
+
+    index: int
+    message: NotRequired[Delta]
+    delta: NotRequired[Delta]
+    logprobs: Logprobs | None
+    finish_reason: str | None
+    signature: NotRequired[str]
+
+
+class _Frame(TypedDict):
+    id: str
+    created: int  # seconds since 1970
+    model: str
+
+
+class ChatCompletion(_Frame):
+    """A whole reply, or a chunk of a stream, of which only the last one has the usage."""
+
+    object: str
+    choices: list[ChatChoice]
+    usage: NotRequired[Usage]
+
+
 class ChatReply:
     """The reply to one request: whole, or as the chunks of a stream."""
 
     def __init__(self, form: Chat, bot: str, request_id: str, sign: Sign):
         self.form, self.sign = form, sign
         self._texts = [""] * form.n  # what a stream has sent of each choice
-        self._frame = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": bot}
+        self._frame: _Frame = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": bot}
 
-    def whole(self, answer: Answer) -> dict[str, Any]:
+    def whole(self, answer: Answer) -> ChatCompletion:
         """The reply without streaming."""
-        choices = [
+        choices: list[ChatChoice] = [
             {
                 "index": index,
                 "message": {"role": "assistant", "content": choice["text"], "refusal": None},
@@ -101,14 +154,14 @@ class ChatReply:
             }
             for index, choice in enumerate(answer["choices"])
         ]
-        return self._frame | {"object": "chat.completion", "choices": choices, "usage": usage([answer])}
+        return {**self._frame, "object": "chat.completion", "choices": choices, "usage": usage([answer])}
 
-    def first(self) -> Iterator[dict[str, Any]]:
+    def first(self) -> Iterator[ChatCompletion]:
         """The chunks that begin a stream: the role of each choice."""
         for index in range(self.form.n):
             yield self._chunk(index, {"role": "assistant", "content": ""}, [], None)
 
-    def chunks(self, part: Part) -> Iterator[dict[str, Any]]:
+    def chunks(self, part: Part) -> Iterator[ChatCompletion]:
         """A chunk for each choice among the pieces that have arrived, and one more, signed, where a choice ends."""
         by_choice = operator.itemgetter("index")
         for index, group in itertools.groupby(sorted(part.get("pieces", []), key=by_choice), by_choice):
@@ -121,27 +174,34 @@ class ChatReply:
                 chunk["choices"][0]["signature"] = self.sign(part["version"], self.form.prompt, self._texts[index])
                 yield chunk
 
-    def last(self, end: Part) -> dict[str, Any]:
+    def last(self, end: Part) -> ChatCompletion:
         """The chunk with the usage, which ends a stream where it is asked for; `end` is the answer's last part."""
-        return self._frame | {"object": "chat.completion.chunk", "choices": [], "usage": usage([end])}
+        return {**self._frame, "object": "chat.completion.chunk", "choices": [], "usage": usage([end])}
 
-    def _chunk(self, index: int, delta: dict[str, Any], pieces: list[Piece], reason: str | None) -> dict[str, Any]:
-        choice = {"index": index, "delta": delta, "logprobs": self._logprobs(pieces), "finish_reason": reason}
-        return self._frame | {"object": "chat.completion.chunk", "choices": [choice]}
+    def _chunk(self, index: int, delta: Delta, pieces: list[Piece], reason: str | None) -> ChatCompletion:
+        choice: ChatChoice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": self._logprobs(pieces),
+            "finish_reason": reason,
+        }
+        return {**self._frame, "object": "chat.completion.chunk", "choices": [choice]}
 
-    def _logprobs(self, pieces: list[Piece]) -> dict[str, Any] | None:
+    def _logprobs(self, pieces: list[Piece]) -> Logprobs | None:
         if not self.form.logprobs or not pieces:
             return None
         return {
             "content": [
-                _token(piece["name"], piece["logprob"])
-                | {"top_logprobs": [_token(name, logprob) for name, logprob in piece["top"].items()]}
+                {
+                    **_token(piece["name"], piece["logprob"]),
+                    "top_logprobs": [_token(name, logprob) for name, logprob in piece["top"].items()],
+                }
                 for piece in pieces
             ]
         }
 
 
-def _token(name: str, logprob: float) -> dict[str, Any]:
+def _token(name: str, logprob: float) -> TokenLogprob:
     return {"token": name, "logprob": logprob, "bytes": token_bytes(name)}
 
 

@@ -9,14 +9,14 @@ import operator
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NotRequired, TypedDict
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from serve.engine.parameters import printable
 from serve.engine.question import Answer, Part, Piece, Question
 from serve.http.forms import Sign
-from serve.http.forms.openai import SamplingForm, usage
+from serve.http.forms.openai import SamplingForm, Usage, usage
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
 
 Token = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
@@ -92,6 +92,39 @@ def _prompts(value: str | list[str] | list[int] | list[list[int]]) -> list[str |
     return [one if isinstance(one, str) else tuple(one) for one in value]  # type: ignore[arg-type]
 
 
+class Logprobs(TypedDict):
+    """OpenAI's four lists, with an entry for each token of a text."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]  # by token
+    text_offset: list[int]  # where the token begins, in characters
+
+
+class ReplyChoice(TypedDict):
+    """One text, or what a chunk adds to it; a chunk has a signature if it is the last one of the text."""
+
+    index: int
+    text: str
+    finish_reason: str | None
+    logprobs: Logprobs | None
+    signature: NotRequired[str]
+
+
+class _Frame(TypedDict):
+    id: str
+    object: str
+    created: int  # seconds since 1970
+    model: str
+
+
+class CompletionReply(_Frame):
+    """A whole reply, or a chunk of a stream, of which only the last one has the usage."""
+
+    choices: list[ReplyChoice]
+    usage: NotRequired[Usage]
+
+
 class Reply:
     """The reply to one request: whole, or as the chunks of a stream.
 
@@ -100,7 +133,7 @@ class Reply:
 
     def __init__(self, form: Completion, bot: str, request_id: str, sign: Sign):
         self.form, self.sign = form, sign
-        self.frame = {
+        self.frame: _Frame = {
             "id": f"cmpl-{request_id}",
             "object": "text_completion",
             "created": int(time.time()),
@@ -109,17 +142,18 @@ class Reply:
         self._sent: dict[int, int] = {}  # characters of each choice that a stream has sent
         self._written: defaultdict[int, str] = defaultdict(str)  # what of these the bot wrote
 
-    def whole(self, answers: list[Answer]) -> dict[str, Any]:
+    def whole(self, answers: list[Answer]) -> CompletionReply:
         """The reply without streaming, from the answers to all prompts in order."""
-        choices: list[dict[str, Any]] = []
+        choices: list[ReplyChoice] = []
         for prompt, answer in zip(self.form.prompts, answers, strict=True):
             for choice in answer["choices"]:
                 text = self._echoed(prompt, choice["pieces"]) + choice["text"]
                 one = self._choice(len(choices), text, choice["finish_reason"], choice["pieces"], 0)
-                choices.append(one | {"signature": self._signature(answer["version"], prompt, choice["text"])})
-        return self.frame | {"choices": choices, "usage": usage(answers)}
+                one["signature"] = self._signature(answer["version"], prompt, choice["text"])
+                choices.append(one)
+        return {**self.frame, "choices": choices, "usage": usage(answers)}
 
-    def chunks(self, number: int, part: Part) -> Iterator[dict[str, Any]]:
+    def chunks(self, number: int, part: Part) -> Iterator[CompletionReply]:
         """A chunk for each choice among the pieces that have arrived of the answer to prompt `number`.
 
         The last chunk of a choice has its signature.
@@ -137,11 +171,11 @@ class Reply:
             one = self._choice(choice, text, reason, members, start)
             if reason:
                 one["signature"] = self._signature(part["version"], prompt, self._written[choice])
-            yield self.frame | {"choices": [one]}
+            yield {**self.frame, "choices": [one]}
 
-    def last(self, ends: list[Part]) -> dict[str, Any]:
+    def last(self, ends: list[Part]) -> CompletionReply:
         """The chunk with the usage, which ends a stream where it is asked for; `ends` are the answers' last parts."""
-        return self.frame | {"choices": [], "usage": usage(ends)}
+        return {**self.frame, "choices": [], "usage": usage(ends)}
 
     def _signature(self, version: str, prompt: str | tuple[int, ...], written: str) -> str:
         return self.sign(version, prompt if isinstance(prompt, str) else None, written)
@@ -152,13 +186,13 @@ class Reply:
             return ""
         return prompt if isinstance(prompt, str) else "".join(piece["text"] for piece in pieces if piece["from_prompt"])
 
-    def _choice(self, index: int, text: str, reason: str | None, pieces: list[Piece], start: int) -> dict[str, Any]:
+    def _choice(self, index: int, text: str, reason: str | None, pieces: list[Piece], start: int) -> ReplyChoice:
         logprobs = None if self.form.logprobs is None else _logprobs(pieces, start)
         return {"index": index, "text": text, "finish_reason": reason, "logprobs": logprobs}
 
 
-def _logprobs(pieces: list[Piece], start: int) -> dict[str, Any]:
-    """OpenAI's four lists, of the pieces of a text that begin at character `start`.
+def _logprobs(pieces: list[Piece], start: int) -> Logprobs:
+    """The lists of the pieces of a text that begin at character `start`.
 
     The first token of an echoed prompt has null, as there: nothing that the client knows of stands before it.
     """

@@ -6,13 +6,21 @@ not support is refused, and the error names it.
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from serve.engine.parameters import MAX_CHOICES, MAX_NEW_TOKENS, MAX_STOPS, Parameters, checked_stops
 from serve.engine.question import Answer, Part
 from serve.http.forms.without_effect import without_effect
+
+
+class Usage(TypedDict):
+    """The token counts of a reply."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
 
 
 class StreamOptions(BaseModel):
@@ -97,7 +105,7 @@ def token_bytes(name: str) -> list[int]:
     return list(name.encode())
 
 
-def usage(answers: Sequence[Answer | Part]) -> dict[str, int]:
+def usage(answers: Sequence[Answer | Part]) -> Usage:
     """The tokens that the model read and generated for these answers."""
     read = sum(answer["prompt_tokens"] for answer in answers)
     generated = sum(choice["tokens"] for answer in answers for choice in answer["choices"])

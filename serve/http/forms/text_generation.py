@@ -5,7 +5,7 @@ whole(form, None, answer)                                    # [{"generated_text
 """
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NotRequired, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -51,15 +51,52 @@ class TextGeneration(BaseModel):
         return self
 
 
-def whole(form: TextGeneration, seed: int | None, answer: Answer) -> list[dict[str, Any]]:
+class Token(TypedDict):
+    """A token of an answer."""
+
+    id: int
+    text: str
+    logprob: float
+    special: bool
+
+
+class Details(TypedDict):
+    """How an answer ended: `prefill` and `tokens` are in whole replies, `input_length` and `signature` in streams."""
+
+    finish_reason: str | None
+    generated_tokens: int
+    seed: int | None
+    prefill: NotRequired[list[Token]]  # always empty: the prompt's tokens are not sent
+    tokens: NotRequired[list[Token]]
+    input_length: NotRequired[int]
+    signature: NotRequired[str]
+
+
+class GeneratedText(TypedDict):
+    """One text of a whole reply."""
+
+    generated_text: str
+    details: NotRequired[Details]
+
+
+class StreamEvent(TypedDict):
+    """A token of a stream; with the last one the whole text and its details."""
+
+    index: int  # from 1
+    token: Token
+    generated_text: str | None
+    details: Details | None
+
+
+def whole(form: TextGeneration, seed: int | None, answer: Answer) -> list[GeneratedText]:
     """The reply to a request without streaming: a text for each choice, with details where they are asked for."""
     before = form.inputs if form.parameters.return_full_text in (None, True) else ""
-    replies: list[dict[str, Any]] = []
+    replies: list[GeneratedText] = []
     for choice in answer["choices"]:
-        reply: dict[str, Any] = {"generated_text": before + choice["text"]}
+        reply: GeneratedText = {"generated_text": before + choice["text"]}
         if form.parameters.details:
             details = _details(choice["pieces"][-1], choice["tokens"], seed)
-            reply["details"] = details | {"prefill": [], "tokens": [_token(piece) for piece in choice["pieces"]]}
+            reply["details"] = {**details, "prefill": [], "tokens": [_token(piece) for piece in choice["pieces"]]}
         replies.append(reply)
     return replies
 
@@ -71,18 +108,25 @@ class Stream:
         self.form, self.seed, self.sign = form, seed, sign
         self.tokens, self.text = 0, ""
 
-    def events(self, part: Part) -> Iterator[dict[str, Any]]:
+    def events(self, part: Part) -> Iterator[StreamEvent]:
         """The events of the pieces that have arrived."""
         for piece in part.get("pieces", []):
             self.tokens += 1
             self.text += piece["text"]
-            event = {"index": self.tokens, "token": _token(piece), "generated_text": None, "details": None}
+            event: StreamEvent = {
+                "index": self.tokens,
+                "token": _token(piece),
+                "generated_text": None,
+                "details": None,
+            }
             if piece["finish_reason"]:
                 before = self.form.inputs if self.form.parameters.return_full_text else ""
                 event["generated_text"] = before + self.text
-                signature = self.sign(part["version"], self.form.inputs, self.text)
-                more = {"input_length": part["prompt_tokens"], "signature": signature}
-                event["details"] = _details(piece, self.tokens, self.seed) | more
+                event["details"] = {
+                    **_details(piece, self.tokens, self.seed),
+                    "input_length": part["prompt_tokens"],
+                    "signature": self.sign(part["version"], self.form.inputs, self.text),
+                }
             yield event
 
 
@@ -93,11 +137,11 @@ def _keeps_all(truncate: Any, inputs: Any) -> bool:
     return truncate >= len(inputs.encode(errors="replace"))
 
 
-def _token(piece: Piece) -> dict[str, Any]:
+def _token(piece: Piece) -> Token:
     return {"id": piece["token"], "text": piece["text"], "logprob": piece["logprob"], "special": piece["special"]}
 
 
-def _details(last: Piece, tokens: int, seed: int | None) -> dict[str, Any]:
+def _details(last: Piece, tokens: int, seed: int | None) -> Details:
     """TGI has separate names for the model's own end and for a stop string; a line break is a stop string here."""
     stop = "eos_token" if last["special"] else "stop_sequence"
     reason = stop if last["finish_reason"] == "stop" else last["finish_reason"]

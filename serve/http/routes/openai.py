@@ -5,7 +5,6 @@ model (huggingface_hub's chat, the Hugging Face JavaScript client) ask there, an
 """
 
 from collections.abc import AsyncGenerator
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -16,8 +15,8 @@ from serve.http import body
 from serve.http.answers import Event, all_collected, collected, headers, logged, signing, streamed
 from serve.http.bots import Bots, ServedBots
 from serve.http.errors import ApiError
-from serve.http.forms.chat import Chat, ChatReply
-from serve.http.forms.completions import Completion, Reply
+from serve.http.forms.chat import Chat, ChatCompletion, ChatReply
+from serve.http.forms.completions import Completion, CompletionReply, Reply
 
 router = APIRouter()
 
@@ -50,7 +49,7 @@ async def chat(request: Request, bots: ServedBots, bot: str = "") -> Response:
     return _signed(reply.whole(await collected(parts)))
 
 
-def _signed(reply: dict[str, Any]) -> JSONResponse:
+def _signed(reply: ChatCompletion | CompletionReply) -> JSONResponse:
     return JSONResponse(reply, headers=headers([choice["signature"] for choice in reply["choices"]]))
 
 

@@ -36,4 +36,4 @@ async def verify(
     name = typed_bot_name(bot)
     if name is None:
         raise ApiError(404, "not_found", "bot: not the name of a bot")
-    return verdict(bots.keyring(name).check(name, said, signature, prompt))
+    return {**verdict(bots.keyring(name).check(name, said, signature, prompt))}

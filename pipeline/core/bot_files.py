@@ -1,0 +1,137 @@
+"""The JSON files in a bot's folder, as types: stats.json with the counts of tweets, metrics.json with the measures.
+
+    stats: Stats = {"handles": ["nasa"], "tweets": {"nasa": {"downloaded": 3200, "kept": 2427}}}
+    metrics: Metrics = {"train": {"loss": 3.1, "steps": 40, "tokens": 40_960, "seconds": 2.5}}
+
+A lane writes `train`, a first `held_out` and what was special about the training. Evaluation replaces `held_out` and
+adds the other measures; docs/evaluation.md explains them. All losses are in nats.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Stats(TypedDict):
+    """stats.json: whose tweets a bot learned from, and how many of them there are of each kind."""
+
+    handles: list[str]
+    tweets: dict[str, dict[str, int]]  # counts by handle: downloaded, retweets, short, kept, and one for each filter
+
+
+class Losses(TypedDict):
+    """Losses per unit (token or character) of the bot and of its base, with perplexities; intervals are [low, high]."""
+
+    loss: float
+    loss_interval: NotRequired[list[float]]  # 95 %; intervals come with the evaluation
+    perplexity: float
+    perplexity_interval: NotRequired[list[float]]
+    base_loss: float
+    base_loss_interval: NotRequired[list[float]]
+    base_perplexity: float
+    base_perplexity_interval: NotRequired[list[float]]
+
+
+class CharacterLosses(Losses):
+    """Losses per character: they compare bots that have different tokenizers."""
+
+    characters: int
+
+
+class HeldOut(Losses):
+    """`held_out`: losses per token on the held-out tweets."""
+
+    tokens: int
+    tweets: NotRequired[int]
+    per_character: NotRequired[CharacterLosses]
+
+
+class TrainingTotals(TypedDict):
+    """`train`: the training itself."""
+
+    loss: float  # mean of the last epoch
+    steps: int
+    tokens: int  # of all epochs
+    seconds: float
+
+
+# `from` is the last version, `loss_before` its loss on the same held-out tweets; the last entry is an estimate
+Continued = TypedDict(
+    "Continued",
+    {
+        "from": str,
+        "new_tweets": int,
+        "old_tweets": int,
+        "loss_before": NotRequired[float],
+        "seconds_to_start_over": NotRequired[float],
+    },
+)
+StartedOver = TypedDict("StartedOver", {"from": str, "reason": str})
+
+
+class LoweredRate(TypedDict):
+    """`lowered_rate`: peaks of the learning rate, of the recipe, with which training diverged, and the one used."""
+
+    recipe: float
+    used: float
+
+
+class Voice(TypedDict):
+    """`voice`: a text counts as right if it is attributed to one of the bot's people. A fleet of one has `people`."""
+
+    people: int  # whom the classifier tells apart
+    top1: NotRequired[float]  # share of the bot's samples that are right
+    base_top1: NotRequired[float]  # share of the base model's
+    real_top1: NotRequired[float]  # share of the real held-out tweets
+    chance: NotRequired[float]  # share that guessing gets right
+    ratio_to_real: NotRequired[float | None]
+    ratio_to_chance: NotRequired[float | None]
+    samples: NotRequired[int]
+    attributed: NotRequired[list[list[Any]]]  # [handle, number of the bot's samples], the ten most frequent
+
+
+class Copying(TypedDict):
+    """`copying`: shares are of the samples, `real_` shares of as many held-out tweets."""
+
+    exact: float  # share that is a training tweet, word for word
+    long_runs: float  # share that has a run of 8 words or more in common with a training tweet
+    longest_run: int  # words
+    longest_text: str  # of that run
+    real_exact: float
+    real_long_runs: float
+    samples: int
+
+
+class Variety(TypedDict):
+    """`variety`: lengths are in characters, as quantiles {"p10", "p50", "p90"}."""
+
+    distinct_1: float  # different words by all words
+    distinct_2: float  # different pairs of words by all pairs
+    real_distinct_1: float  # the same of as many real tweets
+    real_distinct_2: float
+    duplicates: float  # share of samples that another one equals, in words
+    length: dict[str, float]
+    real_length: dict[str, float]
+    length_distance: float | None  # Kolmogorov-Smirnov statistic: 0 for equal distributions, at most 1
+
+
+class Safety(TypedDict):
+    """`safety`: shares of the samples."""
+
+    links: float
+    mentions: float
+    blocked: float | None  # with an entry of the block list; None without a list
+    samples: int
+
+
+class Metrics(TypedDict, total=False):
+    """metrics.json. A bot that is trained and not yet evaluated has the training's entries only."""
+
+    held_out: HeldOut
+    train: TrainingTotals
+    lowered_rate: LoweredRate
+    continued: Continued
+    started_over: StartedOver
+    voice: Voice
+    copying: Copying
+    variety: Variety
+    safety: Safety
+    samples: dict[str, list[str]]  # whole texts by their prompt; "" is no prompt
