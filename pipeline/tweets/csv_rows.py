@@ -12,7 +12,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from pipeline.tweets.columns import Columns
 from pipeline.tweets.record import Reject
@@ -36,7 +36,7 @@ class Dialect(TypedDict, total=False):
     """The arguments for csv.reader that fit a table."""
 
     delimiter: str
-    quoting: int
+    quoting: Literal[0, 3]  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
     escapechar: str
     doublequote: bool
 
