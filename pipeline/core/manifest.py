@@ -40,6 +40,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import one_line
+from pipeline.core.json_file import JsonObject
 from pipeline.core.names import is_bot_name
 from pipeline.core.store import Store
 
@@ -135,7 +136,7 @@ class Writer:
         self._rows: dict[str, dict[str, Any]] = {row["bot"]: row for row in table.to_pylist()}
         self._unknown = _bots(store).difference(self._rows)  # their folders may hold anything
 
-    def adopt(self, in_use: Mapping[str, str], metrics: Mapping[str, dict[str, Any]]) -> None:
+    def adopt(self, in_use: Mapping[str, str], metrics: Mapping[str, JsonObject]) -> None:
         """Adds the published bots ({bot: version}) that have no row; `metrics` has those that were read, by bot."""
         if self.store.local:
             return

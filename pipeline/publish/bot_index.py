@@ -8,6 +8,7 @@ index.close()
 
 from collections.abc import Callable
 
+from pipeline.core.json_file import JsonObject
 from pipeline.core.manifest import Writer
 from pipeline.core.store import Store
 from pipeline.plan.bot import Bot
@@ -23,7 +24,7 @@ class BotIndex(Writer):
 
     def record(self, bot: Bot) -> None:
         """Adds a bot that is published in its version; from any thread."""
-        content = {"metrics.json": bot.metrics, "stats.json": bot.stats}
+        content: dict[str, JsonObject] = {"metrics.json": bot.metrics, "stats.json": bot.stats}
         if self._pictured.isdisjoint(bot.handles):  # else only its folder says which pictures could be read
             names = {person.handle: person.name for person in bot.people if person.name}
             content["profiles.json"] = {"names": names, "pictures": []}
