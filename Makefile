@@ -2,7 +2,7 @@
 #   make demo    tweets to talking bots, ARGS=--once exits when they have spoken
 #   make test    all tests, 15 minutes at most on 2 cores; make test-fast the unit tests, 90 seconds
 #   make check   linter, formatter, types, imports
-#   make test-faults   kill -9 to everything, on a cluster of several nodes
+#   make test-faults   kill -9 to every process of a fleet, on a cluster of several nodes
 PYTHON ?= python3.11
 BIN := .venv/bin
 ARGS ?=
@@ -20,11 +20,11 @@ test: test-fast
 test-fast: .venv/ready
 	$(BIN)/pytest tests/unit --numprocesses logical --maxprocesses 8 --dist worksteal $(ARGS)
 
-# The readers of tweets against 10,000 odd and broken files of each format.
+# Reads 10,000 odd and broken files of each format.
 fuzz: .venv/ready
 	$(BIN)/pytest tests/unit/tweets/test_fuzz.py --hypothesis-profile fuzz $(ARGS)
 
-# kill -9 at random moments to everything a fleet runs on, and many lanes at once.
+# kill -9 to every process of a fleet at random moments, and many lanes at once.
 test-faults: .venv/ready
 	$(BIN)/pytest tests/faults -o addopts=-q -s $(ARGS)
 
@@ -52,13 +52,13 @@ bench-endpoints: .venv/ready
 bench-gpu: .venv/ready
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
-# The bundled base model, made again: hours on a small machine; it goes on where it was stopped.
+# The bundled base model, made again: hours on a small machine; it continues where it was stopped.
 base-model: .venv/ready
 	$(BIN)/python examples/base_model/corpus.py build/base-model/corpus
 	$(BIN)/huggingtweets pretrain examples/base_model/mini.yaml $(ARGS)
 
-# The lock file that the Makefile, CI and the Dockerfile share. torch stays a plain version: which build of
-# it (CPU or CUDA) is the index's choice.
+# Writes the lock file that the Makefile, CI and the Dockerfile share. torch is pinned without a build (CPU or CUDA):
+# the package index decides which one is installed.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet '.[dev]'

@@ -209,7 +209,7 @@ def _show_problems(bots: list[Bot], prepared: Prepared, progress: Progress) -> N
     """A line for each file that gave nothing and for each bot that failed or was skipped."""
     cases = [Case(problem, path) for path, problem in prepared.problems.items()]
     for group in grouped(cases):
-        more = f" (and {group.number - 1:,} files more with such a reason)" if group.number > 1 else ""
+        more = f" (and {group.number - 1:,} more files with a reason like this)" if group.number > 1 else ""
         progress.say(f"tweets: {group.place}: {group.reason}{more}")
     for bot in bots:
         if bot.status in ("failed", "skipped"):

@@ -48,7 +48,7 @@ class Worker(Generic[TaskT, ResultT]):
 
 @dataclass(frozen=True)
 class Failed:
-    """What a task that raised an error gives in place of its result: the error in one line."""
+    """The result of a task that raised an error: the error in one line."""
 
     reason: str
 
@@ -65,7 +65,7 @@ class Feed(Generic[TaskT]):
         self.actor.add.remote(pickle.dumps(task))
 
     def close(self) -> None:
-        """Says that no task will be added any more: the pool ends when it has done those there are."""
+        """No task is added after this: the pool ends once it has done those that were added."""
         self.actor.close.remote()
 
     def abort(self) -> None:

@@ -1,8 +1,8 @@
-"""This project's own files: where they are, and a hash that tells whether two nodes run the same build.
+"""This project's own files: where they are, and a hash that shows whether two nodes run the same build.
 
     code_hash(PROJECT / "serve", PROJECT / "pipeline" / "core")     # "3f2a9c01d5e7"
 
-Two builds can have the same version number, so the number does not tell whether the code is the same.
+Two builds can have the same version number, so the number does not show whether the code is the same.
 """
 
 import hashlib

@@ -39,7 +39,7 @@ def draw(
     """The picture as PNG: one sample in large letters, with its prompt quoted apart, or up to three below their prompt.
 
     Samples begin with the prompt. `name` is the person's as people write it; `picture` their profile picture in any
-    format that Pillow reads; an initial stands in where it is missing or broken.
+    format that Pillow reads. Where it is missing or broken, the person's initial is drawn instead.
     """
     texts = [_text(sample.removeprefix(prompt)[:_SAMPLE_CHARS]) for sample in samples[:_SHOWN]]
     asked = _text(prompt[-_PROMPT_CHARS:]).strip()
@@ -56,7 +56,7 @@ def draw(
         prompt=asked,
         opening=opening(asked),
         direction=_direction(asked),
-        said=[{"text": text, "direction": _direction(text)} for text in texts],
+        samples=[{"text": text, "direction": _direction(text)} for text in texts],
         size=_size(single, _SINGLE_PIXELS - bool(asked) * _OPENING_PIXELS) if len(texts) == 1 else None,
         note=_note(handles),
     )

@@ -1,4 +1,4 @@
-"""Marks a picture, in its metadata, as made by a model: for programs what the badge in the picture is for people.
+"""Marks a picture as made by a model, in its metadata: programs read it there, people read the badge in the picture.
 
     png = mark(png, bot="nasa", said=" to land on Mars", prompt="My dream is", signature=signature)
     answer = marks_of(png)             # {"bot": "nasa", "said": " to land on Mars", …}

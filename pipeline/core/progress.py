@@ -58,7 +58,7 @@ class Progress:
         self.seconds: dict[str, float] = {}  # by step, of those that have ended
         self.listeners: list[
             Callable[[str, BotState], None]
-        ] = []  # called with the step and a bot that has been through it
+        ] = []  # called with the step and a bot that finished it or failed in it
         self.checks: list[Callable[[], None]] = []  # called at each report; what they raise ends the command
         self._live = self.console.is_terminal
         columns = TextColumn("{task.description:<10}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn()

@@ -12,7 +12,7 @@ import urllib.request
 from typing import Any
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-# gRPC connects only Ray's own processes, on any address; it honours `http_proxy` unless told otherwise.
+# gRPC connects only Ray's own processes, on any address; without this it would use `http_proxy`.
 NO_GRPC_PROXY = "localhost,0.0.0.0/0,::/0"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

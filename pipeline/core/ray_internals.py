@@ -1,4 +1,4 @@
-"""What Ray knows and offers only in its private modules; in `pipeline`, no other module imports from there.
+"""What only Ray's private modules offer; in `pipeline`, no other module imports from them.
 
     free = available_resources_per_node()        # {node id: {"CPU": 2.0, …}}
 
@@ -35,7 +35,7 @@ def available_resources_per_node() -> dict[str, dict[str, float]]:
 def abandoned_placement_groups() -> list[PlacementGroup]:
     """This job's placement groups whose creator has died. Ray keeps what they reserve until the job ends.
 
-    Ray's public calls do not tell who created a placement group.
+    Ray's public calls do not show who created a placement group.
     """
     job = ray.get_runtime_context().get_job_id()
     tables = state.state._connect_and_get_accessor().get_placement_group_table()

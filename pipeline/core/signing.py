@@ -1,4 +1,4 @@
-"""Signatures under what bots write: whoever has a fleet's public keys can check which bot wrote a text, and when.
+"""Signatures of what bots write: anyone with a fleet's public keys can check which bot wrote a text, and when.
 
     keyring = Keyring((SigningKey.new(),))
     signature = keyring.sign("nasa", "0123456789ab", "My dream is", " to land on Mars")

@@ -3,7 +3,7 @@
     version(job, [person])          # "0123456789ab"
 
 That is the kept tweets, the content of the base model, the settings that shape training, and the number of the recipe;
-for a bot that continues from an earlier version, also the name of that one. The same inputs give the same version, so
+for a bot that continues from an earlier version, also that version's name. The same inputs give the same version, so
 nothing is trained twice.
 """
 
@@ -32,6 +32,6 @@ def version(job: Job, people: list[Person], parent: str = "") -> str:
 
 
 def shaping(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns those of the `train` settings that shape the model."""
+    """Returns the `train` settings that shape the model, of all of them (`Train.model_dump()`), by name."""
     changed = {key for key in _UNLESS_DEFAULT if settings.get(key) not in (None, Train.model_fields[key].default)}
     return {key: value for key, value in settings.items() if key in _ALWAYS | changed}

@@ -194,7 +194,7 @@ def _read(batch: Any, only: str | None) -> Iterator[pa.Table]:
 
 
 def _raw(found: tweets.Batch, number: int, people_of: dict[str, str]) -> pa.Table:
-    """A batch with RAW's columns, its accounts replaced by the people whose they are."""
+    """A batch with RAW's columns, each account replaced by the person who owns it."""
     records = pa.Table.from_batches([found.records])
     accounts = np.zeros(len(records), np.int32)
     if people_of:

@@ -32,11 +32,11 @@ class Prepared:
 
     people: dict[str, Person]
     problems: dict[str, str]
-    owners: dict[str, str]  # for files with a problem: whose tweets they should have, by path
+    owners: dict[str, str]  # for files with a problem: the handle that they belong to, by path
     rejects: int
     fingerprint: str  # of files and settings; if it is the same, nothing needs to be done
     reasons: str = ""  # why records could not be used: the commonest reasons
-    notices: list[str] = field(default_factory=list)  # what else users should know of the files
+    notices: list[str] = field(default_factory=list)  # what else users should know about the files
     unchanged: bool = False
 
 

@@ -31,12 +31,12 @@ class Group(NamedTuple):
 
 
 def grouped(cases: Iterable[Case]) -> list[Group]:
-    """The cases by their reasons, the commonest first."""
+    """The cases by their reasons, the most frequent first."""
     return merged(Group(1, case.reason, case.place) for case in cases)
 
 
 def sentence(groups: list[Group]) -> str:
-    """The commonest reasons, each with how often it came and an example."""
+    """The most frequent reasons, each with its number of cases and an example."""
     times = [f" ({group.number:,} times)" if group.number > 1 else "" for group in groups]
     shown = "; ".join(f"{one.place}: {one.reason}{count}" for one, count in zip(groups[:_SHOWN], times, strict=False))
     more = sum(group.number for group in groups[_SHOWN:])
@@ -44,7 +44,7 @@ def sentence(groups: list[Group]) -> str:
 
 
 def merged(groups: Iterable[Group]) -> list[Group]:
-    """The groups with those of the same reason made one, the commonest first."""
+    """The groups, those with the same reason merged, the most frequent first."""
     found: dict[str, Group] = {}
     for group in groups:
         form = _VARIES.sub("…", group.reason)
@@ -54,7 +54,7 @@ def merged(groups: Iterable[Group]) -> list[Group]:
 
 
 def summed(notices: Iterable[Notice]) -> list[str]:
-    """What the files' notices say together, each thing once with an example."""
+    """The notices of all files, added up: each once, with an example."""
     found: dict[str, Notice] = {}
     for notice in notices:
         known = found.get(notice.what)

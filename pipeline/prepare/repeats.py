@@ -1,4 +1,4 @@
-"""Finds a person's tweets that came in more than once: in several files, or from several accounts.
+"""Finds a person's tweets that were read more than once: in several files, or from several accounts.
 
     order, conflicts = each_once(chunks, codes)     # codes: for each row, the index of its person
     chunks.take(order)                              # each tweet once, person by person, sorted by key

@@ -47,7 +47,7 @@ def judged(raw: pa.Table, filters: TweetFilters, encoder: Encoder | None) -> pa.
     frame = pl.DataFrame(pl.from_arrow(raw))
     tweets = filters(frame.with_columns(rules.judge(frame["text"], frame["retweet"])))
     kept = tweets["verdict"] == "kept"
-    # a hash of the text of tweets that are left out tells those with the same id apart
+    # tweets that are left out keep a hash of their text, so that those with the same id can be distinguished
     left_out = frame["text"] if encoder is None else frame["text"].hash().cast(pl.String)
     verdict = pl.when(pl.col("note").is_null()).then("verdict").when(pl.col("handle") == "").then(pl.lit("reject"))
     chunk = tweets.select(

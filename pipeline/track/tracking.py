@@ -74,7 +74,7 @@ class Tracking:
 
 
 class RunWriter:
-    """The actor that writes runs, at low priority. A run that cannot be written is a problem to report, no more."""
+    """The actor that writes runs, at low priority. A run that cannot be written is only reported."""
 
     def __init__(self, stored: StoredRuns):
         os.nice(10)

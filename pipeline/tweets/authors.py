@@ -107,7 +107,7 @@ def author_of_id(value: Any, ids: Ids) -> Author:
 def naming_somebody(names: Iterable[str], file: TweetFile) -> tuple[str, ...]:
     """Returns the fields that may name the author of a record in which no known field does; see `several_people`.
 
-    There are none where the fleet file says whose the records are.
+    There are none where the fleet file gives the author of the records.
     """
     if file.named or "handle" in file.columns:
         return ()
@@ -117,8 +117,8 @@ def naming_somebody(names: Iterable[str], file: TweetFile) -> tuple[str, ...]:
 def several_people(item: JsonObject, names: Sequence[str], seen: dict[str, str]) -> Unknown | None:
     """Returns an Unknown author once a field in `names` has another value than in the file's records before.
 
-    `seen` holds the first value of each field. A field that names the same person throughout says nothing against the
-    file's name as the author.
+    `seen` holds the first value of each field. Where a field names the same person throughout,
+    the file's name remains the author.
     """
     for name in names:
         value = item.get(name)

@@ -85,7 +85,7 @@ USUAL = {
         *("quoted_tweet.id", "referenced_tweets.quoted.id", "type", "tweet_type", "post_type"),
     ),
 }
-TEXT_NAMES = tuple(name for name in USUAL["text"] if "." not in name)  # to be shown
+TEXT_NAMES = tuple(name for name in USUAL["text"] if "." not in name)  # for messages
 # json_tweet.py reads fields such as `referenced_tweets`, which no single name or path can reach
 
 

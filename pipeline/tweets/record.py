@@ -68,7 +68,7 @@ class Profile(NamedTuple):
 class Notice(NamedTuple):
     """Something about a file that users should know, and that rejects no record."""
 
-    what: str  # such as "dates that cannot be read"; notices with the same text are added up
+    what: str  # for instance "dates that cannot be read"; notices with the same text are added up
     number: int  # how many records, files or parts it concerns
     example: str
 

@@ -1,9 +1,9 @@
 """Reddit: the posts and comments of an account's own export, and those of dumps and of the API, each with its author.
 
     flat({"subreddit": "tea", "author": "Ada-Wren", "body": "Cold, please."})
-    # {"text": "Cold, please.", "author": "ada_wren", "is_reply": True, …}: as json_tweet.py knows tweets
+    # {"text": "Cold, please.", "author": "ada_wren", "is_reply": True, …}: the form that json_tweet.py reads
 
-Quoted lines (`> …`) are other people's words and are left out. A post's title stands above its text. What was deleted
+Quoted lines (`> …`) are other people's words and are left out. A post's title is put before its text. What was deleted
 or removed is not read. An export does not name its account in posts.csv and comments.csv: see `export_handle`.
 """
 
@@ -47,7 +47,7 @@ def is_messages(names: Iterable[str]) -> bool:
 
 
 def flat(item: JsonObject) -> FlatPost | str | None:
-    """A post or comment as one flat object, why it is not read, or None for other objects."""
+    """Returns a post or comment as one flat object, the reason why it is not read, or None for other objects."""
     if "subreddit" not in item or "author" not in item or not ("title" in item or any(key in item for key in _TEXTS)):
         return None
     author, title = item["author"], _string(item.get("title"))

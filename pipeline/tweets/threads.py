@@ -2,8 +2,8 @@
 
 for row in rows({"text_post_app_text_posts": [{"media": [{"title": "tea"}]}]}, 1, TweetFile("ada.json", "ada")): ...
 
-Meta writes each byte of UTF-8 as a character of its own ("cafÃ©"); that is mended here. Neither the posts nor the file
-name the account: see `export_handle`.
+Meta writes each byte of UTF-8 as a character of its own ("cafÃ©"); this is repaired here. Neither the posts nor the
+file name the account: see `export_handle`.
 """
 
 import json
@@ -28,7 +28,7 @@ _FOLDER = re.compile(r"(?:instagram|threads)-([\w.]+)-\d{4}-\d\d-\d\d", re.ASCII
 
 
 def rows(item: JsonObject, line: int, file: TweetFile) -> Iterator[Row | Reject]:
-    """Yields the rows of an export's posts and replies, a Reject for what is none."""
+    """Yields a row for each post or reply of an export, and a Reject for anything else."""
     author = export_handle(file)
     posts = item[POSTS] if isinstance(item[POSTS], list) else [item[POSTS]]
     for post in posts:

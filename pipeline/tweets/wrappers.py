@@ -55,7 +55,7 @@ class Inside(NamedTuple):
 
     items: list[tuple[Any, Any]]  # pairs of an object and its author (None if the wrapper names none)
     users: Sequence[JsonObject] = ()
-    left_out: Sequence[str] = ()  # names of further lists of tweets, whose authors nothing tells
+    left_out: Sequence[str] = ()  # names of further lists of tweets, whose authors are unknown
 
 
 def is_wrapper(item: JsonObject) -> bool:

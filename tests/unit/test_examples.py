@@ -134,7 +134,23 @@ def test_a_command_that_is_not_there_would_be_noticed():
     assert len(list(shown(ROOT / "docs" / "operating.md"))) > 20
 
 
+def headings(path: Path) -> set[str]:
+    """The anchors of a guide's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_files_that_a_guide_links_to_are_there(path):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))
-    assert not [link for link in links if not (path.parent / link).exists()]
+def test_the_files_and_headings_that_a_guide_links_to_are_there(path):
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text(encoding="utf-8")):
+        name, _, heading = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_modules_that_a_guide_names_are_there(path):
+    names = re.findall(r"`((?:\w+/)*\w+\.py)`", path.read_text(encoding="utf-8"))
+    assert not [name for name in names if not ((ROOT / name).exists() or [*ROOT.glob(f"[a-z]*/**/{name}")])]
