@@ -3,8 +3,8 @@
     log(fleet="politicians", bot="nasa", version="0123456789ab").info("trained in 3.2 s")
 
 They are written to the process's stderr; Ray keeps the stderr of its workers in `logs/worker-*.err`. With Ray's
-environment variable RAY_LOGGING_CONFIG_ENCODING=JSON each line is a JSON object that has these fields and Ray's own (job, node, worker,
-actor); otherwise a line ends in `fleet=politicians bot=nasa …`.
+environment variable RAY_LOGGING_CONFIG_ENCODING=JSON each line is a JSON object that has these fields and Ray's own
+(job, node, worker, actor); otherwise a line ends in `fleet=politicians bot=nasa …`.
 """
 
 import logging
