@@ -28,6 +28,12 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         > /tmp/requirements.txt && \
     /opt/venv/bin/pip install --disable-pip-version-check -c /tmp/requirements.lock -r /tmp/requirements.txt
 
+# What the environment consists of, as a CycloneDX document; the tool that writes it stays behind in this stage.
+FROM dependencies AS bill-of-materials
+RUN python3 -m venv /opt/cyclonedx && \
+    /opt/cyclonedx/bin/pip install --disable-pip-version-check --no-cache-dir cyclonedx-bom==7.5.0 && \
+    /opt/cyclonedx/bin/cyclonedx-py environment --output-reproducible -o /sbom.cdx.json /opt/venv/bin/python
+
 # Our own package, built with the lock's setuptools into a folder laid out like the environment; its sources stay behind
 # in this stage.
 FROM ${BASE_IMAGE} AS package
@@ -45,6 +51,7 @@ FROM ${BASE_IMAGE}
 USER 0
 # Ray's image has the user ray (1000:100) already; elsewhere we make the same one, so manifests need to know one number.
 RUN getent passwd 1000 >/dev/null || useradd --create-home --uid 1000 --gid 100 --shell /bin/bash ray
+COPY --from=bill-of-materials /sbom.cdx.json /opt/sbom.cdx.json
 COPY --from=dependencies /opt/venv /opt/venv
 # The layer that a new version of the code replaces: a few megabytes.
 COPY --from=package /dist /opt/venv

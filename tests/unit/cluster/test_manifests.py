@@ -359,6 +359,12 @@ def test_the_image_installs_the_lock_file_then_the_package_without_dependencies(
     assert build("COPY")[-2:] == ["--from=dependencies /opt/venv /opt/venv", "--from=package /dist /opt/venv"]
 
 
+def test_the_image_lists_what_it_consists_of():
+    wrote = [step for step in build("RUN") if "cyclonedx-py environment" in step and "/opt/venv/bin/python" in step]
+    assert len(wrote) == 1 and "-o /sbom.cdx.json" in wrote[0]
+    assert "--from=bill-of-materials /sbom.cdx.json /opt/sbom.cdx.json" in build("COPY")
+
+
 def test_hadolint_has_nothing_against_the_dockerfile():
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
