@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 _LOG_STEPS = 25  # between two log lines, and between two looks at the clock for a checkpoint
-_HELD_OUT_TOKENS = 200_000  # at most, for the perplexity
+HELD_OUT_TOKENS = 200_000  # at most, for the perplexity
 _BETAS = (0.9, 0.95)  # of AdamW, as is usual for pre-training
 
 
@@ -53,7 +53,7 @@ class RunSettings:
 
     @property
     def tokens_per_step(self) -> int:
-        """Over all workers."""
+        """The tokens of one step, over all workers."""
         return self.block_size * self.batch_size * self.workers
 
     def steps(self, tokens: int) -> int:
@@ -80,7 +80,7 @@ class StepProgress:
         self.latest: tuple[int, str] = (0, "")
 
     def set(self, step: int, text: str) -> None:
-        """So many steps are done; `text` has the loss and the pace."""
+        """Sets how many steps are done; `text` has the loss and the pace."""
         self.latest = (step, text)
 
     def get(self) -> tuple[int, str]:
@@ -101,7 +101,7 @@ def run_worker(loop_config: dict[str, WorkerConfig]) -> None:
         weight_decay=settings.weight_decay,
         betas=_BETAS,
     )
-    held_out = _held_out_stream(config.held_out, settings.separator)[:_HELD_OUT_TOKENS]
+    held_out = _held_out_stream(config.held_out, settings.separator)[:HELD_OUT_TOKENS]
     before = trainer.loss(held_out, settings.block_size)
     first_step = _restore(trainer)
     batches = _batches(config.shards[rank], settings, seed=settings.seed + first_step)

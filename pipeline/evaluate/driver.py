@@ -150,7 +150,7 @@ class Evaluation(threading.Thread):
             self.join(_END_SECONDS)
 
     def settle(self, progress: Progress) -> list[Bot]:
-        """Waits for the results of all added bots and stores them in these; returns the bots that were published."""
+        """Waits until all added bots are measured, and sets their metrics and status; returns those published."""
         if self.feed is None:
             return []
         with self.lock:

@@ -19,7 +19,7 @@ from pipeline.prepare.index import Person
 RECIPE = 1  # to be raised when the same inputs would give another model
 _ALWAYS = {"epochs", "learning_rate", "batch_size", "block_size", "holdout", "precision", "seed"}
 # settings that were added later: they count only where they differ from the default, so that older versions stay valid
-_UNLESS_DEFAULT = {"freeze_layers", "lora", "schedule", "warmup_ratio"}
+_UNLESS_DEFAULT = {"freeze_layers", "lora", "schedule", "warmup_ratio", "max_tokens"}
 
 
 def version(job: Job, people: list[Person], parent: str = "") -> str:

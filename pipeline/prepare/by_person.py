@@ -30,6 +30,7 @@ from pipeline.prepare.verdicts import FIRST_TWEET, KEPT, VERDICTS, profiles_in
 
 PICTURES = "work/pictures"  # by handle, in the files' own format
 _ROW_GROUP = 50_000  # tweets
+_LARGE_TEXT = 2**30  # bytes; more than this in one table may overflow plain strings
 _WRITERS = 8  # files that are written to a remote store at once
 
 
@@ -49,7 +50,10 @@ def finished(
     codes, verdicts = codes[order], verdicts[order]
     counts = np.bincount(codes * len(VERDICTS) + verdicts, minlength=len(handles) * len(VERDICTS))
     by_person = counts.reshape(len(handles), len(VERDICTS))
-    kept = chunks.select(["id", "text", "tokens"]).take(pa.array(order[verdicts == KEPT])).combine_chunks()
+    content = chunks.select(["id", "text", "tokens"])
+    if content["text"].nbytes > _LARGE_TEXT:  # the offsets of plain strings have 32 bits
+        content = content.set_column(1, "text", content["text"].cast(pa.large_string()))
+    kept = content.take(pa.array(order[verdicts == KEPT])).combine_chunks()
     ends = np.cumsum(by_person[:, KEPT])
     with _Writer(store) as writer:
         for code in np.flatnonzero(by_person.sum(axis=1)):
@@ -151,8 +155,9 @@ class _Kept:
         for name in ("id", "text"):
             column = self.table[name].combine_chunks()
             _, ends, data = column.buffers()
-            offsets = np.frombuffer(ends, np.int32)[column.offset : column.offset + len(column) + 1]
-            digest.update(np.diff(offsets).tobytes())
+            width = np.int64 if pa.types.is_large_string(column.type) else np.int32
+            offsets = np.frombuffer(ends, width)[column.offset : column.offset + len(column) + 1]
+            digest.update(np.diff(offsets).astype(np.int32).tobytes())
             digest.update(memoryview(data or b"")[offsets[0] : offsets[-1]])
         return digest.hexdigest()
 

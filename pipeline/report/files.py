@@ -12,15 +12,22 @@ from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
 from pipeline.report.fleet_plots import FEW
 from pipeline.report.page import page
-from pipeline.report.rows import Report, row_of
+from pipeline.report.rows import Report, row_of, without_samples
+
+WITH_SAMPLES = 10_000  # bots of a fleet whose rows have the samples; of 100,000 bots they would take 0.3 GB
 
 
 def write_report(store: Store, fleet: str, bots: Sequence[Bot], seconds: dict[str, float]) -> Report:
-    """Writes both files; returns what report.json holds. `seconds`: of each step of this command."""
+    """Writes both files; returns what report.json holds. `seconds`: of each step of this command.
+
+    In a fleet of more than `WITH_SAMPLES` bots the rows' metrics lack `samples`; each bot's metrics.json has them.
+    """
     report: Report = {"fleet": fleet, "seconds": seconds, "bots": [row_of(bot) for bot in bots]}
-    store.write("report.json", json_bytes(report))
     epochs = _epochs(store, bots) if len(bots) <= FEW else []
     store.write("report.html", page(report, store.read_json(MAP), epochs).encode())
+    if len(bots) > WITH_SAMPLES:
+        report["bots"] = [without_samples(row) for row in report["bots"]]
+    store.write("report.json", json_bytes(report))
     return report
 
 

@@ -55,6 +55,13 @@ def row_of(bot: Bot) -> ReportRow:
     return row
 
 
+def without_samples(row: ReportRow) -> ReportRow:
+    """The row without the samples in its metrics, which are most of its bytes."""
+    metrics = row["metrics"].copy()
+    metrics.pop("samples", None)
+    return {**row, "metrics": metrics}
+
+
 def kept(row: ReportRow) -> int:
     """The number of kept tweets of all the bot's people."""
     return sum(counts["kept"] for counts in row["tweets"].values())

@@ -16,7 +16,7 @@ import torch
 from pipeline.core.errors import one_line
 from pipeline.core.store import Store
 from pipeline.train.loop import TrainingLog
-from pipeline.train.queue import Task
+from pipeline.train.tasks import Task
 from pipeline.train.trainer import Trainer
 
 _STEPS_BETWEEN_CLOCKS = 20  # several workers have to agree on the time, which costs a broadcast

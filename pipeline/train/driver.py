@@ -25,8 +25,9 @@ from pipeline.train.lane_run import LaneRun
 from pipeline.train.node_health import SEVERAL_NODES, NodeHealth
 from pipeline.train.pace import Pace, progress_text
 from pipeline.train.placement import free_abandoned_places, node_resources, nodes_that_fit, place_runs, worker_resources
-from pipeline.train.queue import FailedBot, QueueStatus, Task, TrainedBot, lane_kind, with_less_memory
+from pipeline.train.queue import QueueStatus
 from pipeline.train.queue_actor import remote_queue, start_queue
+from pipeline.train.tasks import FailedBot, Task, TrainedBot, lane_kind, with_less_memory
 
 _POLL_SECONDS = 0.3
 _PATIENCE_SECONDS = 3.0  # for the cores of an earlier step to become free, before fewer lanes are started
@@ -223,12 +224,13 @@ class _Driver:
 
 
 def _task(job: Job, bot: Bot, has_checkpoint: bool) -> Task:
+    limit = job.train.max_tokens
     return Task(
         bot=bot.name,
         handles=bot.handles,
         folder=bot.trained_folder,
         version=bot.version or "",
-        epoch_tokens=bot.tokens,
+        epoch_tokens=sum(min(person.tokens, limit or person.tokens) for person in bot.people),
         settings=job.train.of(bot.name, bot.tokens),
         digests={person.handle: person.digest for person in bot.people},
         previous_version=bot.parent,

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 import ray
 import ray.train
 
@@ -38,8 +37,9 @@ from pipeline.train.deepspeed_engine import init_single_process_group
 from pipeline.train.device import choose_precision, choose_zero_stage, limit_gpu_memory
 from pipeline.train.loop import Diverged, TrainingLog, is_out_of_memory, train_blocks
 from pipeline.train.loss import held_out_metrics
-from pipeline.train.queue import RESULT_FILE, Queue, Task, TrainedBot
+from pipeline.train.queue import Queue
 from pipeline.train.queue_actor import remote_queue
+from pipeline.train.tasks import RESULT_FILE, Task, TrainedBot
 from pipeline.train.trainer import Trainer
 from pipeline.train.training_data import BadData, StoreOutage, TrainingData, load_training_data
 
@@ -86,7 +86,7 @@ class LaneBroken(Exception):
 def run_lane_worker(loop_config: dict[str, LaneConfig]) -> None:
     """The function that Ray Train runs in each worker of a run; `loop_config` has the one entry "config".
 
-    A lane of one worker gets a process group of its own, whichever workers are in the same run.
+    A lane of one worker gets a process group of its own, apart from the other workers of its run.
     """
     config = loop_config["config"]
     lane = ray.train.get_context().get_world_rank() // config.settings.workers_per_bot
@@ -174,9 +174,9 @@ class Lane:
         return load_training_data(self.store, task, self.separator, self.trainer.vocabulary)
 
     def _train_or_fail(self, task: Task, data: "Future[TrainingData]", idle_since: float) -> _Result | None:
-        """Trains one bot; None if it failed, which the queue then knows.
+        """Trains one bot; returns None if it failed, after the queue was informed.
 
-        `idle_since`: time at which the lane became idle, in perf_counter seconds.
+        `idle_since`: the time.perf_counter() at which the lane became idle.
         """
         try:
             loaded = self._loaded(data)
@@ -187,7 +187,7 @@ class Lane:
             return result
         except Exception as error:
             if self.trainer.workers == 1 or isinstance(error, _AGREED):
-                self.trainer.recover()  # where that raises, the device is at fault, and the bot has not failed
+                self.trainer.recover()  # it raises where the device is at fault: then the bot has not failed
             self._fail(task, error)
             if self._is_outage(error):
                 time.sleep(self.pause)
@@ -203,9 +203,9 @@ class Lane:
             return None
 
     def _loaded(self, data: "Future[TrainingData]") -> TrainingData:
-        """A bot's data, once every worker has it; raises the error of the first that could not read it.
+        """A bot's data, once every worker has it. Raises the error of the first worker that could not read it.
 
-        Without that the others would wait in a step for the one that failed.
+        Otherwise the others would wait in a step for the one that failed.
         """
         problem: Exception | None = None
         try:
@@ -218,7 +218,7 @@ class Lane:
         return loaded
 
     def _fail(self, task: Task, error: Exception) -> None:
-        """Gives a bot back to the queue. Where workers do not fail together, the first of them gives it back."""
+        """Gives a bot back to the queue: of workers that fail together rank 0 does, else the first that fails."""
         if self.rank != 0 and isinstance(error, _AGREED):
             return
         self._log(task).warning("failed: %s", one_line(error))
@@ -242,15 +242,9 @@ class Lane:
         loss = self.trainer.loss(data.held_out, task.settings.block_size)
         if not math.isfinite(loss):
             raise Diverged(f"the held-out loss is {loss}")
-        last_epoch = log.losses[-max(1, len(log.losses) // task.settings.epochs) :]
         metrics: Metrics = {
             "held_out": held_out_metrics(loss, base_loss, len(data.held_out) - 1),
-            "train": {
-                "loss": float(np.mean(last_epoch)),
-                "steps": len(log.losses),
-                "tokens": log.tokens,
-                "seconds": round(log.seconds, 3),
-            },
+            "train": log.totals(task.settings.epochs),
         }
         if task.rate_factor != 1:
             metrics["lowered_rate"] = {"recipe": data.learning_rate, "used": data.learning_rate * task.rate_factor}
@@ -266,7 +260,7 @@ class Lane:
         return _Result(TrainedBot(metrics, round(time.perf_counter() - started, 3), handover), log, data.learned)
 
     def _reset(self, task: Task, data: TrainingData) -> tuple[float, float]:
-        """Puts the weights to train from in place; the held-out losses of the base and of these weights."""
+        """Puts the weights to train from in place; returns the held-out losses of the base and of these weights."""
         settings = task.settings
         self.trainer.reset(settings.seed)
         base_loss = self.trainer.loss(data.held_out, settings.block_size)

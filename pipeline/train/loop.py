@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from pipeline.core.bot_files import TrainingTotals
+from pipeline.train.packing import Blocks
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.trainer import Trainer
 
@@ -47,10 +49,20 @@ class TrainingLog:
             if not math.isfinite(loss):
                 raise Diverged(f"the loss was {loss} at step {step}")
 
+    def totals(self, epochs: int) -> TrainingTotals:
+        """The entry `train` of metrics.json; its loss is the mean over the last of so many epochs."""
+        last_epoch = self.losses[-max(1, len(self.losses) // epochs) :]
+        return {
+            "loss": float(np.mean(last_epoch)),
+            "steps": len(self.losses),
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+        }
+
 
 def train_blocks(
     trainer: Trainer,
-    blocks: np.ndarray,
+    blocks: Blocks | np.ndarray,
     batch_size: int,
     learning_rate: float,
     *,
@@ -60,7 +72,7 @@ def train_blocks(
     log: TrainingLog | None = None,
     on_step: Callable[[TrainingLog], None] = lambda log: None,
 ) -> TrainingLog:
-    """Trains on blocks, int64 [n, block], in order: each step takes `batch_size` of them on each worker.
+    """Trains on blocks [n, block] of token ids (int64), in order: each step takes `batch_size` of them on each worker.
 
     The last step is filled up with blocks from the front, so that every worker has its share of every step. The rate
     rises over the first `warmup_ratio` of the steps, then follows `schedule` (see `learning_rate_at`).

@@ -1,105 +1,30 @@
-"""The fleet's queue: which bots wait, which lane has which, what is done, what failed and why. Plain Python.
+"""The fleet's queue: which bots wait, which lane trains which, what is done, what failed and why. Plain Python.
 
     queue = Queue(tasks, retries=1)
     assignment = queue.take("run-0/0", kind)
     queue.finish("run-0/0", assignment.task.bot, trained)
     queue.status(queue.id, results_known=0).done
 
-Lanes ask it for work and report to it, the driver asks for its status. queue_actor.py makes it an actor.
+Lanes ask it for work and report to it, the driver asks for its status. queue_actor.py makes it an actor. A lane is
+named "{run}/{number}". The bots that it *has in hand* are the one that it trains and the one whose model is written.
 """
 
-import json
 import time
 import uuid
-from bisect import bisect_left, insort
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
 from pipeline.core import manifest
 from pipeline.core.bot_files import Metrics
-from pipeline.core.settings import Train
 from pipeline.core.store import Store
+from pipeline.train.tasks import RESULT_FILE, FailedBot, Task, TrainedBot, WaitingTasks, with_less_memory
 
-RESULT_FILE = "training.json"  # in a trained bot's folder: its TrainedBot
 LOWERED = 0.25  # of the learning rate, with which a bot whose training diverged is tried once more
-_FORGIVEN_DEATHS = 4  # of workers that trained a bot, beyond the retries: machines die more often than bots kill
-_OUTAGES = 20  # of the store, each longer than its retries bridge, after which a bot is given up
-_RECOVERY_SECONDS = 5.0  # in which lanes report to a restarted queue what they have in hand
-# settings that a lane is set up with; a lane trains only bots that agree in them
-_LANE_SETTINGS = {"workers_per_bot", "gpus_per_worker", "zero_stage", "precision", "gradient_checkpointing", "compile"}
-_LANE_SETTINGS |= {"freeze_layers", "lora"}
-
-
-@dataclass
-class Task:
-    """One bot's training. The queue keeps it, and lanes get copies."""
-
-    bot: str
-    handles: list[str]
-    folder: str  # in the store: where the model goes
-    version: str
-    epoch_tokens: int
-    settings: Train
-    digests: dict[str, str] = field(default_factory=dict)  # a hash of each person's tweets, by handle
-    previous_version: str = ""  # to continue from; empty: start from the base
-    has_checkpoint: bool = False  # whether there may be one
-    micro_batches: int = 1  # parts of each batch; doubled where memory ran out
-    rate_factor: float = 1.0  # of the recipe's learning rate; LOWERED after the training diverged
-    failures: int = 0
-    outages: int = 0  # of the store while it was in hand
-    deaths: int = 0  # of workers that were training it
-    progress_at: float = 0.0  # a time.monotonic(): when it was given out, or when its last step was reported
-    lane: str = ""  # that has it in hand
-    failed_in: str | None = None  # the place of its last failure: a node, or a lane where its node is not known
-
-    @cached_property
-    def kind(self) -> str:
-        """The kind of its lane."""
-        return lane_kind(self.settings)
-
-    @property
-    def total_tokens(self) -> int:
-        """Tokens to train on, over all epochs."""
-        return self.epoch_tokens * self.settings.epochs
-
-    @property
-    def previous_folder(self) -> str:
-        """The folder of the version to continue from, in the store."""
-        return f"bots/{self.bot}/{self.previous_version}"
-
-
-def lane_kind(settings: Train) -> str:
-    """The settings that a lane must be set up with to train a bot with these settings, as JSON."""
-    return json.dumps(settings.model_dump(include=_LANE_SETTINGS), sort_keys=True)
-
-
-def with_less_memory(settings: Train) -> Train:
-    """The settings for a bot that does not fit into memory even block by block."""
-    return settings.model_copy(update={"gradient_checkpointing": True})
-
-
-@dataclass(frozen=True)
-class TrainedBot:
-    """What a lane reports of a bot whose model is in the store; also the content of `RESULT_FILE`."""
-
-    metrics: Metrics
-    seconds: float  # of training, held-out losses included
-    handover: float = 0.0  # seconds from the lane's last bot to this one
-
-    def to_json(self) -> bytes:
-        """The content of `RESULT_FILE`."""
-        return json.dumps(asdict(self)).encode()
-
-
-@dataclass(frozen=True)
-class FailedBot:
-    """Why a bot was given up."""
-
-    reason: str
-    log: str = ""  # the last lines of the traceback
+_FORGIVEN_DEATHS = 4  # of workers that trained a bot, beyond the retries: mostly the machine is at fault, not the bot
+_OUTAGES = 20  # of the store, after which a bot is given up; each was longer than the store's own retries
+_RECOVERY_SECONDS = 5.0  # that a restarted queue waits for lanes to report what they have in hand
 
 
 @dataclass(frozen=True)
@@ -127,7 +52,7 @@ class QueueStatus:
 
 
 class Queue:
-    """The bots still to train, largest first. A lane is named "{run}/{number}"."""
+    """The bots still to train, largest first."""
 
     def __init__(self, tasks: list[Task], retries: int):
         """`retries`: how often a bot that failed is tried again."""
@@ -147,7 +72,7 @@ class Queue:
         self.recovering_until = 0.0  # a time.monotonic(); see `recover`
 
     def enter(self, lane: str, kind: str = "", node: str = "") -> None:
-        """A lane of this kind is set up on a node, if its workers are on one."""
+        """Records that a lane of this kind is set up. `node`: that of its workers; empty if they are on several."""
         self.active_runs.add(_run_of(lane))
         if node:
             self.nodes.setdefault(kind, {})[_run_of(lane)] = node
@@ -155,8 +80,8 @@ class Queue:
     def take(self, lane: str, kind: str, in_hand: Iterable[str] | None = None) -> Assignment:
         """Gives a lane that is set up for this kind its next bot.
 
-        A call may be delivered twice. What the lane was given without learning of it is not among the bots that it has
-        `in_hand`, and is given again.
+        Ray may deliver a call twice, so that the lane learns of one answer only. A bot that was given to the lane and
+        is not among those that it has `in_hand` is given to it again.
         """
         if lane in self.stalled:
             return Assignment()
@@ -166,15 +91,11 @@ class Queue:
                 return Assignment(lost, self.waiting.by_bot.get(self.promised.get(lane, "")))
         if time.monotonic() < self.recovering_until:
             return Assignment(wait=True)
-        task, place = self.waiting.by_bot.get(self.promised.pop(lane, "")), self._place(lane)
-        if task is None or task.failed_in == place:
+        task = self.waiting.by_bot.get(self.promised.pop(lane, ""))
+        if task is None or task.failed_in == self._place(lane):
             task = self._next(lane, kind)
         if task is None:
-            left = self.waiting.by_kind.get(kind, [])
-            if not set(self.nodes.get(kind, {}).values()) - {place}:  # which would take them
-                for one in left:  # all failed in this place: other lanes get a moment to take them first
-                    one.failed_in = None
-            return Assignment(wait=bool(left) or any(task.kind == kind for task in self.running.values()))
+            return Assignment(wait=self._more_may_come(lane, kind))
         self.waiting.remove(task.bot)
         self._start(task, lane)
         upcoming = self._next(lane, kind)
@@ -182,8 +103,19 @@ class Queue:
             self.promised[lane] = upcoming.bot
         return Assignment(task, upcoming)
 
+    def _more_may_come(self, lane: str, kind: str) -> bool:
+        """Whether a lane for which there is no bot now should ask again: some wait or may come back.
+
+        Those that wait all failed on this lane's node. If no lane works on another node, they may be tried here again.
+        """
+        left = self.waiting.by_kind.get(kind, [])
+        if not set(self.nodes.get(kind, {}).values()) - {self._place(lane)}:
+            for task in left:
+                task.failed_in = None
+        return bool(left) or any(task.kind == kind for task in self.running.values())
+
     def _place(self, lane: str) -> str:
-        """The node of a lane; where it is not known, or the lane's workers are on several, the lane itself."""
+        """The node of a lane; the lane's own name if its node is not known or its workers are on several."""
         run = _run_of(lane)
         return next((nodes[run] for nodes in self.nodes.values() if run in nodes), lane)
 
@@ -196,14 +128,14 @@ class Queue:
         return next((task for task in tasks if task.failed_in != place and task.bot not in promised), None)
 
     def report(self, lane: str, in_hand: dict[str, float], kind: str = "", node: str = "") -> bool:
-        """Every second or so: the bots that a lane has in hand, with the tokens trained so far; and as in `enter`.
+        """Takes a lane's report of the bots that it has in hand, with the tokens trained so far; a call each second.
 
         Returns whether the lane has to end, because it made no progress for `train.stall_minutes`.
         """
-        self.enter(lane, kind, node)  # of which a restarted queue does not know
+        self.enter(lane, kind, node)  # a restarted queue does not know the lane
         recovering = time.monotonic() < self.recovering_until
         for bot, tokens in in_hand.items():
-            if recovering and (task := self.waiting.remove(bot)):  # this queue gave it to the lane before it died
+            if recovering and (task := self.waiting.remove(bot)):  # it was given to the lane before the restart
                 self._start(task, lane)
             if bot in self.running:
                 if tokens != self.tokens_trained.get(bot):
@@ -215,7 +147,7 @@ class Queue:
         self.running[task.bot], task.lane, task.progress_at = task, lane, time.monotonic()
 
     def _end_stalled_lanes(self) -> None:
-        """Takes the bots that make no progress from their lanes, which end with their next report if they can."""
+        """Puts bots that make no progress back in the queue; their lanes end with their next report if they can."""
         now = time.monotonic()
         for task in list(self.running.values()):
             if now - task.progress_at > 60 * task.settings.stall_minutes:
@@ -223,7 +155,7 @@ class Queue:
                 self._count_death(task, f"no step for {task.settings.stall_minutes:g} minutes")
 
     def finish(self, lane: str, bot: str, trained: TrainedBot) -> None:
-        """A bot's model is in the store."""
+        """Records that a bot's model is in the store."""
         self.productive_runs.add(_run_of(lane))
         self.running.pop(bot, None)
         self.waiting.remove(bot)
@@ -233,16 +165,16 @@ class Queue:
         self.done.setdefault(bot, trained)
 
     def fail(self, lane: str, bot: str, reason: str, log: str = "") -> None:
-        """A bot failed in a lane: it waits for another try, or is given up after `retries` of them."""
+        """Records that a bot failed in a lane: it is tried again `retries` times, then given up."""
         if task := self._return(lane, bot):
             task.failures, task.failed_in = task.failures + 1, self._place(lane)
             if task.failures > self.retries:
                 self._give_up(task, reason, log)
 
     def out_of_memory(self, lane: str, bot: str, reason: str, log: str = "") -> None:
-        """Memory ran out: the bot is tried with its batches in more parts, at last with gradient checkpointing.
+        """Records that memory ran out: the bot is tried with its batches in more parts, then with checkpointing.
 
-        That is no failure. With one block at a time and gradient checkpointing it is.
+        That counts as a failure only where the bot was trained block by block with gradient checkpointing already.
         """
         task = self.running.get(bot)
         if task is None or task.lane != lane:
@@ -255,21 +187,27 @@ class Queue:
             self.fail(lane, bot, reason, log)
 
     def postpone(self, lane: str, bot: str, reason: str, log: str = "") -> None:
-        """The store could not be reached: the bot waits again. That is no failure, as long as the store comes back."""
+        """Records that the store could not be reached: the bot waits again. Only after many times it is a failure."""
         if (task := self.running.get(bot)) and task.outages >= _OUTAGES:
             self.fail(lane, bot, reason, log)
         elif task:
             self._return(lane, bot, outages=task.outages + 1)
 
     def diverged(self, lane: str, bot: str, reason: str, log: str = "") -> None:
-        """A loss was no number: the bot is tried once more, at a lower rate; the same rate would end the same way."""
+        """Records a loss that was no number: the bot is tried once more, at a lower rate.
+
+        At the same rate it would end the same way.
+        """
         if (task := self.running.get(bot)) and task.rate_factor == 1:
             self._return(lane, bot, rate_factor=LOWERED)
         elif task := self._return(lane, bot):
             self._give_up(task, f"{reason}, also with {LOWERED:g} of the learning rate", log)
 
     def leave(self, run: str, died: Iterable[str], reason: str) -> None:
-        """A run has ended: what its lanes had in hand waits again; the lanes in `died` count against their bots."""
+        """Records that a run has ended: what its lanes had in hand waits again.
+
+        `died`: those of its lanes whose workers died, for `reason`, which counts against the bots they trained.
+        """
         died = set(died)
         for task in [task for task in self.running.values() if _run_of(task.lane) == run]:
             if task.lane in died:
@@ -281,7 +219,7 @@ class Queue:
             nodes.pop(run, None)
 
     def _count_death(self, task: Task, log: str) -> None:
-        """The worker that trained this bot died or hangs: the bot waits again, or is given up after several."""
+        """Counts a worker that died or hung while it trained this bot, which waits again or is given up."""
         deaths = task.deaths + 1
         self._return(task.lane, task.bot, has_checkpoint=True, deaths=deaths)
         if deaths > self.retries + _FORGIVEN_DEATHS:
@@ -312,10 +250,11 @@ class Queue:
     def status(
         self, queue_id: str, results_known: int, failures_known: int = 0, runs: Iterable[str] | None = None
     ) -> QueueStatus:
-        """For a driver that knows the first results and the first failures of the queue with this id.
+        """The status, with the results and failures that the driver does not know yet; ends lanes that hang.
 
-        `runs`: the runs that exist. What lanes of others have in hand waits again: a call of theirs may arrive after
-        their `leave` where the queue was restarted meanwhile. Bots that make no progress are taken from their lanes.
+        `queue_id`, `results_known` and `failures_known`: the queue that the driver asked last, and how many of each it
+        knows from it. `runs`: the runs that exist. What lanes of other runs have in hand waits again: a call of theirs
+        may arrive after their `leave` where the queue was restarted meanwhile.
         """
         self._end_stalled_lanes()
         is_known = queue_id == self.id
@@ -338,7 +277,7 @@ class Queue:
         )
 
     def recover(self, store: Store) -> None:
-        """After a restart: what is in the store is done; lanes then report what they have in hand."""
+        """After a restart, learns from the store what is done; the lanes then report what they have in hand."""
         tasks = list(self.waiting.by_bot.values())
         trained = set(store.list("work/trained"))  # first: what is published meanwhile is in one of the two
         in_use = manifest.published(store, [task.bot for task in tasks])
@@ -351,46 +290,6 @@ class Queue:
         for task in self.waiting.by_bot.values():
             task.has_checkpoint = True
         self.recovering_until = time.monotonic() + _RECOVERY_SECONDS
-
-
-class WaitingTasks:
-    """Tasks in the order in which they are given out: by kind, the bot with the most tokens first.
-
-    Bots whose workers died twice come last, so that one that kills its workers holds up no others.
-    """
-
-    def __init__(self, tasks: Iterable[Task]):
-        self.by_kind: dict[str, list[Task]] = {}
-        self.by_bot: dict[str, Task] = {}
-        self.total_tokens = 0
-        for task in sorted(tasks, key=_order):
-            self.by_kind.setdefault(task.kind, []).append(task)
-            self.by_bot[task.bot] = task
-            self.total_tokens += task.total_tokens
-
-    def add(self, task: Task) -> None:
-        """Puts a task in its place."""
-        insort(self.by_kind.setdefault(task.kind, []), task, key=_order)
-        self.by_bot[task.bot] = task
-        self.total_tokens += task.total_tokens
-
-    def remove(self, bot: str) -> Task | None:
-        """Takes a bot's task out; None if it does not wait."""
-        task = self.by_bot.pop(bot, None)
-        if task is not None:
-            tasks = self.by_kind[task.kind]
-            del tasks[bisect_left(tasks, _order(task), key=_order)]
-            self.total_tokens -= task.total_tokens
-        return task
-
-    def counts(self) -> dict[str, int]:
-        """How many tasks of each kind wait, the kind of the largest bot first."""
-        kinds = [kind for kind, tasks in self.by_kind.items() if tasks]
-        return {kind: len(self.by_kind[kind]) for kind in sorted(kinds, key=lambda k: _order(self.by_kind[k][0]))}
-
-
-def _order(task: Task) -> tuple[bool, int, str]:
-    return task.deaths > 1, -task.total_tokens, task.bot
 
 
 def _run_of(lane: str) -> str:

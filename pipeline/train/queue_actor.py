@@ -14,7 +14,8 @@ from ray.actor import ActorHandle
 
 from pipeline.core.ray_session import this_node
 from pipeline.core.store import Store
-from pipeline.train.queue import Queue, Task
+from pipeline.train.queue import Queue
+from pipeline.train.tasks import Task
 
 
 class QueueActor(Queue):

@@ -73,21 +73,19 @@ class Trainer:
         if compile:
             torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
             model.compile(dynamic=False)
-        optimizer = self._optimizer(model.to(home), betas, weight_decay)
-        # DeepSpeed clips weight by weight, which is slow on a GPU: `_step` does it there
-        clip_norm = 0.0 if self._alone_on_gpu else _CLIP_NORM
+        self._trained = [parameter for parameter in model.to(home).parameters() if parameter.requires_grad]
+        optimizer = self._optimizer(betas, weight_decay)
+        # DeepSpeed clips weight by weight and asks other workers for their norms: a worker alone does it in `_clip`
+        clip_norm = 0.0 if self.workers == 1 and zero_stage == 0 else _CLIP_NORM
         self.engine = deepspeed_engine.initialize(model, optimizer, zero_stage, precision, clip_norm)
         # other models' forward passes may read numbers back from the GPU, which a graph cannot do
         recordable = self._alone_on_gpu and getattr(model.config, "model_type", None) == "gpt2"
         self.graphs = CudaGraphs(self._step, _GRAPH_WARMUP) if recordable else None
 
-    def _optimizer(
-        self, model: torch.nn.Module, betas: tuple[float, float], weight_decay: float
-    ) -> torch.optim.Optimizer:
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    def _optimizer(self, betas: tuple[float, float], weight_decay: float) -> torch.optim.Optimizer:
         capturable = self._alone_on_gpu
         optimizer = torch.optim.AdamW(
-            trained, betas=betas, weight_decay=weight_decay, fused=True, capturable=capturable
+            self._trained, betas=betas, weight_decay=weight_decay, fused=True, capturable=capturable
         )
         if capturable:
             for group in optimizer.param_groups:
@@ -138,10 +136,19 @@ class Trainer:
             # DeepSpeed divides by the number of micro-batches, which are not all of one size
             self.engine.backward(loss * (micro_batches * len(micro_batch) / len(blocks)))
             if number == micro_batches and not self.engine.gradient_clipping():
-                torch.nn.utils.clip_grad_norm_(self.engine.module.parameters(), _CLIP_NORM, foreach=True)
+                self._clip()
             self.engine.step()
             losses.append(loss.detach() * (len(micro_batch) / len(blocks)))
         return torch.stack(losses).sum()
+
+    def _clip(self) -> None:
+        """Limits the norm of the gradient to `_CLIP_NORM`; on a CPU with the same bits as DeepSpeed's own clipping."""
+        if self.device.type == "cuda":
+            torch.nn.utils.clip_grad_norm_(self._trained, _CLIP_NORM, foreach=True)
+            return
+        gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
+        norm = torch.stack(torch._foreach_norm(gradients)).pow(2).sum().pow(0.5)
+        torch._foreach_mul_(gradients, (_CLIP_NORM / (norm + 1e-6)).clamp(max=1.0))
 
     def loss(self, stream: np.ndarray, block_size: int) -> float:
         """The mean loss over a stream of tokens, int64 [n], in nats per predicted token; see `stream_loss`."""

@@ -6,6 +6,7 @@ A bot that continues from its last version (`train.continue`) starts from that v
 tweets mixed with old ones; see learned_tweets.py.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from pipeline.train.learned_tweets import (
     split_by_learned,
 )
 from pipeline.train.packing import Tokens
-from pipeline.train.queue import Task
+from pipeline.train.tasks import Task
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 class TrainingData:
     """What a task trains on, ready for the device."""
 
-    blocks: np.ndarray  # int64 [blocks, block_size]
+    blocks: packing.Blocks
     held_out: np.ndarray  # one stream of tokens, int64 [n]
     learned: bytes  # the file that says which tweets these are
     learning_rate: float  # at its peak
@@ -59,7 +60,7 @@ def load_training_data(store: Store, task: Task, separator: int, vocabulary: int
     Raises BadData if they, or the last version, cannot be read or used; StoreOutage if the store is away.
     """
     try:
-        people = [load_tweets(store, handle) for handle in task.handles]
+        people = [load_tweets(store, handle, task.settings.max_tokens) for handle in task.handles]
     except Exception as error:
         if store.is_outage(error):
             raise StoreOutage(one_line(error)) from error
@@ -73,9 +74,9 @@ def load_training_data(store: Store, task: Task, separator: int, vocabulary: int
             started_over = {"from": task.previous_version, "reason": str(reason)}
     settings = task.settings
     training = [own for own, _ in people]
-    blocks = packing.pack(training, separator, settings.block_size, settings.epochs, settings.seed)
+    blocks = packing.Blocks(training, separator, settings.block_size, settings.epochs, settings.seed)
     held_out = packing.join([tweet for _, out in people for tweet in out], separator)
-    _check_tokens(blocks, held_out, vocabulary)
+    _check_tokens([*training, [held_out]], vocabulary)
     learned = learned_file([tweet for own in training for tweet in own])
     return TrainingData(blocks, held_out, learned, settings.learning_rate, started_over=started_over)
 
@@ -84,9 +85,9 @@ def _continued(store: Store, task: Task, people: list[SplitTweets], separator: i
     settings = task.settings
     start = _previous_weights(store, task)
     training = [packing.mix(person.new, person.old, settings.epochs, settings.seed) for person in people]
-    blocks = packing.pack(training, separator, settings.block_size, epochs=1, seed=settings.seed)
+    blocks = packing.Blocks(training, separator, settings.block_size, epochs=1, seed=settings.seed)
     held_out = packing.join([tweet for person in people for tweet in person.held_out], separator)
-    _check_tokens(blocks, held_out, vocabulary)
+    _check_tokens([*training, [held_out]], vocabulary)
     learned = learned_file([tweet for person in people for tweet in (*person.old, *person.new)])
     continued: Continued = {
         "from": task.previous_version,
@@ -106,8 +107,9 @@ def _previous_weights(store: Store, task: Task) -> "dict[str, torch.Tensor]":
         raise BadData(f"its last version {task.previous_version} cannot be read: {one_line(error)}") from error
 
 
-def _check_tokens(blocks: Tokens, held_out: Tokens, vocabulary: int) -> None:
+def _check_tokens(parts: Iterable[list[Tokens]], vocabulary: int) -> None:
     """Raises BadData if a token is not one of the base model's: on a GPU that would end the process."""
-    highest = int(max(blocks.max(), held_out.max()))
-    if highest >= vocabulary or min(blocks.min(), held_out.min()) < 0:
-        raise BadData(f"its prepared tweets hold token {highest}; the base model knows {vocabulary}")
+    for tokens in (np.concatenate(tweets) for tweets in parts if tweets):
+        highest = int(tokens.max(initial=0))
+        if highest >= vocabulary or tokens.min(initial=0) < 0:
+            raise BadData(f"its prepared tweets hold token {highest}; the base model knows {vocabulary}")

@@ -86,6 +86,12 @@ class Train(Section):
         0.0, ge=0, lt=1, description="Share of the steps in which the learning rate rises from zero, before it falls."
     )
     batch_size: int = Field(1, ge=1, description="Blocks in a step, for each worker.")
+    max_tokens: int | None = Field(
+        None,
+        ge=1000,
+        description="Of one person no more than so many tokens are trained on in an epoch, and no more are held out: "
+        "always the same of their tweets. For people with millions of tweets, whose epoch would fill the memory.",
+    )
     block_size: int = Field(
         1024, ge=8, description="Tokens in a block. Where it is not set, no more than the base model's context."
     )
@@ -140,6 +146,12 @@ class Train(Section):
         False, description="Use torch.compile: faster steps, after up to a minute at the start of each lane."
     )
     overrides: list[Override] = Field([], description="Other settings for some of the bots; the last entry wins.")
+
+    @model_validator(mode="after")
+    def _continued(self) -> "Train":
+        if self.continue_ and self.max_tokens:
+            raise ValueError("max_tokens: a bot that continues from its last version needs all its tweets (continue)")
+        return self
 
     @model_validator(mode="after")
     def _gpus(self) -> "Train":

@@ -10,10 +10,11 @@ from pipeline.core.model_folder import SEPARATOR, tokenizer_json
 from pipeline.core.own_code import ASSETS
 from pipeline.core.settings import Filters
 from pipeline.core.store import Store, resolve
+from pipeline.prepare import by_person
 from pipeline.prepare.by_person import finished, sampled
 from pipeline.prepare.filters import TweetFilters
 from pipeline.prepare.index import Person
-from pipeline.prepare.kept_tweets import load_tweets
+from pipeline.prepare.kept_tweets import load_tweets, read_tweets
 from pipeline.prepare.tokens import Encoder
 from pipeline.prepare.verdicts import CHUNK, RAW, judged, profile_note
 from pipeline.tweets import Profile
@@ -175,3 +176,24 @@ def test_the_same_id_drops_a_tweet_only_where_its_text_agrees(store, encoder):
     assert (people["ada"].same_ids, people["ben"].same_ids) == (4, 0)
     otherwise = [row | {"file": 9 - row.get("file", 0)} for row in rows]
     assert people_of(chunk(otherwise, encoder), store) == people
+
+
+def test_texts_too_large_for_32_bit_offsets_give_the_same_people(store, encoder, monkeypatch):
+    table = chunk([row for handle in ("ada", "ben") for row in tweets_by(handle, 100)], encoder)
+    people, texts = people_of(table, store), read_tweets(store, "ben")
+    monkeypatch.setattr(by_person, "_LARGE_TEXT", 0)
+    assert people_of(table, store) == people
+    again = read_tweets(store, "ben")
+    assert (again.training, again.held_out) == (texts.training, texts.held_out)
+
+
+def test_no_more_tokens_are_loaded_than_asked_for_and_always_the_same(store, encoder, monkeypatch):
+    monkeypatch.setattr(by_person, "_ROW_GROUP", 20)
+    people_of(chunk(tweets_by("ada", 300), encoder), store)
+    whole, held_out = load_tweets(store, "ada")
+    training, few = load_tweets(store, "ada", max_tokens=200)
+    assert sum(len(ids) + 1 for ids in training) <= 200 < sum(len(ids) + 1 for ids in whole)
+    for some, all_of_them in ((training, whole), (few, held_out)):
+        assert 0 < len(some) < len(all_of_them)
+        assert all(np.array_equal(*pair) for pair in zip(some, all_of_them, strict=False))
+    assert [len(kind) for kind in load_tweets(store, "ada", max_tokens=1)] == [1, 1]

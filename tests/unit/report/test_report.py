@@ -10,6 +10,7 @@ from pyarrow import fs
 from pipeline.core.store import Store
 from pipeline.plan.bot import Bot
 from pipeline.prepare.index import Person
+from pipeline.report import files
 from pipeline.report.files import write_report
 from pipeline.report.fleet_plots import FEW
 from pipeline.report.page import page
@@ -124,3 +125,15 @@ def test_a_bot_that_was_continued_says_what_that_gained_in_loss_and_in_time(stor
     assert remarks(row_of(bot)) == ["started over: 3 of the tweets are gone"]
     bot.metrics = METRICS | {"lowered_rate": {"recipe": 1e-3, "used": 2.5e-4}}
     assert remarks(row_of(bot)) == ["diverged at the recipe's learning rate, trained with 0.00025"]
+
+
+def test_a_large_fleets_rows_lack_the_samples_which_its_page_shows(store, monkeypatch):
+    monkeypatch.setattr(files, "WITH_SAMPLES", 1)
+    talking = wren()
+    talking.metrics = METRICS | {"samples": {"": ["a bird in the hand"]}}
+    assert write_report(store, "birds", [talking], {})["bots"][0]["metrics"] == talking.metrics
+    written = write_report(store, "birds", [failed(), talking], {})
+    assert written["bots"][1]["metrics"] == METRICS
+    assert json.loads(store.read("report.json")) == written
+    assert "a bird in the hand" in store.read("report.html").decode()
+    assert "samples" in talking.metrics

@@ -16,7 +16,8 @@ from pipeline.plan.bot import Bot
 from pipeline.prepare.index import Person
 from pipeline.train import driver as driving
 from pipeline.train.lane import LaneConfig
-from pipeline.train.queue import Queue, TrainedBot
+from pipeline.train.queue import Queue
+from pipeline.train.tasks import TrainedBot
 
 COUNTS = {"downloaded": 9, "retweets": 0, "short": 0, "kept": 9}
 

@@ -22,7 +22,8 @@ from pipeline.train.checkpoints import Checkpoints
 from pipeline.train.deepspeed_engine import init_single_process_group
 from pipeline.train.lane import Lane, LaneBroken, LaneConfig
 from pipeline.train.learned_tweets import read_learned
-from pipeline.train.queue import RESULT_FILE, Queue, Task
+from pipeline.train.queue import Queue
+from pipeline.train.tasks import RESULT_FILE, Task
 
 
 @pytest.fixture

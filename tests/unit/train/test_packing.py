@@ -99,3 +99,13 @@ def test_in_a_blend_everybody_weighs_the_same():
     blocks = packing.pack([few, many], SEPARATOR, 10, epochs=1, seed=0)
     share = np.mean(blocks[blocks != SEPARATOR] == 5)
     assert 0.45 < share < 0.55
+
+
+def test_blocks_are_made_epoch_by_epoch_and_are_those_of_all_at_once():
+    people = [encoded_tweets(1), encoded_tweets(2, count=90)]
+    whole = packing.pack(people, SEPARATOR, 16, epochs=3, seed=5)
+    blocks = packing.Blocks(people, SEPARATOR, 16, epochs=3, seed=5)
+    assert blocks.shape == whole.shape and whole.dtype == np.int64
+    for step in np.resize(np.arange(len(whole)), (len(whole) // 4 + 1, 4)):  # the last one begins at the front again
+        assert np.array_equal(blocks[step], whole[step])
+        assert blocks.packed and blocks.packed[1].nbytes < whole.nbytes / 5  # one epoch of three, in half the bytes

@@ -10,7 +10,8 @@ from pipeline.core.settings import Train
 from pipeline.core.store import Store
 from pipeline.train.pace import Pace, progress_text
 from pipeline.train.placement import place_runs
-from pipeline.train.queue import Assignment, Queue, Task, TrainedBot
+from pipeline.train.queue import Assignment, Queue
+from pipeline.train.tasks import Task, TrainedBot
 from tests.support.remote_store import remote_store
 
 VERSION = "0123456789ab"

@@ -115,6 +115,24 @@ def test_a_bot_on_mini_has_the_golden_curve():
     assert train_blocks(trainer, blocks, 1, 1e-3).losses == pytest.approx(GOLDEN_CURVE, abs=1e-5)
 
 
+def test_clipping_gives_the_bits_of_deepspeeds_own(trainer):
+    from deepspeed.runtime.utils import clip_grad_norm_
+
+    block = torch.from_numpy(packing.pack([tweets(7)], SEPARATOR, 64, 1, seed=0)[:1])
+    parameters = trainer._trained
+    for scale in (1e-3, 1.0, 1000.0):  # the norm is below the limit, above it, far above
+        trainer.reset(seed=0)
+        (scale * next_token_loss(trainer.engine.module, block)).backward()
+        before = [parameter.grad.clone() for parameter in parameters]
+        clip_grad_norm_(parameters, 1.0)
+        expected = [parameter.grad.clone() for parameter in parameters]
+        for parameter, gradient in zip(parameters, before, strict=True):
+            parameter.grad = gradient.clone()
+        trainer._clip()
+        assert all(torch.equal(own.grad, other) for own, other in zip(parameters, expected, strict=True))
+        assert torch.equal(before[0], expected[0]) == (scale == 1e-3)
+
+
 def test_the_loop_equals_a_bare_pytorch_loop(base, trainer):
     blocks = packing.pack([tweets(7)], SEPARATOR, 64, 1, seed=0)
     trainer.reset(seed=0)
