@@ -2,6 +2,7 @@
 
     python benchmarks/plan.py                                        # 100,000 bots of GPT-2 on 64 H100s
     python benchmarks/plan.py --users 5000 --nodes 2 --set base.epochs=2 --set machine.lanes_per_device=8
+    python benchmarks/plan.py --entry laptop --nodes 1 --users 40    # without a GPU, on the bundled base
     python benchmarks/plan.py --costs here.yaml --users 1000         # with costs that calibrate.py measured
 
 It follows the pipeline's rules: one queue, largest bot first. A lane holds at most one model that is not written yet.

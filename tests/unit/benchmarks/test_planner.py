@@ -93,6 +93,16 @@ def test_people_are_log_normal_up_to_what_x_gives_out():
     assert of_tweets(100).tokens == 90 * 26 and of_tweets(100).held_out == 10 * 26
 
 
+def test_forty_bots_on_a_laptop():
+    result = plan(sizes(40, 2250, 0.26), load(COSTS, "laptop"), nodes=1)
+    assert result.lanes == 8 and result.bottleneck == "arithmetic"
+    # five bots for each core, each 4 epochs of 2,025 tweets at 1,500 tokens a second
+    assert result.phases["train"] == pytest.approx(5 * 4 * 2025 * 26 / 1500, rel=0.15)
+    assert sum(result.usd.values()) == 0
+    half = plan(sizes(40, 2250, 0.26), load(COSTS, "laptop", ["machine.cores_per_node=4"]), nodes=1)
+    assert half.phases["train"] > 1.8 * result.phases["train"]
+
+
 def test_a_hundred_thousand_bots_on_64_h100s():
     result = plan(sizes(100_000, 2250, 0.26), load(COSTS, "h100-gpt2"), nodes=8)
     assert result.lanes == 256 and result.bots == 100_000
