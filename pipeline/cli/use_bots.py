@@ -106,12 +106,17 @@ def export(
     fleet: FleetFile,
     bot: Annotated[str, typer.Argument(metavar="BOT")],
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="a new or empty folder")],
+    gguf: Annotated[
+        bool, typer.Option("--gguf", help="write BOT.gguf there in its place, for llama.cpp, Ollama, LM Studio")
+    ] = False,
     set_: SetOption = None,
 ) -> None:
     """Copy the model folder of a published bot."""
     from pipeline.core.names import parse_bot_name
     from pipeline.core.store import Store
-    from pipeline.publish.export import export as export_bot
+    from pipeline.publish.export import export as export_folder
+    from pipeline.publish.export import export_gguf
 
+    export_bot = export_gguf if gguf else export_folder
     version = export_bot(Store.of(fleets.load(fleet, set_)), parse_bot_name(bot), to)
     say(f"{to}: {bot} in version {version}")
