@@ -47,8 +47,8 @@ from pipeline.core.store import Store
 FOLDER = "work/manifest"
 FORM = 1  # in work/progress.json of commands that keep a manifest
 FILES = ("metrics.json", "stats.json", "profiles.json")  # whose content it repeats
+FEW = 256  # bots that are asked for one by one, and rows that are compared at each reading
 _PROGRESS = "work/progress.json"
-_COMPARED = 256  # rows, at each reading
 _ROWS, _SECONDS = 1000, 30.0  # that are collected before they are written
 _MOST_FILES = 64  # until they are made one
 _TRIES = 3  # to read files, which another command may be replacing
@@ -71,10 +71,10 @@ class Row:
 def published(store: Store, bots: Collection[str] | None = None) -> dict[str, str]:
     """The version in use of each of these bots (None: all) that is published."""
     names, known = set(bots or ()), dict[str, str]()
-    if bots is None or (not store.local and len(names) > _COMPARED):
+    if bots is None or (not store.local and len(names) > FEW):
         names = _bots(store) if bots is None else names & _bots(store)
         known = {bot: version for bot, version in _versions(store).items() if bot in names}
-    compared = random.sample(sorted(known), min(_COMPARED, len(known)))
+    compared = random.sample(sorted(known), min(FEW, len(known)))
     if any(
         known[bot] != version for bot, version in zip(compared, store.map(store.current_version, compared), strict=True)
     ):
@@ -100,7 +100,7 @@ def unused_versions(store: Store) -> dict[str, list[str]]:
 
 def files(store: Store, versions: Mapping[str, str], name: str) -> dict[str, dict[str, Any]]:
     """The object in this JSON file of each bot's version ({bot: version}); {} where there is no such file."""
-    known = known_files(store, versions, [name]) if len(versions) > _COMPARED else {}
+    known = known_files(store, versions, [name])
     found = {bot: content[name] for bot, content in known.items() if name in content}
     others = [bot for bot in versions if bot not in found]
     read = store.map(lambda bot: store.read_json(f"bots/{bot}/{versions[bot]}/{name}"), others)
@@ -108,7 +108,9 @@ def files(store: Store, versions: Mapping[str, str], name: str) -> dict[str, dic
 
 
 def known_files(store: Store, versions: Mapping[str, str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What the manifest has of these files of these versions: their content by name, by bot."""
+    """What the manifest has of these files of these versions: their content by name, by bot. Of few bots it is {}."""
+    if len(versions) <= FEW:
+        return {}
     table = _table(store, ["bot", "version", *names])
     columns = [table[column].to_pylist() for column in ("bot", "version", *names)]
     return {

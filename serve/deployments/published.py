@@ -22,6 +22,7 @@ from serve.deployments.saved_state import BotRecord
 from serve.http.public_facts import display_names, public_metrics
 
 _REPORT = "report.json"
+_REMOTE_SECONDS = 30.0  # between looks at an object store
 _PICTURES = 256  # that a gateway keeps, some 50 KB each
 _FILES = ("stats.json", "profiles.json", "metrics.json")
 
@@ -68,6 +69,14 @@ class Watcher:
         self._report: dict[str, tuple[str | None, bool]] = {}  # by bot: the version, and whether it is published
         self._report_time: int | None = None
         self._report_settled = True
+        self._looked = -_REMOTE_SECONDS
+
+    def due(self) -> bool:
+        """Whether to look now; an object store is asked more rarely than a disk."""
+        if not self.store.local and time.monotonic() - self._looked < _REMOTE_SECONDS:
+            return False
+        self._looked = time.monotonic()
+        return True
 
     def changes(self, names: Collection[str] | None) -> dict[str, str]:
         """The current version of each of these bots (None: all) that is new or has changed; a bot is returned once."""

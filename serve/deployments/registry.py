@@ -20,7 +20,7 @@ from ray.serve.api import RunTarget
 
 from pipeline.core import logs
 from pipeline.core.settings import Serve
-from pipeline.core.signing import Keyring, SigningKey
+from pipeline.core.signing import Keyring
 from pipeline.core.store import Store
 from serve.deployments import endpoint, published, ray_internals, saved_state
 from serve.deployments.gateway_messages import GatewayReport, News
@@ -32,9 +32,9 @@ from serve.deployments.saved_state import BotRecord, FleetRecord, GatewaySetting
 NAME = "Registry"
 _POLL_SECONDS = 1.0  # how long a gateway's question waits for something to change
 _GONE_SECONDS = 10.0  # without a question, until a gateway counts as gone
-_WATCH_SECONDS = 2.0  # between looks at what is newly published on a disk; an object store is asked more rarely
-_REMOTE_SECONDS = 30.0
+_WATCH_SECONDS = 2.0  # between looks at what is newly published
 _FOLLOW_SECONDS = 3.0  # until every gateway knows where a bot is answered from
+_FROM_FILES = ("names", "pictures", "counts", "metrics", "complete")  # fields of an entry
 _BATCH = 100  # applications that change to a new version together
 
 
@@ -50,6 +50,7 @@ class Registry:
         self.revision = 0
         self.fleets: dict[str, FleetRecord] = {}
         self.keyrings: dict[str, Keyring] = {}  # by fleet
+        self.old_link_keys: dict[str, bytes | None] = {}
         self.entries: dict[str, BotEntry] = {}
         self.changed_at: dict[str, int] = {}  # bot: the revision of its latest change; bots that are gone too
         self.changed = asyncio.Event()
@@ -64,9 +65,9 @@ class Registry:
         for fleet, record in (await asyncio.to_thread(saved_state.load_all)).items():
             await self._take(fleet, record)
         running = (await asyncio.to_thread(serve.status)).applications if self.entries else {}
-        for bot in [bot for bot, entry in self.entries.items() if entry["endpoint"] == "auto"]:
-            if endpoint.app_name(bot) in running:  # moved out in an earlier life of this process
-                self._set_location(bot, "dedicated")
+        auto = [bot for bot, entry in self.entries.items() if entry["endpoint"] == "auto"]
+        for bot in [bot for bot in auto if endpoint.app_name(bot) in running]:  # moved out by an earlier process
+            self._set_location(bot, "dedicated")
         self.tasks = [asyncio.create_task(self._move_bots()), asyncio.create_task(self._watch())]
 
     def check_health(self) -> None:
@@ -155,7 +156,7 @@ class Registry:
             "gateways": len(self.gateways),
             "storages": {fleet: record["storage"] for fleet, record in self.fleets.items()},
             "keyrings": {fleet: self.keyrings[fleet] for fleet in self.fleets},
-            "old_link_keys": {fleet: self._old_link_key(record["gateway"]) for fleet, record in self.fleets.items()},
+            "old_link_keys": {fleet: self.old_link_keys[fleet] for fleet in self.fleets},
         }
 
     def _take_report(self, gateway: str, report: GatewayReport) -> None:
@@ -164,14 +165,6 @@ class Registry:
         self.mover.report(gateway, report["busy"])
         self.sums.take(gateway, report["metrics"])
         self.sums.keep(set(self.gateways))
-
-    def _keyring(self, settings: GatewaySettings) -> Keyring:
-        keys = [SigningKey.of(record) for record in settings.get("answer_keys", [])]
-        return Keyring(tuple(keys) or (self.answer_key,))
-
-    def _old_link_key(self, settings: GatewaySettings) -> bytes | None:
-        key = settings["signing_key"]
-        return bytes.fromhex(key) if key else self.old_link_key
 
     async def _change(self, fleet: str, record: FleetRecord) -> None:
         """Saves a fleet's record and makes it the one in use. The caller holds the lock."""
@@ -192,7 +185,9 @@ class Registry:
         self.entries = {bot: one for bot, one in self.entries.items() if bot not in gone} | entries
         self.changed_at |= dict.fromkeys([*gone, *new], self.revision)
         self.dedicated -= set(gone) | {bot for bot in new if entries[bot]["endpoint"] != "auto"}
-        self.fleets[fleet], self.keyrings[fleet] = record, self._keyring(record["gateway"])
+        self.fleets[fleet] = record
+        self.keyrings[fleet] = Keyring(saved_state.own_answer_keys(record["gateway"]) or (self.answer_key,))
+        self.old_link_keys[fleet] = saved_state.own_old_link_key(record["gateway"]) or self.old_link_key
         if not record["bots"] and not record["follow"]:
             del self.fleets[fleet]
         self._notify()
@@ -266,25 +261,20 @@ class Registry:
         entry, settings = self.entries[bot], self._settings(bot)
         store = open_storage(entry["fleet"], self.fleets[entry["fleet"]]["storage"])
         settings = settings.model_copy(update={"min_replicas": max(1, settings.min_replicas)})
-        target = RunTarget(endpoint.application(bot, store, entry["version"], settings), endpoint.app_name(bot), None)
-        await asyncio.to_thread(serve.run_many, [target])
+        await asyncio.to_thread(serve.run_many, [_target(bot, store, entry["version"], settings)])
 
     async def _watch(self) -> None:
         """Serves new versions of bots, and new bots of fleets that are followed, as they are published."""
-        watchers: dict[str, Watcher] = {}  # by storage and fleet
-        asked: dict[str, float] = {}  # by fleet: time of the last look
+        watchers: dict[tuple[str, str], Watcher] = {}  # by storage and fleet
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             for fleet, record in list(self.fleets.items()):
-                watcher = watchers.setdefault(
-                    f"{record['storage']} {fleet}", Watcher(open_storage(fleet, record["storage"]))
-                )
-                pause = 0.0 if watcher.store.local else _REMOTE_SECONDS
-                if time.monotonic() - asked.get(fleet, -_REMOTE_SECONDS) < pause:
-                    continue
-                asked[fleet] = time.monotonic()
+                place = record["storage"], fleet
+                if place not in watchers:
+                    watchers[place] = Watcher(open_storage(fleet, record["storage"]))
                 try:
-                    await self._look(fleet, record, watcher)
+                    if watchers[place].due():
+                        await self._look(fleet, record, watchers[place])
                 except Exception:  # the store is gone for a moment
                     logs.log(fleet=fleet).warning("new versions cannot be looked for", exc_info=True)
 
@@ -318,14 +308,11 @@ class Registry:
 
     async def _read_again(self, fleet: str, store: Store) -> None:
         """Reads the entries again of which some file could not be read."""
-        latest = self.fleets.get(fleet)
-        if not latest:
-            return
-        bots = {bot: one for bot, one in latest["bots"].items() if not self.entries[bot]["complete"]}
+        served = self.fleets[fleet]["bots"] if fleet in self.fleets else {}
+        bots = {bot: one for bot, one in served.items() if not self.entries[bot]["complete"]}
         for bot, entry in (await asyncio.to_thread(published.read_entries, store, bots)).items():
             if entry["complete"] and bot in self.entries and self.entries[bot]["version"] == entry["version"]:
-                shown = {name: entry[name] for name in ("names", "pictures", "counts", "metrics", "complete")}
-                self._update([bot], **shown)
+                self._update([bot], **{name: value for name, value in entry.items() if name in _FROM_FILES})
 
     async def _roll(self, fleet: str, bots: dict[str, BotRecord], watcher: Watcher) -> None:
         """Changes dedicated bots to new versions. Running replicas load one beside the old; no request fails."""
@@ -343,12 +330,7 @@ class Registry:
         bots = {bot: one for bot, one in bots.items() if self._is_dedicated(fleet, bot)}
         for bot, one in bots.items():
             self._update([bot], newer=one["version"])
-        targets = [
-            RunTarget(
-                endpoint.application(bot, store, one["version"], Serve(**one["settings"])), endpoint.app_name(bot), None
-            )
-            for bot, one in bots.items()
-        ]
+        targets = [_target(bot, store, one["version"], Serve(**one["settings"])) for bot, one in bots.items()]
         await asyncio.to_thread(serve.run_many, targets)
         async with self.lock:
             gone = [bot for bot in bots if not self._is_dedicated(fleet, bot)]  # removed or changed meanwhile
@@ -360,5 +342,10 @@ class Registry:
             await asyncio.to_thread(serve.delete, endpoint.app_name(bot), _blocking=False)
 
     def _is_dedicated(self, fleet: str, bot: str) -> bool:
-        bots = self.fleets[fleet]["bots"] if fleet in self.fleets else {}
-        return bot in bots and bots[bot]["settings"]["endpoint"] == "dedicated"
+        entry = self.entries.get(bot)
+        return entry is not None and (entry["fleet"], entry["endpoint"]) == (fleet, "dedicated")
+
+
+def _target(bot: str, store: Store, version: str, settings: Serve) -> RunTarget:
+    """What Serve is to run for a bot that has replicas of its own."""
+    return RunTarget(endpoint.application(bot, store, version, settings), endpoint.app_name(bot), None)

@@ -71,6 +71,16 @@ def load_all() -> dict[str, FleetRecord]:
     }
 
 
+def own_answer_keys(settings: GatewaySettings) -> tuple[SigningKey, ...]:
+    """The keys that sign a fleet's answers; none where the cluster's does."""
+    return tuple(SigningKey.of(record) for record in settings.get("answer_keys", []))
+
+
+def own_old_link_key(settings: GatewaySettings) -> bytes | None:
+    """The key of old links to a fleet's answers; None where it is the cluster's."""
+    return bytes.fromhex(settings["signing_key"]) if settings["signing_key"] else None
+
+
 def answer_key() -> SigningKey:
     """The key that signs answers of fleets whose stores are read-only; it lives as long as the cluster."""
     record = SigningKey.new().record

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from pipeline.core import lease as leases
+from pipeline.core import manifest
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.lease import FOLDER, held
@@ -60,7 +61,9 @@ def test_a_server_that_is_gone_for_a_while_is_waited_for(store, s3):
     assert not s3.gone
 
 
-def test_published_bots_are_read_from_a_few_objects_and_a_version_that_was_changed_by_hand_is_seen(store, s3):
+def test_published_bots_are_read_from_a_few_objects_and_a_version_that_was_changed_by_hand_is_seen(
+    store, s3, monkeypatch
+):
     old, new, bots = "0" * 12, "1" * 12, [f"bot_{i}" for i in range(5)]
     writer = Writer(store)
     for bot in bots:
@@ -69,8 +72,10 @@ def test_published_bots_are_read_from_a_few_objects_and_a_version_that_was_chang
         writer.add(bot, old, {"metrics.json": {"of": bot}})
         writer.close()  # which makes one object of two
     versions, asked = published(store), s3.asked
+    monkeypatch.setattr(manifest, "FEW", 4)
     assert known_files(store, versions, ["metrics.json"]) == {bot: {"metrics.json": {"of": bot}} for bot in bots}
     assert s3.asked - asked < 10 and len(store.list(MANIFEST)) == 1
+    monkeypatch.undo()
     store.write("bots/bot_3/current", new.encode())
     assert published(store) == dict.fromkeys(bots, old) | {"bot_3": new} and unused_versions(store) == {"bot_3": [old]}
     store.delete("bots/bot_3")

@@ -6,6 +6,7 @@ The bots' folders in the store `s3://fleets/all/many` are made up when they are 
 the files of `FILES`. What is written is kept, until it is deleted. It knows the requests that pyarrow makes.
 """
 
+import io
 import json
 import multiprocessing
 import re
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -35,7 +36,12 @@ def measured(bot: str) -> dict[str, Any]:
         f"My dream is to see a whale from the kitchen window, as {bot} does, twice a day or {i} times"
         for i in range(20)
     ]
-    more = {"copying": {"long_runs": 0.02, "exact": 0.0}, "variety": {"distinct_2": 0.6}, "safety": {"mentions": 0.1}}
+    more = {
+        "voice": metrics()["voice"] | {"real_top1": 0.7, "base_top1": 0.1, "samples": 20},
+        "copying": {"long_runs": 0.02, "exact": 0.0},
+        "variety": {"distinct_2": 0.6},
+        "safety": {"mentions": 0.1},
+    }
     return metrics() | more | {"samples": {"My dream is": texts, "": texts}}
 
 
@@ -74,13 +80,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._wait()
         query = parse_qs(urlsplit(self.path).query)
         number = f"?{int(query['partNumber'][0]):06d}" if "partNumber" in query else ""
+        body = self._body()
         with self.lock:
-            self.objects[self._key() + number] = self.rfile.read(int(self.headers["Content-Length"]))
+            self.objects[self._key() + number] = body
         self._reply(200, b"", {"ETag": '"0"'})
 
     def do_POST(self) -> None:
         self._wait()
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._body()
         key, query = self._key(), urlsplit(self.path).query
         if query.startswith("delete"):
             raise NotImplementedError("deletes of several keys")
@@ -102,6 +109,15 @@ class _Handler(BaseHTTPRequestHandler):
         with self.requests.get_lock():
             self.requests.value += 1
         time.sleep(self.seconds)
+
+    def _body(self) -> bytes:
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            body = b"".join(_chunks(self.rfile))
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        # Amazon's clients put chunks with checksums into the body
+        is_chunked = "aws-chunked" in self.headers.get("Content-Encoding", "")
+        return b"".join(_chunks(io.BytesIO(body))) if is_chunked else body
 
     def _key(self) -> str:
         return unquote(urlsplit(self.path).path).strip("/")
@@ -168,6 +184,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if send:
             self.wfile.write(body)
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """The chunks of a body in HTTP's chunked form; reads what follows them, too."""
+    while size := int(stream.readline().partition(b";")[0], 16):
+        yield stream.read(size)
+        stream.readline()
+    while stream.readline().strip():
+        pass
 
 
 def _serve(versions: Mapping[str, str], seconds: float, requests: Any, port: Any) -> None:

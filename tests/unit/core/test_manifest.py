@@ -206,7 +206,7 @@ def test_files_that_are_made_one_while_they_are_read_are_read_again(many, monkey
         return read(self, path)
 
     monkeypatch.setattr(Store, "read", read_late)
-    assert known_files(store, {"bot_7": NEW}, ["metrics.json"])["bot_7"]
+    assert known_files(store, published(store), ["metrics.json"])["bot_7"]
 
 
 def test_gc_removes_what_the_manifest_names_only_if_it_is_not_in_use(many, tmp_path, monkeypatch):
