@@ -39,7 +39,7 @@ class Cache:
 
     @contextmanager
     def folder(self, bot: str, version: str) -> Iterator[Path]:
-        """The files that a bot's engine loads, for the length of the block; what it has mapped may stay in use.
+        """The files that a bot's engine loads, for the length of the block; files that it has mapped stay usable after.
 
         Raises ValueError if a file is not what was published, FileNotFoundError if there is no such bot.
         """
@@ -138,13 +138,13 @@ class Cache:
         raise ValueError(checksums.mismatch(f"{self.store.path(source)}/{name}", found, digest or ""))
 
     def _make_room(self, new: Path, size: int) -> None:
-        """Lets go the longest unused until `size` more bytes fit."""
+        """Deletes the entries that were used longest ago, until `size` more bytes fit."""
         entries = [(path.stat().st_mtime_ns, _size(path), path) for path in new.parent.iterdir() if path != new]
         total = size + sum(held for _, held, _ in entries)
         for _, held, path in sorted(entries):
             if total <= self.budget:
                 return
-            if _let_go(path):
+            if _delete_unless_in_use(path):
                 total -= held
 
 
@@ -156,15 +156,15 @@ def _locked(entry: Path) -> Iterator[Path]:
         descriptor = os.open(entry, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if entry.exists() and os.path.samestat(os.fstat(descriptor), entry.stat()):  # else let go meanwhile
+            if entry.exists() and os.path.samestat(os.fstat(descriptor), entry.stat()):  # else it was deleted meanwhile
                 yield entry
                 return
         finally:
             os.close(descriptor)
 
 
-def _let_go(entry: Path) -> bool:
-    """Deletes an entry, unless somebody is loading from it."""
+def _delete_unless_in_use(entry: Path) -> bool:
+    """Deletes an entry, unless a bot is being loaded from it. Returns whether it is gone."""
     try:
         descriptor = os.open(entry, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:

@@ -55,9 +55,9 @@ _CORES_FOR_TWO = 4  # on a smaller machine a second one would take the bots' cor
 
 
 @serve.deployment(
-    max_ongoing_requests=10_000,  # far above the guard's own limits, so that none waits where no guard sees it
-    # it waits for bots, and a node full of bots still has room for it; but it stands where work is done, not on a
-    # head without cores: what is lost with the head does not take the endpoints along
+    max_ongoing_requests=10_000,  # far above the guard's own limit, so that no request waits in Serve's queue
+    # It mostly waits, so it fits on a node that is full of bots. Without any share of a core it could be placed on a
+    # head that has none, and be lost with it.
     ray_actor_options={"num_cpus": 0.001},
 )
 @serve.ingress()
@@ -176,7 +176,7 @@ class Gateway:
         return bot
 
     async def _ask_for_news(self) -> None:
-        """Asks the registry, once for all who came before it is asked: who guesses names keeps it busy with one."""
+        """Asks the registry once for all requests that wait for news, so that guessed names cannot flood it."""
         clock = asyncio.get_running_loop().time
         came = clock()
         async with self._asking:
