@@ -103,7 +103,7 @@ def test_a_source_can_say_whose_tweets_it_holds(folder):
     assert (source.path, source.handle) == (str(folder / "dump.csv"), "wren_1")
 
 
-def test_a_handle_that_is_none_is_refused_where_it_stands(folder):
+def test_an_invalid_handle_is_refused_with_its_place(folder):
     message = refusal(folder, "fleet: birds\ntweets: [{path: dump.csv, handle: not a handle}]")
     assert "tweets.0.handle: 'not a handle' is not a handle" in message
 
@@ -252,13 +252,13 @@ NO_HANDLES += ["a..b", ".a.com", "a.com/b", "ada@"]
 
 
 @pytest.mark.parametrize("text", NO_HANDLES)
-def test_what_is_no_handle_gives_none(text):
+def test_text_that_is_no_handle_gives_none(text):
     assert handle_of(text) is None
 
 
 @settings(deadline=None)
 @given(st.text(max_size=20) | HANDLES.map(lambda handle: f"@{handle.upper()} "))
-def test_whatever_comes_in_a_handle_is_ascii_and_safe_in_a_path(text):
+def test_a_handle_from_any_text_is_ascii_and_safe_in_a_path(text):
     handle = handle_of(text)
     plain = text.strip().removeprefix("@")
     if re.fullmatch(r"[A-Za-z0-9_]{1,63}", plain):

@@ -79,7 +79,7 @@ def test_of_many_commands_that_start_at_once_one_works_at_a_time(store):
     assert len(done) == 8 and most == [1] and store.list(FOLDER) == []
 
 
-def test_a_command_that_was_killed_on_this_machine_is_in_nobodys_way(store):
+def test_a_killed_command_on_this_machine_blocks_no_other(store):
     holder = (
         "import sys, time; from pipeline.core.fleet import Fleet; from pipeline.core.store import Store\n"
         "from pipeline.core.lease import Lease\n"

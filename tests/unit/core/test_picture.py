@@ -146,7 +146,7 @@ def test_what_the_fonts_lack_is_left_out():
     assert draw(["wren"], PROMPT, [f"{PROMPT} tea \U00012000 now\u202e\x07\ue000"]) == plain
 
 
-def test_markup_is_drawn_not_obeyed():
+def test_markup_is_drawn_as_text():
     assert draw(["wren"], PROMPT, [f"{PROMPT} <b>tea</b>"]) != draw(["wren"], PROMPT, [f"{PROMPT} tea"])
     assert not differs(picture(["wren"], "</div>", []), picture(["wren"], PROMPT, []), FOOTER)
 

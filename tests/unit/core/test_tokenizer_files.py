@@ -60,7 +60,7 @@ def test_a_class_of_transformers_5_becomes_one_that_4_knows_and_others_stay(mini
     assert config == {"tokenizer_class": "LlamaTokenizer", "pad_token": "<pad>", "padding_side": "right"}
 
 
-def test_what_has_no_form_for_older_programs_is_left_alone(mini):
+def test_a_tokenizer_without_a_form_for_older_programs_is_left_as_it_is(mini):
     words = Tokenizer(models.WordLevel({"a": 0, SEPARATOR: 1}, unk_token=SEPARATOR)).to_str().encode()
     assert set(portable({"tokenizer.json": words}, SEPARATOR)) == {"tokenizer_config.json"}
     spaced = Tokenizer(models.BPE({"a": 0, " ": 1, "a ": 2}, [("a", " ")])).to_str().encode()

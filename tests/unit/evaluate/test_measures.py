@@ -195,7 +195,7 @@ class TestVoice:
 
 
 class TestStyle:
-    def test_who_writes_alike_stands_close(self):
+    def test_people_with_a_similar_style_are_close_on_the_map(self):
         people = {f"{handle}{i}": tweets_of(handle)[i * 40 : i * 40 + 40] for handle in WORDS for i in range(2)}
         points = style_map.layout(list(people), np.stack([style_map.profile(texts) for texts in people.values()]))
         assert all(-1 <= value <= 1 for point in points.values() for value in point)

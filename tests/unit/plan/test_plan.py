@@ -95,7 +95,7 @@ def test_a_skipped_bot_says_who_has_too_little(make_job):
     assert bot.reason == "@wren has 5,999 characters of kept text; a bot needs 6,000"
 
 
-def test_a_bot_without_tweets_failed_and_the_others_go_on(make_job):
+def test_a_bot_without_tweets_fails_and_the_others_continue(make_job):
     missing, wren = plan(make_job(bots=["wren", "lark"]), prepared(person("wren")))
     assert (missing.name, missing.status, missing.version) == ("lark", "failed", None)
     assert missing.reason == "no posts of @lark in the fleet's files"

@@ -49,7 +49,7 @@ def test_since_and_until_are_days_of_utc_and_both_stay():
     assert verdicts(filters, *tweets) == ["dates", "kept", "kept", "dates", "dates"]
 
 
-def test_fewer_likes_than_asked_and_unknown_likes_go():
+def test_tweets_with_fewer_or_unknown_likes_are_left_out():
     assert verdicts(Filters(min_likes=3), {"likes": 2}, {"likes": 3}, {}) == ["likes", "kept", "likes"]
 
 
@@ -144,7 +144,7 @@ def test_of_the_same_text_the_first_stays():
     assert copies(texts, Filters()) == ["kept"] * 5
 
 
-def test_near_copies_go_and_what_only_shares_words_stays():
+def test_near_duplicates_are_left_out_and_texts_that_only_share_words_are_kept():
     texts = [
         "the ferry to the islands leaves at nine in the morning from the old pier today",
         "The ferry to the islands leaves at nine in the morning from the old pier today!",
@@ -159,7 +159,7 @@ def test_near_copies_go_and_what_only_shares_words_stays():
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from(["tea is ready", "Tea is ready now", "soup", "", "é 😀 x"]), max_size=30))
-def test_what_stays_has_no_duplicate_and_nothing_unique_goes(texts):
+def test_kept_texts_have_no_duplicates_and_every_distinct_text_is_kept(texts):
     said = copies(texts, Filters(duplicates=False))
     assert sorted({text for text, one in zip(texts, said, strict=True) if one == "kept"}) == sorted(set(texts))
     assert said.count("kept") == len(set(texts))
@@ -208,13 +208,13 @@ HARMLESS = [
 
 
 @pytest.mark.parametrize("text", PRIVATE)
-def test_a_tweet_with_private_data_goes(text):
+def test_a_tweet_with_private_data_is_left_out(text):
     assert verdicts(Filters(private=True), {"text": text}) == ["private"]
     assert verdicts(Filters(), {"text": text}) == ["kept"]
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_only_looks_like_private_data_stays(text):
+def test_text_that_only_looks_like_private_data_is_kept(text):
     assert verdicts(Filters(private=True), {"text": text}) == ["kept"]
 
 

@@ -139,7 +139,7 @@ def test_marks_are_found_whatever_their_case(rules):
     assert rules.is_short("HtTp one two")
 
 
-def test_a_tweet_of_links_alone_is_short(rules):
+def test_a_tweet_of_links_only_is_short(rules):
     assert rules.clean("https://a.example https://b.example\nhttps://c.example", None) == ("short", "")
 
 

@@ -54,7 +54,7 @@ def test_the_head_is_card_data_that_the_hub_reads(job):
     assert results == {"perplexity": 22.2, "accuracy": 0.7}
 
 
-def test_languages_and_pictures_stand_in_it_where_they_are_known(job):
+def test_the_card_names_known_languages_and_pictures(job):
     facts = CardFacts.of(job, bot_of("billnye", "nasa"))
     known = dataclasses.replace(facts, languages=["en", "fr"], pictures=["profile-nasa.png"])
     text = card(job, known, METRICS)
@@ -66,7 +66,7 @@ def test_languages_and_pictures_stand_in_it_where_they_are_known(job):
     assert "Profile picture" not in without and "AI BOT\n\n![What" in without and "language:" not in without
 
 
-def test_the_public_keys_stand_in_it_where_the_fleet_has_some(job):
+def test_the_card_has_the_fleets_public_keys(job):
     keys = Keyring((SigningKey.new(), SigningKey.new())).jwks
     text = card(job, dataclasses.replace(CardFacts.of(job, bot_of("nasa")), signing_keys=keys), METRICS)
     assert signing_keys_of(text) == keys and "huggingtweets verify README.md nasa" in text
@@ -80,7 +80,7 @@ def test_a_hub_id_is_named_as_the_base_and_a_path_by_its_folder_alone(job):
     assert job.fleet.base_model not in card_of(job, bot_of("nasa"))
 
 
-def test_the_counts_stand_in_the_originals_table(job):
+def test_the_card_has_the_originals_table_of_counts(job):
     text = card_of(job, bot_of("nasa"))
     lines = ["| Data | @nasa |", "| --- | ---: |", "| Tweets downloaded | 3200 |", "| Retweets | 770 |"]
     lines += ["| Short tweets | 3 |", "| Tweets kept | 2427 |"]
@@ -96,7 +96,7 @@ def test_a_blend_has_a_column_for_each_person_and_a_filter_a_row(job):
     assert "| Near-copies | 40 | 40 |" in text
 
 
-def test_it_tells_how_good_the_bot_is_and_how_it_was_made(job):
+def test_the_card_shows_metrics_and_settings(job):
     text = card_of(job, bot_of("nasa"))
     assert "4.500 (4.300 to 4.700) | 3.100 (3.000 to 3.200)" in text
     assert "out of 10 people (chance 10 %) | 10 % | 70 % | 80 % |" in text
@@ -105,7 +105,7 @@ def test_it_tells_how_good_the_bot_is_and_how_it_was_made(job):
     assert "/bots/nasa" in text and "huggingtweets forget" in text
 
 
-def test_it_tells_the_recipe_that_this_very_bot_was_made_by(job):
+def test_the_card_shows_the_settings_of_this_bot(job):
     assert "rate falls along a cosine to zero." in card_of(job, bot_of("nasa"))
     override = Override(bots=["nasa"], schedule="linear", warmup_ratio=0.1, epochs=3)
     job = dataclasses.replace(job, train=job.train.model_copy(update={"overrides": [override]}))
@@ -120,7 +120,7 @@ def test_what_a_bot_says_is_shown_as_text(job):
     assert said.startswith("1. My dream is ~~~~ <img src=x> | a `tick`\n2. Hello there\n~~~~")
 
 
-def test_where_there_is_nobody_to_tell_apart_from_the_card_says_nothing_of_voice(job):
+def test_the_card_of_a_fleet_of_one_person_has_no_voice(job):
     text = card_of(job, bot_of("nasa"), METRICS | {"voice": {"people": 1}})
     assert "Voice" not in text and "accuracy" not in text
 

@@ -62,7 +62,7 @@ def weights(store: Store, bot: str) -> bytes:
     return store.read(f"work/trained/{bot}/v/{model_folder.WEIGHTS}")
 
 
-def test_whatever_goes_wrong_with_a_bot_is_that_bots_failure_alone(store, make_lane, monkeypatch):
+def test_an_error_with_a_bot_fails_only_that_bot(store, make_lane, monkeypatch):
     for seed, bot in enumerate(("ada", "ben", "cleo", "dora")):
         prepared(store, bot, seed, vocabulary=10**6 if bot == "ben" else 500)
     tasks = [task("ben", 4), task("cleo", 3, learning_rate=1e30), task("dora", 2, batch_size=4), task("ada", 1)]

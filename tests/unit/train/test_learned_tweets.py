@@ -30,7 +30,7 @@ def test_learned_tweets_are_known_by_their_content(store):
     assert hashes([np.array([1, 7, 8], np.int64)]) == hashes(tweets(1))
 
 
-def test_new_tweets_are_told_from_old_ones_for_each_person():
+def test_new_and_old_tweets_of_each_person_are_separated():
     learned = hashes(tweets(1, 2, 11))
     wren, lark = split_by_learned([(tweets(1, 2, 3), tweets(4)), (tweets(11, 12), tweets(13))], learned)
     assert [firsts(part) for part in (wren.new, wren.old, wren.held_out)] == [[3], [1, 2], [4]]

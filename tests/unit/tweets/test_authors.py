@@ -57,7 +57,7 @@ def test_an_account_elsewhere_is_known_by_its_full_name(value, handle):
 
 
 @pytest.mark.parametrize("value", [None, "", " ", "nan", "None", float("nan"), {}])
-def test_what_stands_for_nobody_names_nobody(value):
+def test_values_that_mean_no_author_give_none(value):
     assert author_of(value) is None
 
 

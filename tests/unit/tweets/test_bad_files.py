@@ -86,7 +86,7 @@ def test_quotes_that_never_match_end_in_a_reject_and_not_in_a_day_of_reading(csv
     assert "nothing is read from here on" in rejects(items)[-1][1]
 
 
-def test_more_cells_than_columns_are_not_cut_off_in_silence(csv):
+def test_a_row_with_more_cells_than_columns_is_rejected(csv):
     items = csv("id,text\n1,tea, and cake\n2,tea,,\n3,tea\n")
     assert rejects(items) == [(2, "3 cells in a row, and 2 columns")]
     assert texts(items) == ["tea", "tea"]
@@ -120,7 +120,7 @@ def test_an_id_that_lost_its_digits_is_rejected(csv, id):
 
 
 @pytest.mark.parametrize("date", ["yesterday", "2016-13-45", "99999999999999999999", "-1", "31/31/2016", "0x10"])
-def test_a_date_that_is_none_costs_no_record_and_is_counted(tmp_path, date):
+def test_an_invalid_date_is_counted_and_its_record_is_kept(tmp_path, date):
     path = put(tmp_path / "wren.csv", f"date,text\n{date},tea\n2016-05-03,cake\n,bread\n")
     [file] = find([TweetSource(path=str(path))])
     [batch] = read_batches(file)
@@ -299,7 +299,7 @@ def test_odd_values_in_a_parquet_cost_their_rows(tmp_path):
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0", b"<!DOCTYPE html><p>hi</p>", b"\0" * 4, b"%PDF-1.7\n\0"])
 @pytest.mark.parametrize("name", ["wren.txt", "wren", "wren.csv"])
-def test_what_is_no_text_is_no_text_whatever_its_name(tmp_path, name, content):
+def test_a_file_that_holds_no_text_is_not_read_as_text_whatever_its_name(tmp_path, name, content):
     [(line, reason)] = rejects(found(put(tmp_path / name, content)))
     assert line == 0 and reason.startswith(("not a file of posts", "cannot be read"))
 

@@ -74,7 +74,7 @@ def test_numbers_and_dates_of_their_own_type_are_read():
 
 
 @pytest.mark.parametrize("value", [*NONE, -1, 1e300, float("inf"), float("nan"), True, {"a": 1}, ["2016"]])
-def test_what_is_no_date_is_named_and_costs_no_other(value):
+def test_an_invalid_date_is_reported_and_the_others_are_read(value):
     column, bad = timestamps([value, "2016-05-03", None])
     assert (column.to_pylist(), bad) == ([None, DAY, None], [0])
     assert timestamps([value])[1] == [0]

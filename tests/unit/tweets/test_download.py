@@ -133,7 +133,7 @@ def test_a_picture_that_is_cut_off_is_reported_and_the_posts_are_still_downloade
 
 
 @pytest.mark.parametrize("account", ["nobody.bsky.social", "@nobody@ferry.example"])
-def test_an_account_that_is_not_there_is_a_failure_of_its_own(networks, tmp_path, account):
+def test_an_account_that_does_not_exist_fails_alone(networks, tmp_path, account):
     row = download(account, tmp_path)
     assert row.status == "failed" and ("not found" in row.reason or "no such account" in row.reason)
     assert not list(tmp_path.glob("*.jsonl"))

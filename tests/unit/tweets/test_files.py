@@ -49,7 +49,7 @@ def test_a_stem_that_only_tweets_makes_too_long_is_shortened(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["wren.jsonl.gz", "wren.json", "wren.CSV", "wren.csv.zst", "wren.ndjson", "wren"])
-def test_no_ending_becomes_part_of_the_handle(tmp_path, name):
+def test_file_extensions_are_not_part_of_the_handle(tmp_path, name):
     assert found(put(tmp_path / name))[0].handle == "wren"
 
 
@@ -162,7 +162,7 @@ def test_without_account_js_the_nearest_folder_named_like_a_handle_tells_and_dat
 
 
 @pytest.mark.parametrize("account", ["", "window.YTD.account.part0 = [", "x = []", 'x = [{"account": 1}]', "no list"])
-def test_a_broken_account_js_is_as_good_as_none(tmp_path, account):
+def test_a_broken_account_js_counts_as_missing(tmp_path, account):
     export(tmp_path / "wren")
     put(tmp_path / "wren" / "data" / "account.js", account)
     assert [file.handle for file in found(tmp_path / "wren")] == ["wren"]

@@ -150,7 +150,7 @@ def test_a_broken_item_of_an_array_costs_that_item_alone(items, bad):
     assert [line for line, _ in rejects(found)] == [2]
 
 
-def test_what_follows_an_array_is_not_lost_in_silence(items):
+def test_text_after_an_array_is_a_reject(items):
     found = items('[{"text": "a"}]\n[{"text": "b"}]\n')
     assert texts(found) == ["a"]
     assert "not read" in rejects(found)[0][1]

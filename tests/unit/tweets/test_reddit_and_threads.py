@@ -29,7 +29,7 @@ def test_an_export_of_reddit_holds_comments_and_posts_of_the_account_that_it_nam
 @pytest.mark.parametrize(
     "name, handle", [("x", None), ("export_ada-wren_20260102", "ada_wren"), ("wren", None)], ids=str
 )
-def test_an_export_of_reddit_that_names_no_account_is_nobodys(tmp_path, name, handle):
+def test_an_export_of_reddit_without_an_account_name_is_rejected(tmp_path, name, handle):
     parts = {part: text for part, text in REDDIT.items() if part != "statistics.csv"}
     for path in (put(tmp_path / f"{name}.zip", zipped(parts)), folder(tmp_path / name, parts)):
         assert {record.handle for record in records(found(path))} == ({handle} if handle else set())
@@ -103,7 +103,7 @@ def test_an_export_of_threads_is_mended_and_belongs_to_the_account_that_it_names
 
 
 @pytest.mark.parametrize("name, handle", [("x", None), ("instagram-ada.wren-2026-01-02-AbC", "ada_wren")], ids=str)
-def test_an_export_of_threads_that_names_no_account_is_nobodys(tmp_path, name, handle):
+def test_an_export_of_threads_without_an_account_name_is_rejected(tmp_path, name, handle):
     parts = {part: text for part, text in THREADS.items() if "personal" not in part}
     for path in (put(tmp_path / f"{name}.zip", zipped(parts)), folder(tmp_path / name, parts)):
         assert {record.handle for record in records(found(path))} == ({handle} if handle else set())

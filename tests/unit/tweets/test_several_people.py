@@ -69,7 +69,7 @@ def test_activity_streams_name_the_actor_and_share_what_they_retweet(tmp_path):
     ]
 
 
-def test_names_that_people_show_are_no_handles(tmp_path):
+def test_display_names_are_not_handles(tmp_path):
     shown = [{"user_name": who, "user_followers": 1, "text": text} for who, text in zip(WHO, TEXTS, strict=True)]
     assert handles(found(put(tmp_path / "dump.csv", table(shown)))) == []
     plain = [{"user_name": who, "text": text} for who, text in zip(WHO, TEXTS, strict=True)]

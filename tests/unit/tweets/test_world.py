@@ -90,7 +90,7 @@ def test_xs_own_analytics_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("id", ["None", "nan", "0", "", "null", "<NA>", "-1"])
-def test_what_stands_for_no_id_is_none(csv, id):
+def test_values_that_mean_no_id_give_none(csv, id):
     assert [record.id for record in csv(f"id,text\n{id},{TEA}\n")] == [""]
 
 
