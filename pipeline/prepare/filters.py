@@ -16,7 +16,7 @@ import polars as pl
 
 from pipeline.core.errors import UsageError
 from pipeline.core.settings import Filters
-from pipeline.prepare.private import PRIVATE
+from pipeline.prepare.private_data import PRIVATE
 
 # the rows of a person's counts, in order, with their titles in the model card
 ROWS = {

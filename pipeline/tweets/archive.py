@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from fsspec.implementations.zip import ZipFileSystem
 from pyarrow import fs
 
+from pipeline.tweets.byte_stream import MAX_RATIO, MAX_UNPACKED
 from pipeline.tweets.files import TweetFile, hidden, owner, tweet_files
-from pipeline.tweets.opening import MAX_RATIO, MAX_UNPACKED
 from pipeline.tweets.record import Reject
 
 MAGIC = b"PK\x03\x04"

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow
 
 from pipeline.tweets import archive, bluesky, csv_file, json_file, parquet_file, x_export
+from pipeline.tweets.byte_stream import foreign_format, open_tweets
 from pipeline.tweets.files import TweetFile
 from pipeline.tweets.json_tweet import Tweets
-from pipeline.tweets.opening import foreign_format, open_tweets
 from pipeline.tweets.record import NOT_TWEETS, Notice, Part, Profile, Reject, Row
 from pipeline.tweets.users import Users
 

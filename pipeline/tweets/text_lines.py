@@ -1,4 +1,4 @@
-"""Reads the lines of a text file in UTF-8 or Windows-1252; opening.py has already converted UTF-16 to UTF-8.
+"""Reads the lines of a text file in UTF-8 or Windows-1252; byte_stream.py has already converted UTF-16 to UTF-8.
 
     lines = TextLines(stream)
     for line in lines: ...               # with its line end; an Overlong in place of a line over MAX_LINE

@@ -33,8 +33,8 @@ from serve.deployments.endpoint import (
     scaling,
     stream_answer,
 )
+from serve.deployments.loaded_bots import LoadedBots
 from serve.deployments.ray_internals import listen_on_loopback
-from serve.deployments.residents import Residents
 from serve.engine.question import Question, ReplicaPart
 from serve.engine.request import DamagedModel
 
@@ -54,7 +54,7 @@ class PoolWorker:
 
         listen_on_loopback()
         torch.set_num_threads(1)
-        self.residents = Residents(lambda bot, version: load(cache, bot, version, options), budget, idle_seconds)
+        self.bots = LoadedBots(lambda bot, version: load(cache, bot, version, options), budget, idle_seconds)
         self.store = cache.store
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -65,19 +65,19 @@ class PoolWorker:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            self.residents.sweep()
+            self.bots.sweep()
             await self._remove_deleted()
 
     async def _remove_deleted(self) -> None:
         """Removes bots from memory that are not in the store any more: somebody was taken out of the fleet."""
-        for bot, version in self.residents.held():
+        for bot, version in self.bots.held():
             with suppress(OSError):  # the store is gone for a moment
                 if not await asyncio.to_thread(self.store.exists, f"bots/{bot}/{version}"):
-                    self.residents.discard(bot, version, FileNotFoundError(f"{bot} {version} was deleted"))
+                    self.bots.discard(bot, version, FileNotFoundError(f"{bot} {version} was deleted"))
 
     async def answer(self, bot: str, version: str, question: Question) -> AsyncIterator[ReplicaPart]:
         """The parts of the bot's answer, see `endpoint.stream_answer`. Loads the bot first if needed."""
-        holding = self.residents.of(bot, version)
+        holding = self.bots.of(bot, version)
         try:
             thread: Any = await holding.__aenter__()
         except Exception as error:
@@ -86,10 +86,10 @@ class PoolWorker:
         try:
             async for part in stream_answer(thread, version, question):
                 if "choices" in part:
-                    part["pool"] = self.residents.counts()
+                    part["pool"] = self.bots.counts()
                 yield part
         except DamagedModel as error:
-            self.residents.discard(bot, version, error)
+            self.bots.discard(bot, version, error)
             yield not_loaded(bot, one_line(error))
         finally:
             await holding.__aexit__(None, None, None)

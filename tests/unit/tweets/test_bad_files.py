@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.settings import TweetSource
-from pipeline.tweets import Notice, find, opening, parquet_file, read_batches
+from pipeline.tweets import Notice, byte_stream, find, parquet_file, read_batches
 from pipeline.tweets.csv_rows import MAX_FIELD
 from pipeline.tweets.json_stream import MAX_VALUE
 from pipeline.tweets.text_lines import MAX_LINE
@@ -211,7 +211,7 @@ def test_a_zip_with_a_false_size_is_read_up_to_that_size(tmp_path):
 
 @pytest.mark.parametrize("pack", [gzip.compress, lambda data: pyarrow.compress(data, "zstd", asbytes=True)])
 def test_a_packed_bomb_stops_where_no_text_would_go(tmp_path, monkeypatch, pack):
-    monkeypatch.setattr(opening, "MAX_UNPACKED", 2**20)
+    monkeypatch.setattr(byte_stream, "MAX_UNPACKED", 2**20)
     items = found(put(tmp_path / "wren.csv.gz", pack(b"text\nfirst\n" + b"\n" * 2**24)))
     assert "a zip bomb?" in rejects(items)[-1][1]
 

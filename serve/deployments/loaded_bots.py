@@ -1,7 +1,7 @@
 """The bots that a pool's worker holds in memory: loaded when asked for, removed when others need the memory.
 
-    residents = Residents(load, budget=2_000_000_000)
-    async with residents.of("nasa", "0123456789ab") as resident: ...
+    bots = LoadedBots(load, budget=2_000_000_000)
+    async with bots.of("nasa", "0123456789ab") as bot: ...
 
 The least recently used go first, never one that is answering. A load runs in a thread of its own, so it delays no
 other bot's requests, and all requests for the same bot wait for one load. No Ray here.
@@ -20,26 +20,26 @@ _LOADS = 2  # at a time
 _BROKEN_SECONDS = 5.0  # how long a bot that did not load is not tried again
 
 
-class Resident(Protocol):
-    """An engine at work (serve.engine.EngineThread)."""
+class LoadedBot(Protocol):
+    """A bot's engine: serve.engine.thread.EngineThread."""
 
     engine: Any  # with `bytes`
 
     def close(self) -> None:
-        """Ends it, once it has answered what it was asked."""
+        """Ends the engine once its requests are answered."""
 
 
 Key = tuple[str, str]  # bot, version
 
 
-class Residents:
-    """Bots by name and version. `load` makes one; together they may have `budget` bytes."""
+class LoadedBots:
+    """Bots by name and version. `load` makes one; together they take at most `budget` bytes, unless a single one is larger."""
 
-    def __init__(self, load: Callable[[str, str], Resident], budget: int, idle_seconds: float = 600):
+    def __init__(self, load: Callable[[str, str], LoadedBot], budget: int, idle_seconds: float = 600):
         self.load, self.budget, self.idle_seconds = load, budget, idle_seconds
-        self._held: OrderedDict[Key, tuple[Resident, float]] = OrderedDict()  # the longest unused first
+        self._held: OrderedDict[Key, tuple[LoadedBot, float]] = OrderedDict()  # the longest unused first
         self._users: Counter[Key] = Counter()
-        self._loading: dict[Key, asyncio.Task[Resident]] = {}
+        self._loading: dict[Key, asyncio.Task[LoadedBot]] = {}
         self._broken: dict[Key, tuple[Exception, float]] = {}
         self._turn = asyncio.Semaphore(_LOADS)
         self._counts = _no_counts()
@@ -47,7 +47,7 @@ class Residents:
     @property
     def bytes(self) -> int:
         """The memory that all bots take now."""
-        return sum(resident.engine.bytes for resident, _ in self._held.values())
+        return sum(bot.engine.bytes for bot, _ in self._held.values())
 
     def __contains__(self, key: Key) -> bool:
         return key in self._held
@@ -60,7 +60,7 @@ class Residents:
         return list(self._held)
 
     @asynccontextmanager
-    async def of(self, bot: str, version: str) -> AsyncIterator[Resident]:
+    async def of(self, bot: str, version: str) -> AsyncIterator[LoadedBot]:
         """The bot's engine, in memory for the length of the block. Raises what is wrong with its files."""
         key = (bot, version)
         self._users[key] += 1
@@ -82,11 +82,11 @@ class Residents:
             self._loading[key] = asyncio.create_task(self._load(key))
         await asyncio.shield(self._loading[key])  # a caller that leaves does not cancel it for the others
 
-    async def _load(self, key: Key) -> Resident:
+    async def _load(self, key: Key) -> LoadedBot:
         try:
             async with self._turn:
                 began = time.perf_counter()
-                resident = await asyncio.to_thread(self.load, *key)
+                bot = await asyncio.to_thread(self.load, *key)
         except Exception as error:
             self._broken = {one: failure for one, failure in self._broken.items() if _recent(failure[1])}
             self._broken[key] = (error, time.monotonic())
@@ -96,15 +96,15 @@ class Residents:
         self._counts["loads"] += 1
         self._counts["load_seconds"].append(time.perf_counter() - began)
         self._broken.pop(key, None)
-        self._held[key] = (resident, time.monotonic())
+        self._held[key] = (bot, time.monotonic())
         self._make_room()
-        return resident
+        return bot
 
-    def _touched(self, key: Key) -> Resident:
-        resident, _ = self._held[key]
-        self._held[key] = (resident, time.monotonic())
+    def _touched(self, key: Key) -> LoadedBot:
+        bot, _ = self._held[key]
+        self._held[key] = (bot, time.monotonic())
         self._held.move_to_end(key)
-        return resident
+        return bot
 
     def _make_room(self) -> None:
         """Removes bots, the least recently used first, until the rest fits; the one used last stays in any case."""
@@ -114,24 +114,24 @@ class Residents:
             if size <= self.budget:
                 return
             size -= self._held[key][0].engine.bytes
-            self._let_go(key)
+            self._remove(key)
 
     def discard(self, bot: str, version: str, error: Exception) -> None:
-        """Removes a damaged bot. For a few seconds `of` raises this error; then the bot is loaded anew."""
+        """Removes a damaged bot. For a few seconds `of` raises this error; then the bot is loaded again."""
         key = (bot, version)
         self._broken[key] = (error, time.monotonic())
         if key in self._held:
-            self._let_go(key)
+            self._remove(key)
 
     def sweep(self) -> None:
-        """Removes those that were not used for a while."""
+        """Removes the bots that were not used for `idle_seconds`."""
         for key, (_, at) in list(self._held.items()):
             if key not in self._users and time.monotonic() - at > self.idle_seconds:
-                self._let_go(key)
+                self._remove(key)
 
-    def _let_go(self, key: Key) -> None:
-        resident, _ = self._held.pop(key)
-        resident.close()
+    def _remove(self, key: Key) -> None:
+        bot, _ = self._held.pop(key)
+        bot.close()
         self._counts["evictions"] += 1
 
     def counts(self) -> PoolCounts:
