@@ -33,7 +33,7 @@ Key = tuple[str, str]  # bot, version
 
 
 class LoadedBots:
-    """Bots by name and version. `load` makes one; together they take at most `budget` bytes, unless a single one is larger."""
+    """Bots by name and version. `load` makes one. Together they take `budget` bytes at most, or one takes more."""
 
     def __init__(self, load: Callable[[str, str], LoadedBot], budget: int, idle_seconds: float = 600):
         self.load, self.budget, self.idle_seconds = load, budget, idle_seconds
