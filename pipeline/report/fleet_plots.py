@@ -94,7 +94,7 @@ def _voices(rows: Sequence[ReportRow]) -> list[Plot]:
 
 
 def _voices_of_many(rows: Sequence[ReportRow]) -> list[Plot]:
-    """How many bots sound how much like their person, and those that sound most like another."""
+    """A histogram of how much bots sound like their person, and the bots that sound most like somebody else."""
     wrong = [
         (f"{bot} → {name}", share)
         for bot, attributed in _attributed(rows).items()

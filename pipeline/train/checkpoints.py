@@ -19,7 +19,7 @@ from pipeline.train.loop import TrainingLog
 from pipeline.train.tasks import Task
 from pipeline.train.trainer import Trainer
 
-_STEPS_BETWEEN_CLOCKS = 20  # several workers have to agree on the time, which costs a broadcast
+_STEPS_BETWEEN_CLOCKS = 20  # with several workers, which agree on the time by a broadcast
 
 
 class Checkpoints:

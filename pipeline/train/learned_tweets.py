@@ -63,7 +63,7 @@ def split_by_learned(people: Iterable[tuple[list[Tokens], list[Tokens]]], learne
         training_hashes, held_out_hashes = hashes(training), hashes(held_out)
         was_trained, was_held_out = np.isin(training_hashes, learned), np.isin(held_out_hashes, learned)
         new, old = compress(training, ~was_trained), compress(training, was_trained)
-        # with more tweets the tenth that is held out is another one: what was learned before moves to the old tweets
+        # new tweets change which tenth is held out: tweets of it that were learned before count as old ones
         moved, kept_out = compress(held_out, was_held_out), compress(held_out, ~was_held_out)
         split.append(SplitTweets(list(new), [*old, *moved], list(kept_out)))
         seen += [training_hashes, held_out_hashes]

@@ -17,7 +17,7 @@ from pipeline.train.packing import Blocks
 from pipeline.train.schedule import learning_rate_at
 from pipeline.train.trainer import Trainer
 
-_STEPS_BETWEEN_LOOKS = 100  # at the losses, which wait on the device: a look is one synchronisation
+_STEPS_BETWEEN_READS = 100  # of the losses from the device; each read waits for all steps before it
 
 
 class Diverged(Exception):
@@ -26,7 +26,7 @@ class Diverged(Exception):
 
 @dataclass
 class TrainingLog:
-    """What a training did so far."""
+    """The steps of a training so far."""
 
     losses: list[float] = field(default_factory=list)  # of each step: nats per token, mean over the workers' blocks
     rates: list[float] = field(default_factory=list)  # the learning rate of each step
@@ -92,7 +92,7 @@ def train_blocks(
         log.tokens += blocks_per_step * blocks.shape[1]
         log.seconds = time.perf_counter() - started
         on_step(log)
-        if len(log.pending) >= _STEPS_BETWEEN_LOOKS:
+        if len(log.pending) >= _STEPS_BETWEEN_READS:
             log.collect(trainer.workers)
     log.collect(trainer.workers)
     log.seconds = time.perf_counter() - started

@@ -15,7 +15,7 @@ from collections.abc import Collection
 SEVERAL_NODES = ""  # in place of a node: a run whose workers may be on several
 _SET_UP_FAILURES = 2  # in a row on a node, after which it is left out
 _EARLY_ENDS = 10  # in a row on a node, of runs that were set up and ended with an error before they finished a bot
-_NODES_THAT_AGREE = 3  # so many nodes on which no lane of a kind can be set up: it is the kind's fault
+_NODES_THAT_AGREE = 3  # where no lane of a kind can be set up on so many nodes, the kind is at fault
 
 
 class NodeHealth:
@@ -27,12 +27,12 @@ class NodeHealth:
         self._set_up: set[str] = set()  # kinds of which a lane was set up somewhere
 
     def run_ended_well(self, kind: str, node: str) -> None:
-        """A run ended because there was no more work, or after it had finished a bot."""
+        """Records a run that ended because there was no more work, or after it had finished a bot."""
         self._set_up.add(kind)
         self._failures.pop((kind, node), None)
 
     def run_failed(self, kind: str, node: str, reason: str, set_up: bool, productive: bool) -> bool:
-        """A run ended with an error; returns whether its node is left out from now on.
+        """Records a run that ended with an error; returns whether its node is left out from now on.
 
         `set_up`: a lane of it was ready to train. `productive`: it had finished a bot.
         """

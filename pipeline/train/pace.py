@@ -17,7 +17,7 @@ class Pace:
 
     def tokens_per_second(self, now: float, tokens: float) -> float:
         """The pace now that so many tokens are trained in all; `now` in seconds of any clock."""
-        # a count that fell, since a bot started over, says nothing about the pace
+        # the count falls where a bot starts over: the samples before that say nothing about the pace
         self.samples = [one for one in self.samples if now - one[0] < self.window_seconds and one[1] <= tokens]
         self.samples.append((now, tokens))
         then, before = self.samples[0]

@@ -121,7 +121,8 @@ class Trainer:
                 group["lr"].fill_(learning_rate)
             else:
                 group["lr"] = learning_rate
-        self.engine.train()
+        if not self.engine.module.training:  # it goes through all modules, which takes a small model's step long
+            self.engine.train()
         micro_batches = min(micro_batches, len(blocks))
         self.engine.set_train_batch_size(micro_batches * self.workers)
         blocks = blocks.to(self.device, non_blocking=True)

@@ -169,8 +169,11 @@ class Train(Section):
         return self
 
     def of(self, bot: str, tokens: int) -> "Train":
-        """Returns the settings of one bot, overrides applied. `tokens`: its training tokens in an epoch."""
-        update: dict[str, Any] = {}
+        """Returns the settings of one bot, overrides applied. `tokens`: its training tokens in an epoch.
+
+        A bot that `max_tokens` does not limit has no such setting, so that its version is not another one.
+        """
+        update: dict[str, Any] = {"max_tokens": self.max_tokens if tokens > (self.max_tokens or 0) else None}
         for override in self.overrides:
             if override.applies(bot, tokens):
                 update |= override.settings

@@ -13,7 +13,7 @@ from pipeline.evaluate.measures.voice import hashing, sample
 TWEETS = 200  # of a person, that the profile is made from
 _FEATURES = 2**13
 _COMPONENTS = 50
-_CROWD = 30  # people; from this number on t-SNE shows neighbours better than the two principal components
+_CROWD = 30  # from so many people on, t-SNE shows neighbours better than the two principal components
 
 
 def profile(tweets: Sequence[str]) -> np.ndarray:

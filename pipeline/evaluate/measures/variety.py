@@ -35,7 +35,7 @@ def variety(samples: Sequence[str], real: Sequence[str]) -> Variety:
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """distinct-n: the number of different n-grams of words by the number of all (Li et al. 2016, arXiv:1510.03055)."""
+    """distinct-n (Li et al. 2016, arXiv:1510.03055): the share of different n-grams of words among all."""
     grams = [tuple(found[i : i + n]) for found in map(words, texts) for i in range(len(found) - n + 1)]
     return len(set(grams)) / max(1, len(grams))
 

@@ -163,6 +163,13 @@ def test_a_setting_that_came_later_makes_a_new_version_only_where_it_is_used(mak
     assert version(make_job(train=Train(schedule="cosine", warmup_ratio=0.0)), [person("wren")]) == of_before
 
 
+def test_a_limit_of_tokens_makes_a_new_version_of_the_bots_that_it_limits_alone(make_job):
+    limited = make_job(train=Train(max_tokens=12_000))  # a person of 10,000 tokens and one of 12,500
+    small, large = person("wren"), person("lark", chars=50_000)
+    assert version(limited, [small]) == version(make_job(), [small])
+    assert version(limited, [large]) != version(make_job(), [large])
+
+
 def test_other_tweets_make_a_new_version(make_job):
     assert version(make_job(), [person("wren", digest="more")]) != version(make_job(), [person("wren")])
 

@@ -173,7 +173,7 @@ def test_a_held_out_loss_that_is_not_finite_is_a_failure(store, make_lane, monke
 
 
 def test_a_training_that_diverges_is_found_out_early_and_done_again_at_a_lower_rate(store, make_lane, monkeypatch):
-    monkeypatch.setattr(loop, "_STEPS_BETWEEN_LOOKS", 3)
+    monkeypatch.setattr(loop, "_STEPS_BETWEEN_READS", 3)
     prepared(store, "ada", 1)
     queue = Queue([task("ada", epochs=9)], retries=0)
     lane = make_lane(queue)
