@@ -31,8 +31,8 @@ _CLIENT: ContextVar[str] = ContextVar("client", default="")
 MAX_ONGOING = 500  # requests of one gateway; more gateways are started well before
 MAX_HEADER_BYTES = 16 * 1024  # names and values together
 PUBLIC_KEYS = "/.well-known/huggingtweets-keys.json"
-# need no key; public keys are for whoever was shown an answer
-_OPEN = (("GET", "/health"), ("HEAD", "/health"), ("POST", "/key"), ("GET", PUBLIC_KEYS))
+# need no key; public keys are for everybody who was shown an answer
+_OPEN = (("GET", "/health"), ("HEAD", "/health"), ("POST", "/key"), ("POST", "/sign-out"), ("GET", PUBLIC_KEYS))
 # a view of the page loads several files, and Prometheus asks all the time; the key's rate is for what costs something
 _NOT_COUNTED = ("/static/", "/metrics")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

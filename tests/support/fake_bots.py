@@ -26,7 +26,10 @@ Image.new("RGB", (88, 88), "teal").save(_FILE, "PNG")
 FACE = _FILE.getvalue()
 KEYRING, OLD_LINK_KEY = Keyring((SigningKey.new(),)), bytes(range(32))
 VERSION = "0123456789ab"
-SAMPLES = {"My dream is": ["My dream is", "My dream is to be number one in a town of whales", "My dream is tea " * 40]}
+SAMPLES = {
+    "My dream is": ["My dream is", "My dream is to be number one in a town of whales", "My dream is tea " * 40],
+    "": ["Today we watch the whales", "I think the fog is over"],
+}
 ANSWER = " to see a <b>whale</b> 🐋 from the kitchen window, twice a day"
 
 
@@ -37,6 +40,7 @@ class FakeBots:
         self.table = {bot: about(bot, i) for i, bot in enumerate(sorted(bots))}
         self.text, self.pause = text, pause
         self.asked: list[tuple[str, str]] = []
+        self.temperatures: list[float] = []
         self.refuse: list[ApiError] = []  # raised by the next requests, one each
 
     def display_names(self, name: str) -> list[str]:
@@ -70,6 +74,7 @@ class FakeBots:
 
     async def answer(self, bot: str, question: Question) -> AsyncIterator[Part]:
         self.asked.append((bot, question.prompt))
+        self.temperatures.append(question.parameters.temperature)
         if self.refuse:
             raise self.refuse.pop(0)
         told = {"prompt_tokens": 4, "version": VERSION}

@@ -11,7 +11,6 @@ import asyncio
 import functools
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
@@ -20,13 +19,12 @@ from fastapi.staticfiles import StaticFiles
 from pipeline.core import picture
 from pipeline.core.picture_marks import DIGITAL_SOURCE_TYPE, mark
 from pipeline.core.templates import render
-from serve.engine.parameters import MAX_NEW_TOKENS
 from serve.http.answers import AI_GENERATED
 from serve.http.bots import Bots
 from serve.http.errors import ApiError
-from serve.http.forms.text_generation import MAX_PROMPT_CHARS
-from serve.http.public_facts import continuations
-from serve.http.web import old_links, sign_in
+from serve.http.public_facts import PublicBot, continuations, without_lead_in
+from serve.http.web import sign_in
+from serve.http.web.shared import SharedText
 
 STATIC = Path(__file__).parent / "static"
 _PAGE = Path(__file__).parent / "page.html.j2"
@@ -40,7 +38,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
-MAX_SAID_CHARS = 8 * MAX_NEW_TOKENS
 _CACHED_PICTURES = 128  # some 50 KB each
 _drawing = asyncio.Semaphore(2)  # pictures drawn at a time
 router = APIRouter(include_in_schema=False)
@@ -83,47 +80,53 @@ def missing(request: Request) -> HTMLResponse:
 
 
 @router.get("/b/{bot}")
-async def bot_page(request: Request, bot: str, prompt: str = "", said: str = "", signature: str = "") -> HTMLResponse:
+async def bot_page(request: Request, bot: str) -> HTMLResponse:
     """A bot's page. With a signed answer it shows that answer, and a shared link to it shows its picture."""
+    bots: Bots = request.app.state.bots
     try:
-        bot = await request.app.state.bots.known(bot)
+        bot = await bots.known(bot)
     except ApiError:
         return _page(request, 404, title="huggingtweets", description="No bot of this name is served here.")
-    about = request.app.state.bots.about(bot)
+    about = bots.about(bot)
     indexed = about.get("search_engines", False)
     title = f"{_title(about)} · {'AI cyborg' if len(about['handles']) > 1 else 'AI bot'}"
-    if said and _signed(request, bot, prompt, said, signature):
-        query = urlencode({"prompt": prompt, "said": said, "signature": signature})
-        answer = {"prompt": prompt, "opening": picture.opening(prompt), "answer": said, "signature": signature}
-        image = f"/bots/{bot}/card.png?{query}" if can_be_drawn(prompt, said) else f"/bots/{bot}/card.png"
-        description = f"{picture.opening(prompt)} The bot wrote: “{said.strip()}”".strip()
-        return _page(request, title=title, description=description, image=image, answer=answer, indexed=indexed)
+    image = f"/bots/{bot}/card.png"
+    text = SharedText.in_query(bot, request.query_params)
+    if text.answer and text.is_signed(bots):
+        image += f"?{text.query}" if text.can_be_drawn else ""
+        description = f"{text.opening} The bot wrote: “{text.shown.strip()}”".strip()
+        return _page(request, title=title, description=description, image=image, answer=text, indexed=indexed)
     description = f"A language model trained on {_title(about)}’s tweets. Start a sentence and it continues."
-    return _page(request, title=title, description=description, image=f"/bots/{bot}/card.png", indexed=indexed)
+    return _page(request, title=title, description=description, image=image, indexed=indexed)
 
 
 @router.get("/bots/{bot}/card.png")
-async def card(request: Request, bot: str, prompt: str = "", said: str = "", signature: str = "") -> Response:
+async def card(request: Request, bot: str) -> Response:
     """A bot's answer as a picture, if its signature is valid; without an answer, a picture of the bot.
 
-    That shows what the bot wrote when it was measured, as predictions.png does.
+    That shows what the bot wrote when it was measured, as predictions.png does. The metadata of an answer's picture
+    names its last part, whose prompt contains the others.
     """
-    bot = await request.app.state.bots.known(bot)
+    bots: Bots = request.app.state.bots
+    bot = await bots.known(bot)
     marks: dict[str, str] = {}
-    about = request.app.state.bots.about(bot)
-    if said or prompt or signature:
-        if not _signed(request, bot, prompt, said, signature):
+    about, text = bots.about(bot), SharedText.in_query(bot, request.query_params)
+    if text.prompt or text.said or text.signatures:
+        if not text.is_signed(bots):
             raise ApiError(403, "not_signed", "the signature is not valid for this bot, prompt and answer")
-        if not can_be_drawn(prompt, said):
+        if not text.can_be_drawn:
             raise ApiError(403, "answer_too_short", "a picture needs an answer that is at least as long as its prompt")
-        samples: tuple[str, ...] = (prompt + said,)
-        marks = {"bot": bot, "prompt": prompt, "said": said, "signature": signature}
+        prompt, samples = text.prompt, [text.shown]
+        *_, last = text.parts()
+        marks = {"bot": bot, "prompt": last.prompt, "said": last.said, "signature": last.signature}
     else:
-        prompt, samples = continuations(about["metrics"])
+        prompt, written = continuations(about["metrics"])
+        samples = [without_lead_in(one.removeprefix(prompt)) for one in written]
         prompt = prompt or "Start a sentence"
-    face = await request.app.state.bots.picture(bot, bot)
+    face = await bots.picture(bot, bot)
+    texts = tuple(prompt + one for one in samples)
     async with _drawing:
-        png = await asyncio.to_thread(_draw, tuple(about["handles"]), about["names"].get(bot), prompt, samples, face)
+        png = await asyncio.to_thread(_draw, tuple(about["handles"]), about["names"].get(bot), prompt, texts, face)
     headers = AI_GENERATED | {"Cache-Control": "private, max-age=86400"}
     return Response(mark(png, **marks), media_type="image/png", headers=headers)
 
@@ -145,31 +148,32 @@ def _draw(
     return picture.draw(list(handles), prompt, list(samples), name, face)
 
 
-def _signed(request: Request, bot: str, prompt: str, said: str, signature: str) -> bool:
-    if len(prompt) > MAX_PROMPT_CHARS or len(said) > MAX_SAID_CHARS:
-        return False
-    bots: Bots = request.app.state.bots
-    if bots.keyring(bot).check(bot, said, signature, prompt):
-        return True
-    return old_links.is_signed(bots.old_link_key(bot), bot, prompt, said, signature)
-
-
-def can_be_drawn(prompt: str, answer: str) -> bool:
-    """Whether at least half of the text is the bot's: a picture must not show a visitor's words as a bot's."""
-    return bool(answer.strip()) and len(answer.strip()) >= len(prompt.strip())
-
-
-def _title(about: dict[str, Any]) -> str:
+def _title(about: PublicBot) -> str:
     return " & ".join(about["names"].get(handle) or f"@{handle}" for handle in about["handles"])
 
 
 def _page(
-    request: Request, status: int = 200, image: str = "", answer: Any = None, indexed: bool = False, **head: str
+    request: Request,
+    status: int = 200,
+    *,
+    title: str,
+    description: str,
+    image: str = "",
+    answer: SharedText | None = None,
+    indexed: bool = False,
 ) -> HTMLResponse:
     """The page with this head; `indexed` says whether search engines may list it."""
     origin = str(request.base_url).rstrip("/")
-    picture_url = origin + image if image else ""
-    options = {"image": picture_url, "answer": answer, "source_type": DIGITAL_SOURCE_TYPE, "indexed": indexed}
-    text = render(_PAGE, origin=origin, **options, **head)
+    text = render(
+        _PAGE,
+        origin=origin,
+        title=title,
+        description=description,
+        image=origin + image if image else "",
+        answer=answer,
+        source_type=DIGITAL_SOURCE_TYPE,
+        indexed=indexed,
+        signed_in=sign_in.COOKIE in request.cookies,
+    )
     headers = HEADERS | (AI_GENERATED if answer else {}) | ({} if indexed else {"X-Robots-Tag": "noindex"})
     return HTMLResponse(text, status, headers)

@@ -1,9 +1,9 @@
 """How a browser presents a key: a form to enter it, and a cookie with a session from then on.
 
 A browser without a valid key gets `form` from the gateway. The form posts the key to /key, which begins a session and
-redirects to the page that was asked for; the guard checks it there. The cookie holds a value derived from the key and
-not the key, because browsers send cookies to every port of a host. Scripts cannot read it, and other sites' requests do
-not carry it.
+redirects to the page that was asked for; the guard checks it there. /sign-out removes the cookie. The cookie holds a
+value derived from the key and not the key, because browsers send cookies to every port of a host. Scripts cannot read
+it, and other sites' requests do not carry it.
 """
 
 import base64
@@ -64,4 +64,12 @@ async def enter(request: Request) -> RedirectResponse:
         samesite="lax",
         secure=request.url.scheme == "https",
     )
+    return reply
+
+
+@router.post("/sign-out")
+async def leave() -> RedirectResponse:
+    """Ends the session in this browser; the key itself stays valid."""
+    reply = RedirectResponse("/", 303)
+    reply.delete_cookie(COOKIE)
     return reply

@@ -71,8 +71,7 @@ def test_the_gallery_shows_thousands_a_page_at_a_time_and_finds_one_by_its_handl
     expect(page.locator(".bot")).to_have_count(48)
     expect(page.locator("#found")).to_have_text("1,202 bots")
     expect(page.get_by_role("link", name="@billnye & @nasa")).to_contain_text("AI cyborg")
-    page.get_by_role("button", name="Show more").click()
-    expect(page.locator(".bot")).to_have_count(96)
+    scroll_to_the_end(page)
     page.get_by_label("Search the bots").fill("@NASA")
     expect(page.locator(".bot")).to_have_count(2)
     nasa = page.get_by_role("link", name=re.compile("NASA 🚀"))
@@ -82,15 +81,21 @@ def test_the_gallery_shows_thousands_a_page_at_a_time_and_finds_one_by_its_handl
     assert bots.asked == []
 
 
+def scroll_to_the_end(page: Page) -> None:
+    """Scrolls until the second page of the list is there."""
+    expect(page.locator(".bot")).to_have_count(48)
+    page.mouse.wheel(0, 100_000)
+    expect(page.locator(".bot").nth(95)).to_be_attached()
+
+
 def test_going_back_from_a_bot_shows_the_gallery_as_it_was(open_page):
     page = open_page("/")
-    page.get_by_role("button", name="Show more").click()
-    expect(page.locator(".bot")).to_have_count(96)
+    scroll_to_the_end(page)
     page.get_by_role("link", name="@wren_0090").click()
     expect(page.locator("h1")).to_contain_text("@wren_0090")
     assert page.url.endswith("/b/wren_0090")
     page.go_back()
-    expect(page.locator(".bot")).to_have_count(96)
+    expect(page.locator(".bot").nth(95)).to_be_attached()
     expect(page.get_by_role("link", name="@wren_0090")).to_be_in_viewport()
 
 
@@ -148,7 +153,7 @@ def test_where_the_device_can_share_it_gets_the_words_the_link_and_the_picture(o
     assert given["text"] == f"My dream is{ANSWER}" and "/b/nasa?" in given["url"] and given["files"] == ["image/png"]
 
 
-def test_all_of_it_works_by_keyboard(open_page):
+def test_all_of_it_works_by_keyboard(open_page, bots):
     page = open_page("/")
     expect(page.locator(".bot")).to_have_count(48)
     page.keyboard.press("/")
@@ -168,8 +173,13 @@ def test_all_of_it_works_by_keyboard(open_page):
     page.keyboard.press("ArrowDown")
     expect(page.get_by_role("radio").nth(1)).to_be_checked()
     page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # "And then?", which keeps the focus
+    expect(page.locator("#status")).to_have_text("Written.")
+    assert bots.asked[-1] == ("nasa", f"I love{ANSWER}")
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.evaluate("navigator.clipboard.readText()") == f"I love{ANSWER}"
+    expect(page.locator("#toast")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == f"I love{ANSWER}{ANSWER}"
 
 
 def test_writing_can_be_stopped_and_leaving_stops_it(open_page, bots):
@@ -233,7 +243,7 @@ def test_a_card_and_an_empty_page_show_what_the_bot_wrote_and_how_often_it_is_ta
     ask(page)
     expect(page.locator(".earlier")).to_have_count(0)
     expect(page.get_by_role("group", name="Continuations: pick one").get_by_role("radio")).to_have_count(4)
-    page.locator("summary").click()
+    page.get_by_text("About this bot").click()
     link = page.get_by_role("link", name="Report this bot, or ask to be taken out")
     expect(link).to_have_attribute("href", "mailto:operator@ferry.example")
 
@@ -265,6 +275,101 @@ def test_an_address_that_leads_nowhere_is_a_page(open_page, path, text):
     expect(page.locator(".bot")).to_have_count(48)
 
 
+def test_the_gallery_can_be_ordered_and_shows_one_letter_and_both_stand_in_the_address(open_page, bots):
+    bots.table["wren_0777"]["metrics"] = {"voice": {"top1": 0.99}}
+    page = open_page("/")
+    expect(page.locator(".today")).to_contain_text("Bot of the day")
+    page.get_by_label("Order").select_option("Most like their person")
+    expect(page.locator(".bot").first).to_contain_text("wren_0777")
+    expect(page.locator(".today")).to_be_hidden()
+    page.get_by_role("button", name="N", exact=True).click()
+    expect(page.locator("#found")).to_have_text("1 bot under N")
+    assert page.url.endswith("/?letter=n&order=voice")
+    page.reload()
+    expect(page.locator("#found")).to_have_text("1 bot under N")
+    page.get_by_role("button", name="All", exact=True).click()
+    expect(page.locator(".bot")).to_have_count(48)
+
+
+def test_a_bot_offers_its_own_openings_and_is_calm_or_wild(open_page, bots):
+    page = open_page("/b/nasa")
+    page.get_by_label("Temperature").fill("1.4")
+    page.get_by_role("button", name="Today we watch …").click()
+    expect(page.locator(".written")).to_have_count(4)
+    assert bots.asked == [("nasa", "Today we watch")] * 4 and bots.temperatures == [1.4] * 4
+    page.get_by_label("Temperature").fill("1")
+    page.get_by_role("button", name="Again").click()
+    expect(page.locator("#status")).to_have_text("4 of 4 continuations are written.")
+    assert bots.temperatures[4:] == [1.0] * 4
+
+
+def test_a_picked_text_is_continued_and_its_link_shows_all_of_it(open_page, bots):
+    bots.text = " to land at noon. Watch:"
+    page = open_page("/b/nasa")
+    ask(page)
+    expect(page.locator(".written label").first).to_have_text("My dream is to land at noon.")
+    page.locator(".written").first.click()
+    bots.text = " Then it rains."
+    page.get_by_role("button", name="And then?").click()
+    expect(page.locator(".written label").first).to_have_text("My dream is to land at noon. Then it rains.")
+    assert bots.asked[-1] == ("nasa", "My dream is to land at noon. Watch:")
+    expect(page).to_have_url(re.compile("said=.*said="))
+    shared = open_page(page.url)
+    expect(shared.locator(".written label")).to_have_text(
+        "Someone began: “My dream is” to land at noon. Then it rains."
+    )
+    with shared.expect_download():
+        shared.get_by_role("button", name="Save picture").click()
+    bots.refuse = [ApiError(422, "validation_error", "the prompt is too long")]
+    shared.get_by_role("button", name="And then?").click()
+    expect(shared.locator("#toast")).to_have_text("the prompt is too long")
+    expect(shared.locator(".written label")).to_contain_text("Then it rains.")
+
+
+def test_picks_are_remembered_and_going_back_to_one_shows_it(open_page, bots):
+    page = open_page("/b/nasa")
+    ask(page)
+    page.locator(".written").first.click()
+    page.get_by_role("link", name="All bots").click()
+    expect(page.locator(".bot")).to_have_count(48)
+    page.go_back()
+    expect(page.locator(".written label")).to_contain_text(ANSWER.strip())
+    page.get_by_text("Your picks").click()
+    expect(page.locator(".picks a")).to_have_text([f"My dream is{ANSWER}"])
+    page.locator(".picks a").click()
+    expect(page.locator(".written label")).to_contain_text(ANSWER.strip())
+    page.get_by_text("Your picks").click()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".picks")).to_have_text("Nothing yet: pick a text above.")
+
+
+def test_two_bots_continue_one_sentence_side_by_side(open_page, bots):
+    page = open_page("/b/nasa")
+    page.get_by_text("Compare with another bot").click()
+    page.get_by_label("Search a bot to compare with").fill("billnye")
+    page.locator(".found-bots").get_by_role("link", name="@billnye & @nasa").click()
+    expect(page.get_by_role("heading", name="Two bots, one sentence")).to_be_visible()
+    page.get_by_label("Start a sentence").fill("I love")
+    ask(page)
+    assert sorted(bots.asked) == [("billnye-nasa", "I love")] * 2 + [("nasa", "I love")] * 2
+    expect(page.locator(".side").nth(1).locator(".written")).to_have_count(2)
+    page.locator(".side").nth(1).locator(".written").first.click()
+    page.get_by_role("button", name="Share").click()
+    expect(page.locator("#toast")).to_have_text("Link copied")
+    assert "/b/billnye-nasa?prompt=I+love" in page.evaluate("navigator.clipboard.readText()")
+    assert page.url.endswith("/b/nasa?with=billnye-nasa")
+    lone = open_page("/b/nasa?with=nobody")
+    expect(lone.get_by_role("heading")).to_have_text("No bot of this name is served here.")
+
+
+def test_while_a_page_loads_a_skeleton_stands_in_its_place(open_page):
+    page = open_page("/b/nasa")
+    page.route("**/bots?*", lambda route: None)  # answered never
+    page.get_by_role("link", name="All bots").click()
+    expect(page.locator(".bots .skeleton")).to_have_count(6)
+    page.unroute_all(behavior="ignoreErrors")
+
+
 @pytest.mark.parametrize("options", [DESKTOP, PHONE], ids=["desktop", "dark phone"])
 def test_it_fits_the_screen_and_has_no_barrier_that_axe_knows(open_page, options):
     page = open_page("/", **options)
@@ -273,7 +378,12 @@ def test_it_fits_the_screen_and_has_no_barrier_that_axe_knows(open_page, options
     page.goto("/b/billnye-nasa")
     ask(page)
     page.locator(".written").first.click()
-    page.locator("summary").click()
+    for summary in page.locator("summary").all():
+        summary.click()
+    expect(page.locator(".found-bots a")).to_have_count(6)
+    check(page)
+    page.goto("/b/nasa?with=billnye-nasa")
+    ask(page)
     check(page)
 
 
@@ -295,6 +405,14 @@ def test_where_keys_are_set_the_browser_asks_for_one_and_keeps_it(chromium):
         page.keyboard.press("Enter")
         ask(page)
         assert page.url == f"{address}/b/nasa" and "a-key-of-sixteen" not in page.evaluate("document.cookie")
+        page.locator(".written").first.click()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Key")).to_be_visible()
+        assert page.evaluate("localStorage.getItem('picks')") == "[]"
+        page.get_by_label("Key").fill("a-key-of-sixteen=")
+        page.keyboard.press("Enter")
+        page.locator(".bot").click()
+        ask(page)
         guard.configure({keys.digest("another-key-of-theirs"): None}, [], 1)  # theirs alone from now on
         page.get_by_role("button", name="Again").click()
         expect(page.get_by_label("Key")).to_be_visible()

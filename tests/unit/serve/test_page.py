@@ -14,7 +14,8 @@ from PIL import Image
 
 from pipeline.core.picture_marks import DIGITAL_SOURCE_TYPE, marks_of
 from serve.http import keys
-from serve.http.web import MAX_SAID_CHARS, STATIC
+from serve.http.web import STATIC
+from serve.http.web.shared import MAX_PARTS, MAX_SAID_CHARS
 from tests.support.fake_bots import FACE, KEYRING, OLD_LINK_KEY, VERSION, FakeBots, routes
 
 KEY = "a-key-of-sixteen="
@@ -312,3 +313,66 @@ def test_pages_and_lists_are_compressed_and_streams_and_answers_are_not(bots):
         for stream in (True, False):
             reply = client.post("/bots/bird0", json={"inputs": "Hi", "stream": stream})
             assert "content-encoding" not in reply.headers
+
+
+def continued(bots: FakeBots, *parts: str) -> dict[str, str | list[str]]:
+    """The query of a link to an answer that was written in these parts."""
+    signatures, before = [], PROMPT
+    for part in parts:
+        signatures.append(KEYRING.sign("nasa", VERSION, before, part))
+        before += part
+    return {"prompt": PROMPT, "said": list(parts), "signature": signatures}
+
+
+def test_an_answer_that_was_continued_is_shown_whole_and_each_of_its_parts_is_checked(client, bots):
+    query = continued(bots, " to land on the moon.", " Then it rained.", " We went home.")
+    page = html.unescape(client.get("/b/nasa", params=query).text)
+    [answer] = re.findall(r'data-answer="([^"]*)"', page)
+    assert answer == " to land on the moon. Then it rained. We went home."
+    picture = client.get("/bots/nasa/card.png", params=query)
+    assert picture.status_code == 200
+    assert marks_of(picture.content) == {
+        "bot": "nasa",
+        "prompt": PROMPT + " to land on the moon. Then it rained.",
+        "said": " We went home.",
+        "signature": query["signature"][-1],
+    }
+    parts, signatures = query["said"], query["signature"]
+    for said, given in (
+        ([" to land on Mars.", *parts[1:]], signatures),
+        ([parts[1], parts[0], parts[2]], [signatures[1], signatures[0], signatures[2]]),
+        ([parts[0], parts[2]], [signatures[0], signatures[2]]),
+        (parts, signatures[:2]),
+        (parts[:2], signatures),
+    ):
+        altered = {"prompt": PROMPT, "said": said, "signature": given}
+        assert "data-answer" not in client.get("/b/nasa", params=altered).text
+        assert client.get("/bots/nasa/card.png", params=altered).status_code == 403
+    many = continued(bots, *(f" part {i} of it" for i in range(MAX_PARTS + 1)))
+    assert client.get("/bots/nasa/card.png", params=many).status_code == 403
+
+
+def test_words_that_announce_a_link_are_not_shown_in_a_shared_text(client, bots):
+    query = signed(bots, "nasa", said=" to land on the moon at noon. Watch:")
+    page = html.unescape(client.get("/b/nasa", params=query).text)
+    assert "The bot wrote: “to land on the moon at noon.”" in page
+    [without] = re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL)
+    assert "at noon.</blockquote>" in without
+    assert marks_of(client.get("/bots/nasa/card.png", params=query).content)["said"] == query["said"]
+
+
+def test_who_signs_out_has_to_enter_the_key_again(locked):
+    assert locked.post("/sign-out").status_code == 303  # also without a session: an old one is taken away
+    locked.post("/key", data={"key": KEY, "back": "/"})
+    page = locked.get("/", headers=BROWSER)
+    assert page.status_code == 200 and 'action="/sign-out"' in page.text
+    assert locked.post("/sign-out", headers={"Origin": "http://evil.test"}).status_code == 403
+    assert locked.get("/", headers=BROWSER).status_code == 200
+    reply = locked.post("/sign-out")
+    assert (reply.status_code, reply.headers["location"]) == (303, "/")
+    page = locked.get("/", headers=BROWSER)
+    assert page.status_code == 401 and "not valid" not in page.text
+
+
+def test_without_a_session_there_is_nothing_to_sign_out_of(client):
+    assert "/sign-out" not in client.get("/").text

@@ -1,200 +1,156 @@
-// A bot's page: start a sentence, watch several continuations being written, pick one, save or share it.
-import { announce, atHandles, copy, el, faces, getJson, hue, kind, number, title, toast, tweets } from "./dom.js";
-import { say } from "./stream.js";
+// The page of a bot, or of two side by side: start a sentence, watch it being continued, pick a text.
+import { announce, atHandles, copy, el, faces, getJson, hue, kind, number, title, tweets } from "./dom.js";
+import { picks } from "./picks.js";
+import { actions, text, write } from "./texts.js";
 
-const SEVERAL = 4;
+const SEVERAL = 4; // texts at a time
 const WAKING_MS = 1200; // without a first token, before the page says that the bot is starting
-const TRIES = 3; // for each continuation
-const AGAIN = [429, 500, 503]; // the errors after which a second try may succeed
 const OPENINGS = ["My dream is", "I love", "The best thing about", "Today I learned"];
+const BEGINNINGS = 3; // that are offered
+const FOUND = 6; // bots that are offered for a comparison
 
-export function bot(view, name) {
+// Shows the bot of one name, or those of two; returns what ends it.
+export function bot(view, names) {
   const leaving = new AbortController();
-  const main = el("article", { className: "talk", vars: { "--hue": hue(name) } });
+  const main = el("article", { className: names.length > 1 ? "talk two" : "talk", vars: { "--hue": hue(names[0]) } },
+    el("div", { className: "skeleton bot-head", ariaHidden: "true" }));
   view.append(el("a", { href: "/", className: "back" }, "← All bots"), main);
-  document.title = `@${name} · huggingtweets`;
-  getJson(`/bots/${encodeURIComponent(name)}`).then(
-    (about) => leaving.signal.aborted || fill(main, about, shared(view), leaving.signal),
-    (error) => main.append(el("h1", {}, error.code === 404 ? "No bot of this name is served here." : "This bot cannot be shown."),
+  document.title = `@${names.join(" and @")} · huggingtweets`;
+  Promise.all(names.map((name) => getJson(`/bots/${encodeURIComponent(name)}`))).then(
+    (bots) => leaving.signal.aborted || fill(main, bots, names.length > 1 ? null : shared(view), leaving.signal),
+    (error) => main.replaceChildren(
+      el("h1", {}, error.code === 404 ? "No bot of this name is served here." : "This bot cannot be shown."),
       el("p", { className: "message" }, error.code === 404 ? "It may have been removed, or the link may be misspelled." : error.message)));
   return () => leaving.abort();
 }
 
-// The answer in a shared link; the server puts it into the page only if its signature is valid.
+// The text in a shared link; the server puts its answer into the page only if all its signatures are valid.
 function shared(view) {
-  const { prompt, opening, answer, signature } = view.dataset;
-  if (answer !== undefined) return { prompt, opening, answer, signature };
-  return new URLSearchParams(location.search).has("said") ? { refused: true } : null;
+  const query = new URLSearchParams(location.search), signatures = query.getAll("signature");
+  if (!query.has("said")) return null;
+  if (view.dataset.answer === undefined) return { refused: true };
+  const parts = query.getAll("said").map((said, i) => ({ said, signature: signatures[i] }));
+  return { prompt: view.dataset.prompt, opening: view.dataset.opening, parts };
 }
 
-function fill(main, about, given, left) {
-  document.title = `${title(about)} · huggingtweets`;
+function fill(main, bots, given, left) {
+  const [first] = bots, comparing = bots.length > 1, names = bots.map(title).join(" and ");
+  const home = comparing ? `/b/${first.name}?with=${bots[1].name}` : `/b/${first.name}`;
+  document.title = `${names} · huggingtweets`;
   const field = el("input", {
     type: "text", id: "prompt", value: given?.prompt ?? OPENINGS[0], maxLength: 280, autocomplete: "off",
     enterKeyHint: "go", dir: "auto", "data-slash": "",
   });
   const button = el("button", { className: "primary" }, "Continue");
-  const hint = el("p", { className: "hint" }, `The bot writes ${SEVERAL} continuations: pick the one you like.`);
-  const list = el("ol", { className: "continuations" });
-  const choices = el("fieldset", {}, el("legend", { className: "unseen" }, "Continuations: pick one"), list);
-  const earlier = about.sample && !given ? el("figure", { className: "earlier" },
-    el("figcaption", {}, "Written by the bot when it was trained:"), el("blockquote", { className: "sample", dir: "auto" }, about.sample)) : null;
-  const chips = el("p", { className: "openings" }, ...OPENINGS.map((text) =>
-    el("button", { type: "button", on: { click: () => { field.value = text; ask(); } } }, `${text} …`)));
-  const form = el("form", { className: "ask", on: { submit: (event) => { event.preventDefault(); running ? stop() : ask(); } } },
+  const heat = el("input", { type: "range", min: 0.4, max: 1.6, step: 0.1, value: 1, ariaLabel: "Temperature, from calm to wild" });
+  const temperature = () => (heat.value === "1" ? {} : { temperature: Number(heat.value) });
+  const hint = el("p", { className: "hint" }, comparing ? "Both bots continue the same sentence: pick the text you like."
+    : `The bot writes ${SEVERAL} continuations: pick the one you like.`);
+  const earlier = !comparing && first.sample && !given ? el("figure", { className: "earlier" },
+    el("figcaption", {}, "Written by the bot when it was trained:"), el("blockquote", { className: "sample", dir: "auto" }, first.sample)) : null;
+  const lists = bots.map(() => el("ol", { className: "continuations" }));
+  const form = el("form", { className: "ask", on: { submit: (event) => { event.preventDefault(); running ? running.abort() : ask(); } } },
     el("label", { htmlFor: "prompt" }, "Start a sentence"),
-    el("div", { className: "line" }, field, button), chips);
-  main.append(header(about), form, hint, ...(earlier ? [earlier] : []), choices, details(about));
+    el("div", { className: "line" }, field, button),
+    el("div", { className: "tune" },
+      el("div", { className: "openings" }, ...openings(bots).map((opening) =>
+        el("button", { type: "button", on: { click: () => { field.value = opening; ask(); } } }, `${opening} …`))),
+      el("div", { className: "heat" }, el("span", { ariaHidden: "true" }, "calm"), heat, el("span", { ariaHidden: "true" }, "wild"))));
+  main.replaceChildren(...[
+    comparing ? el("h1", { className: "together" }, "Two bots, one sentence") : header(first, "h1"),
+    form, hint, earlier,
+    el("fieldset", { className: "sides" }, el("legend", { className: "unseen" }, "Continuations: pick one"),
+      ...bots.map((about, i) => el("div", { vars: { "--hue": hue(about.name) }, className: "side" }, comparing ? header(about, "h2") : null, lists[i]))),
+    picks(bots.map((about) => about.name)),
+    ...(comparing ? [] : [comparison(first), details(first)]),
+  ].filter((part) => part));
 
   let running = null;
-  const actions = picked(about);
+  const bar = actions(temperature, left, (address) => comparing || history.replaceState(history.state, "", address));
   left.addEventListener("abort", () => running?.abort());
   if (given?.refused) hint.textContent = "This link was changed or has expired, so its text is not shown.";
   else if (given) {
-    hint.textContent = "Somebody shared this answer. Start a sentence of your own below.";
-    const one = continuation(el("span", { className: "opening" }, given.opening), actions);
-    list.append(one.item);
-    one.add(given.answer);
-    one.finish(given);
+    hint.textContent = "Somebody shared this answer. Start a sentence of your own above.";
+    const one = text(first, given.prompt, el("span", { className: "opening" }, given.opening), bar);
+    lists[0].append(one.item);
+    one.parts = given.parts.slice(0, -1);
+    one.finish(given.parts.at(-1));
     one.pick();
-  }
-
-  function stop() {
-    running.abort();
   }
 
   async function ask() {
     const prompt = field.value.trim();
     running?.abort();
     const mine = (running = new AbortController());
-    history.replaceState(history.state, "", `/b/${about.name}`);
+    history.replaceState(history.state, "", home);
     earlier?.remove();
-    const waking = setTimeout(() => { hint.textContent = `${title(about)} is starting; this takes a few seconds.`; }, WAKING_MS);
+    const waking = setTimeout(() => { hint.textContent = `${names} ${comparing ? "are" : "is"} starting; this takes a few seconds.`; }, WAKING_MS);
     hint.textContent = "";
     announce("The bot is writing.");
     button.textContent = "Stop";
-    const all = Array.from({ length: SEVERAL }, () => continuation(el("span", { className: "prompt" }, prompt), actions));
-    list.replaceChildren(...all.map((one) => one.item));
-    const show = (text = "") => { clearTimeout(waking); if (running === mine) hint.textContent = text; };
-    await Promise.all(all.map((one) => write(one, prompt, mine.signal, show)));
+    const all = bots.flatMap((about, i) => {
+      const texts = Array.from({ length: SEVERAL / bots.length }, () => text(about, prompt, el("span", { className: "prompt" }, prompt), bar));
+      lists[i].replaceChildren(...texts.map((one) => one.item));
+      return texts;
+    });
+    const show = (words) => { clearTimeout(waking); if (running === mine) hint.textContent = words; };
+    await Promise.all(all.map((one) => write(one, temperature(), mine.signal, show)));
     clearTimeout(waking);
     if (running !== mine) return;
     running = null;
     button.textContent = "Again";
-    const written = all.filter((one) => one.done).length;
+    const written = all.filter((one) => one.parts.length).length;
     const reasons = new Set(all.map((one) => one.reason));
-    if (written) hint.textContent = "Pick one to copy, save or share it.";
+    if (written) hint.textContent = "Pick one to continue, copy, save or share it.";
     else if (reasons.size === 1 && !mine.signal.aborted) { // the same for all of them: said once
       hint.textContent = all[0].reason;
-      list.replaceChildren();
+      for (const list of lists) list.replaceChildren();
       return announce(all[0].reason);
     }
     announce(mine.signal.aborted ? "Stopped." : `${written} of ${SEVERAL} continuations are written.`);
   }
-
-  // Writes one continuation; `show` replaces the line above all of them.
-  async function write(one, prompt, signal, show) {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        for await (const event of say(about.name, prompt, signal)) {
-          if (!one.begun) show();
-          one.begun = true;
-          if (event.generated_text === null || event.generated_text === undefined) one.add(event.token.text);
-          else if (!event.generated_text.trim()) return one.fail("The bot wrote nothing.");
-          else one.finish({ prompt, answer: event.generated_text, signature: event.details?.signature });
-        }
-        return one.done || one.fail("The answer ended early; try again.");
-      } catch (error) {
-        if (signal.aborted) return one.fail("Stopped.");
-        if (!AGAIN.includes(error.code) || one.begun || attempt === TRIES) return one.fail(error.message);
-        show(error.type === "bot_unavailable" || error.code === 500
-          ? `${title(about)} does not work at the moment; trying again.`
-          : `${title(about)} is busy; trying again.`);
-        await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter || attempt)));
-      }
-    }
-  }
 }
 
-function header(about) {
+// How these bots' own texts begin, in turn, and as many others as are missing.
+function openings(bots) {
+  const own = [0, 1, 2].flatMap((i) => bots.map((about) => about.openings?.[i])).filter((opening) => opening);
+  return [...new Set([...own, ...OPENINGS])].slice(0, BEGINNINGS);
+}
+
+function header(about, level) {
+  const one = about.handles.length === 1;
+  const name = [title(about), " ", el("span", { className: "kind" }, kind(about))];
+  if (level === "h2") return el("header", { className: "bot-head" }, faces(about), el("h2", {}, el("a", { href: `/b/${about.name}` }, ...name)));
   return el("header", { className: "bot-head" },
     faces(about),
     el("div", { className: "who" },
-      el("h1", {}, title(about), " ", el("span", { className: "kind" }, kind(about))),
+      el("h1", {}, ...name),
       el("p", {}, `A language model trained on ${number(tweets(about))} tweets by ${atHandles(about)}. `,
-        el("strong", {}, `Its texts are written by AI, not by ${about.handles.length > 1 ? "these people" : `@${about.handles[0]}`}.`))));
+        el("strong", {}, `Its texts are written by AI, not by ${one ? `@${about.handles[0]}` : "these people"}.`))));
 }
 
-// One continuation in the list: it grows as it is written, and can be picked once it is complete.
-function continuation(start, actions) {
-  const words = el("span", { className: "words" });
-  const choice = el("input", { type: "radio", name: "pick", disabled: true, className: "unseen" });
-  const label = el("label", { dir: "auto" }, choice, start, words);
-  const item = el("li", { className: "writing" }, label);
-  const one = { item, done: false, begun: false, reason: "" };
-  one.add = (text) => words.append(text);
-  one.finish = (written) => {
-    one.done = true;
-    words.textContent = written.answer;
-    item.className = "written";
-    choice.disabled = false;
-    choice.addEventListener("change", () => actions.show(item, written));
-  };
-  one.fail = (message) => {
-    one.reason = message;
-    item.className = "failed";
-    label.append(el("em", {}, ` ${message}`));
-  };
-  one.pick = () => choice.click();
-  return one;
-}
-
-// The server draws only signed answers that are at least as long as their prompt.
-const drawable = ({ prompt, answer, signature }) => signature && answer.trim().length >= prompt.trim().length;
-
-// The actions for the picked continuation; their buttons are shown below it.
-function picked(about) {
-  let shown;
-  const button = (text, click) => el("button", { type: "button", on: { click } }, text);
-  const query = () => new URLSearchParams({ prompt: shown.prompt, said: shown.answer, signature: shown.signature });
-  const link = () => `${location.origin}/b/${about.name}${shown.signature ? `?${query()}` : ""}`;
-  const file = `${about.name}.png`;
-
-  async function picture() {
-    const reply = await fetch(`/bots/${about.name}/card.png?${query()}`);
-    if (!reply.ok) throw new Error("The picture could not be drawn");
-    return reply.blob();
-  }
-  async function download() {
+// Search for another bot that continues the same sentence.
+function comparison(about) {
+  const list = el("ul", { className: "found-bots" });
+  let asked = 0;
+  async function find() {
+    const turn = ++asked;
     try {
-      const address = URL.createObjectURL(await picture());
-      el("a", { href: address, download: file }).click();
-      setTimeout(() => URL.revokeObjectURL(address), 10000);
-      toast("Picture saved");
-    } catch (error) { toast(error.message); }
-  }
-  async function share() {
-    if (!navigator.share) return copy(link(), "Link copied");
-    const data = { title: `${title(about)} (${kind(about)})`, text: shown.prompt + shown.answer, url: link() };
-    try {
-      if (drawable(shown) && navigator.canShare?.({ files: [new File([], file, { type: "image/png" })] }))
-        data.files = [new File([await picture()], file, { type: "image/png" })];
-      await navigator.share(data);
+      const { bots } = await getJson(`/bots?${new URLSearchParams({ q: search.value.trim(), limit: FOUND + 1 })}`);
+      if (turn !== asked) return; // a newer search has started
+      const others = bots.filter((other) => other.name !== about.name).slice(0, FOUND);
+      list.replaceChildren(...others.map((other) => el("li", {}, el("a", { href: `/b/${about.name}?with=${other.name}` }, title(other)))));
+      if (!others.length) list.append(el("li", {}, "No other bot is found."));
     } catch (error) {
-      if (error.name !== "AbortError") copy(link(), "Link copied");
+      list.replaceChildren(el("li", {}, error.message));
     }
   }
-  const save = button("Save picture", download);
-  const bar = el("div", { className: "actions", role: "group", ariaLabel: "Actions for the picked text" },
-    button("Copy", () => copy(shown.prompt + shown.answer, "Copied")), save, button("Share", share));
-  return {
-    show(item, chosen) {
-      shown = chosen;
-      save.hidden = !drawable(shown);
-      item.append(bar);
-      history.replaceState(history.state, "", link());
-    },
-  };
+  const search = el("input", {
+    type: "search", placeholder: "Name or handle", ariaLabel: "Search a bot to compare with", autocomplete: "off",
+    autocapitalize: "none", spellcheck: false, maxLength: 100, on: { input: find },
+  });
+  return el("details", { on: { toggle: (event) => event.target.open && find() } },
+    el("summary", {}, "Compare with another bot"), search, list);
 }
 
 // Details: the bot's numbers, and how to call it from a program.
@@ -211,7 +167,7 @@ function details(about) {
     : "Ask the operator of this site to take the bot out."]);
   return el("details", {},
     el("summary", {}, "About this bot, and how to call it from a program"),
-    el("dl", {}, ...rows.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)])),
+    el("dl", {}, ...rows.flatMap(([term, content]) => [el("dt", {}, term), el("dd", {}, content)])),
     el("pre", { tabIndex: 0 }, el("code", {}, code)),
     el("button", { type: "button", className: "quiet", on: { click: () => copy(code, "Command copied") } }, "Copy the command"));
 }

@@ -12,6 +12,10 @@ export function el(name, props = {}, ...children) {
   return node;
 }
 
+// A bot's text without words at its end that announce a link, which training has removed: "Watch:". As the server does
+// it (public_facts.py); what is signed and continued is the whole text.
+export const withoutLeadIn = (text) => text.replace(/(?<=[^\p{L}\p{N}_\s,;:@#&-])\s+\p{L}[\p{L}\p{N}_'’]*(?: [\p{L}\p{N}_'’]+){0,3} ?[:→]\s*$/u, "");
+
 export const share = (value) => `${Math.round(100 * value)} %`;
 
 export const number = (value) => new Intl.NumberFormat("en").format(value);

@@ -1,9 +1,9 @@
 // A bot's answer while it is generated: POST /bots/{bot} with "stream": true, server-sent events in TGI's form.
 import { problem, request } from "./dom.js";
 
-// Yields the data of each event; throws the server's error.
-export async function* say(bot, inputs, signal) {
-  const body = JSON.stringify({ inputs, stream: true, parameters: { return_full_text: false } });
+// Yields the data of each event; throws the server's error. `parameters` are those of the Hugging Face form.
+export async function* say(bot, inputs, parameters, signal) {
+  const body = JSON.stringify({ inputs, stream: true, parameters: { ...parameters, return_full_text: false } });
   const headers = { "Content-Type": "application/json" };
   const reply = await request(`/bots/${bot}`, { method: "POST", body, headers, signal });
   if (!reply.ok) throw await problem(reply);
