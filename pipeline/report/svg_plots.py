@@ -253,16 +253,21 @@ def _axes(across: Axis, up: Axis, x: str, y: str) -> list[str]:
 
 
 def _x_axis(across: Axis, height: float, x: str) -> list[str]:
+    """Lines and numbers below a plot; a number that would cover the one before it is left out."""
     parts = []
+    covered = -math.inf  # where the last number and a space after it end
     for tick in across.ticks:
         at, label = across.at(tick), _number(tick)
+        parts.append(f'<line class="grid" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{height - _BOTTOM}"/>')
+        width = _CHARACTER * len(label)
         # a long number at the right edge ends there, where it would otherwise be cut off
-        sticks_out = at + _CHARACTER * len(label) / 2 > WIDTH
+        sticks_out = at + width / 2 > WIDTH
         anchor, place = ("tick end", float(WIDTH)) if sticks_out else ("tick", at)
-        parts.append(
-            f'<line class="grid" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{height - _BOTTOM}"/>'
-            f'<text class="{anchor}" x="{place:.1f}" y="{height - _BOTTOM + 16}">{label}</text>'
-        )
+        start = place - width if sticks_out else place - width / 2
+        if start < covered:
+            continue
+        covered = start + width + _CHARACTER
+        parts.append(f'<text class="{anchor}" x="{place:.1f}" y="{height - _BOTTOM + 16}">{label}</text>')
     middle = (across.start + across.end) / 2
     parts.append(f'<text class="axis" x="{middle:.1f}" y="{height - 6}">{escape(x)}</text>')
     return parts

@@ -320,9 +320,9 @@ def test_a_picked_text_is_continued_and_its_link_shows_all_of_it(open_page, bots
     )
     with shared.expect_download():
         shared.get_by_role("button", name="Save picture").click()
-    bots.refuse = [ApiError(422, "validation_error", "the prompt is too long")]
+    bots.refuse = [ApiError(504, "deadline_exceeded", "nasa did not answer in time")]
     shared.get_by_role("button", name="And then?").click()
-    expect(shared.locator("#toast")).to_have_text("the prompt is too long")
+    expect(shared.locator("#toast")).to_have_text("nasa did not answer in time")
     expect(shared.locator(".written label")).to_contain_text("Then it rains.")
 
 

@@ -63,3 +63,9 @@ def test_a_name_is_left_out_where_another_one_is():
     near = [Mark(1.0, 1.0, "wren"), Mark(1.0, 1.001, "lark"), Mark(5.0, 5.0, "stork")]
     plot = scatter(near, "x", "y")
     assert re.findall(r'class="mark [a-z]+"[^>]*>([^<]*)<', plot) == ["wren", "stork"]
+
+
+def test_a_number_below_a_plot_is_left_out_where_it_would_cover_the_one_before():
+    plot = scatter([Mark(230_000, 3.8, "wren"), Mark(6_000_000, 2.4, "lark")], "tweets kept", "loss", log_x=True)
+    numbers = re.findall(r'<text class="tick(?: end)?" x="[^"]*" y="272"[^>]*>([^<]*)<', plot)
+    assert numbers == ["200,000", "500,000", "1,000,000", "5,000,000"]  # of six ticks
