@@ -16,7 +16,7 @@ export function gallery(view) {
     type: "search", id: "q", value: given.get("q") ?? "", placeholder: "Name or handle", autocomplete: "off",
     autocapitalize: "none", spellcheck: false, maxLength: 100, "data-slash": "", "aria-describedby": "found",
   });
-  const order = el("select", { ariaLabel: "Order", on: { change: () => load(true) } },
+  const order = el("select", { ariaLabel: "Order", hidden: true, on: { change: () => load(true) } },
     ...Object.entries(ORDERS).map(([value, name]) => el("option", { value }, name)));
   order.value = given.get("order") in ORDERS ? given.get("order") : "name";
   const found = el("p", { id: "found", className: "found" });
