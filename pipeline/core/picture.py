@@ -27,8 +27,8 @@ _SHOWN = 3  # samples in a picture, at most
 _SIZES = range(76, 28, -4)  # font sizes in pixels for a single sample: the first at which it fits
 _SINGLE_WIDTH, _SINGLE_PIXELS = 1056, 366  # width and height that a single sample has
 _PROMPT_CHARS, _SAMPLE_CHARS = 240, 900  # longer ones never fit
-_OPENING_CHARS = 60  # of a prompt that is quoted apart
-_OPENING_PIXELS = 60  # its height in the picture
+_QUOTED_CHARS = 60  # of a prompt that is quoted apart
+_QUOTED_PIXELS = 60  # its height in the picture
 _FACES = 3  # people of a blend that are shown, each by a circle
 _FACE = 176  # pixels, twice the size in the picture
 
@@ -54,10 +54,10 @@ def draw(
         handles=" & ".join(f"@{handle}" for handle in handles),
         badge="AI CYBORG" if len(handles) > 1 else "AI BOT",
         prompt=asked,
-        opening=opening(asked),
+        quoted_prompt=quoted_prompt(asked),
         direction=_direction(asked),
         samples=[{"text": text, "direction": _direction(text)} for text in texts],
-        size=_size(single, _SINGLE_PIXELS - bool(asked) * _OPENING_PIXELS) if len(texts) == 1 else None,
+        size=_size(single, _SINGLE_PIXELS - bool(asked) * _QUOTED_PIXELS) if len(texts) == 1 else None,
         note=_note(handles),
     )
     png = _renderer().render_html(
@@ -71,7 +71,7 @@ def draw(
     return mark(png)
 
 
-def opening(prompt: str) -> str:
+def quoted_prompt(prompt: str) -> str:
     """A visitor's prompt, quoted apart from what the bot wrote: `Someone began: “My dream is”`.
 
     At most 60 characters of it are quoted; without a prompt the result is empty.
@@ -79,7 +79,7 @@ def opening(prompt: str) -> str:
     text = " ".join(prompt.split())
     if not text:
         return ""
-    shown = text if len(text) <= _OPENING_CHARS else f"{text[: _OPENING_CHARS - 1]}…"
+    shown = text if len(text) <= _QUOTED_CHARS else f"{text[: _QUOTED_CHARS - 1]}…"
     return f"Someone began: “{shown}”"
 
 

@@ -77,14 +77,14 @@ class FakeBots:
         self.temperatures.append(question.parameters.temperature)
         if self.refuse:
             raise self.refuse.pop(0)
-        told = {"prompt_tokens": 4, "version": VERSION}
+        counted = {"prompt_tokens": 4, "version": VERSION}
         words = [f" {word}" for word in self.text.split()]
         for number, word in enumerate(words, 1):
             await asyncio.sleep(self.pause)
             reason = "stop" if number == len(words) else None
             piece = {"index": 0, "token": number, "name": word, "text": word, "logprob": -1.0, "special": False}
-            yield {"pieces": [piece | {"top": {}, "from_prompt": False, "finish_reason": reason}], **told}
-        yield {"choices": [{"text": self.text, "tokens": len(words), "finish_reason": "stop"}], **told}
+            yield {"pieces": [piece | {"top": {}, "from_prompt": False, "finish_reason": reason}], **counted}
+        yield {"choices": [{"text": self.text, "tokens": len(words), "finish_reason": "stop"}], **counted}
 
 
 def about(bot: str, number: int = 0) -> PublicBot:
@@ -111,7 +111,7 @@ def about(bot: str, number: int = 0) -> PublicBot:
 
 
 def routes(bots: FakeBots, key: str | None = None) -> Guard:
-    """The gateway's routes over these bots, for whoever has the key if there is one."""
+    """The gateway's routes over these bots; it asks for the key if there is one."""
     guard = Guard(build(bots))
     guard.configure({keys.digest(key): None} if key else {}, [], 1)
     return guard

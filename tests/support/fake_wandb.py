@@ -14,7 +14,7 @@ from tests.support.fake_server import FakeHandler, FakeServer
 
 
 class WandbServer(FakeServer):
-    """`runs[id]` is what UpsertBucket said of it; `uses` and `makes` are (run, artifact) pairs in order of arrival.
+    """`runs[id]` is what UpsertBucket received; `uses` and `makes` are (run, artifact) pairs in order of arrival.
 
     `artifacts[(name, digest)]` is the first creation's input: the same content again makes no second one.
     """

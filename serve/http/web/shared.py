@@ -60,7 +60,7 @@ class SharedText:
     @property
     def opening(self) -> str:
         """The prompt as a quotation: it is a visitor's text, not the bot's."""
-        return picture.opening(self.prompt)
+        return picture.quoted_prompt(self.prompt)
 
     @property
     def can_be_drawn(self) -> bool:

@@ -31,14 +31,14 @@ def test_a_second_process_waits_and_a_killed_one_holds_nothing():
     assert holder.stdout
     try:
         assert holder.stdout.readline() == b"held\n"
-        said: list[str] = []
-        with pytest.raises(UserError, match="another `tests`"), machine_lock("tests", 0.5, said.append):
+        lines: list[str] = []
+        with pytest.raises(UserError, match="another `tests`"), machine_lock("tests", 0.5, lines.append):
             pass
-        assert said == ["another `tests` is under way on this machine; waiting for its end"]
+        assert lines == ["another `tests` is under way on this machine; waiting for its end"]
     finally:
         holder.kill()
         holder.wait()
-    with machine_lock("tests", 5, said.append):
+    with machine_lock("tests", 5, lines.append):
         pass
 
 

@@ -104,8 +104,8 @@ def test_the_digest_is_of_what_is_kept_and_of_nothing_else(store, encoder):
 
 
 def test_name_and_picture_come_from_profiles_and_a_profile_alone_is_nobody(store, encoder):
-    told = [Profile("ada", "Ada L."), Profile("ada", None, b"a picture"), Profile("ben", "Ben", b"another")]
-    profiles = [{"handle": one.handle, "line": 0, "text": "", "note": profile_note(one)} for one in told]
+    given = [Profile("ada", "Ada L."), Profile("ada", None, b"a picture"), Profile("ben", "Ben", b"another")]
+    profiles = [{"handle": one.handle, "line": 0, "text": "", "note": profile_note(one)} for one in given]
     people = people_of(chunk([*tweets_by("ada", 5), *profiles], encoder), store)
     assert list(people) == ["ada"]
     assert (people["ada"].name, people["ada"].counts["downloaded"]) == ("Ada L.", 5)

@@ -103,8 +103,8 @@ def test_the_records_language_counts_and_where_it_says_nothing_the_text():
         {"lang": "in", "text": "Terima kasih"},
         {"text": "😀 😀 😀"},
     ]
-    said = verdicts(Filters(languages=["en"]), *tweets)
-    assert said == ["kept", "kept", "languages", "languages", "kept", "languages", "kept"]
+    found = verdicts(Filters(languages=["en"]), *tweets)
+    assert found == ["kept", "kept", "languages", "languages", "kept", "languages", "kept"]
     assert verdicts(Filters(languages=["id"]), {"lang": "in"}) == ["kept"]
 
 
@@ -121,8 +121,8 @@ def test_an_unknown_language_is_named():
 def test_mentions_are_replaced_in_what_is_kept():
     texts = ["@wren the ferry, .@lark! and a@b.example", "@a @b @c_9", "cost $5 @x"]
     tweets = [{"text": text} for text in texts] + [{"verdict": "short", "text": "@wren"}]
-    said = [text for _, text in filtered(Filters(mentions="@user"), *tweets)]
-    assert said == ["@user the ferry, .@user! and a@b.example", "@user @user @user", "cost $5 @user", "@wren"]
+    changed = [text for _, text in filtered(Filters(mentions="@user"), *tweets)]
+    assert changed == ["@user the ferry, .@user! and a@b.example", "@user @user @user", "cost $5 @user", "@wren"]
     assert filtered(Filters(mentions="$0"), {"text": "hi @wren there"}) == [("kept", "hi $0 there")]
     assert filtered(Filters(mentions=""), {"text": "@wren hi @lark there"}) == [("kept", "hi there")]
 
@@ -160,9 +160,9 @@ def test_near_duplicates_are_left_out_and_texts_that_only_share_words_are_kept()
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.sampled_from(["tea is ready", "Tea is ready now", "soup", "", "é 😀 x"]), max_size=30))
 def test_kept_texts_have_no_duplicates_and_every_distinct_text_is_kept(texts):
-    said = copies(texts, Filters(duplicates=False))
-    assert sorted({text for text, one in zip(texts, said, strict=True) if one == "kept"}) == sorted(set(texts))
-    assert said.count("kept") == len(set(texts))
+    found = copies(texts, Filters(duplicates=False))
+    assert sorted({text for text, one in zip(texts, found, strict=True) if one == "kept"}) == sorted(set(texts))
+    assert found.count("kept") == len(set(texts))
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ def test_reasons_that_differ_in_a_name_or_number_are_one_and_the_commonest_comes
 
 def test_the_sentence_has_three_reasons_and_counts_the_rest():
     groups = [Group(9 - number, f"reason {letter}", f"{letter}.csv") for number, letter in enumerate("abcde")]
-    said = sentence(groups)
-    assert said.startswith("a.csv: reason a (9 times); b.csv: reason b (8 times); c.csv: reason c (7 times); ")
-    assert said.endswith("; 11 with other reasons")
+    text = sentence(groups)
+    assert text.startswith("a.csv: reason a (9 times); b.csv: reason b (8 times); c.csv: reason c (7 times); ")
+    assert text.endswith("; 11 with other reasons")
     assert sentence([]) == ""
 
 

@@ -8,7 +8,7 @@ from pipeline.tweets.flags import answer, flag
 
 
 @pytest.mark.parametrize(
-    "field, name, value, said",
+    "field, name, value, expected",
     [
         ("retweet", "isRetweet", True, True),
         ("retweet", "is_retweet", "false", False),
@@ -35,8 +35,8 @@ from pipeline.tweets.flags import answer, flag
         ("quote", "is_quote_status", False, False),
     ],
 )
-def test_a_flag_says_yes_no_or_nothing(field: str, name: str, value: Any, said: bool | None):
-    assert flag(field, name)(value) is said
+def test_a_flag_says_yes_no_or_nothing(field: str, name: str, value: Any, expected: bool | None):
+    assert flag(field, name)(value) is expected
 
 
 @pytest.mark.parametrize(

@@ -295,8 +295,8 @@ def test_each_line_of_a_plain_text_is_a_record_or_a_reject(folder):
     def read_it(lines):
         content = "\n".join(["Tea on the ferry.", *lines])
         found = items(folder, "plain.txt", content.encode())
-        told = sum(bool(line.lstrip("\ufeff").strip()) for line in lines) + 1
-        assert len(found) in (told, 1)  # one reject: a byte 0 in it makes it no text
+        expected = sum(bool(line.lstrip("\ufeff").strip()) for line in lines) + 1
+        assert len(found) in (expected, 1)  # one reject: a byte 0 in it makes it no text
 
     read_it()
 
