@@ -77,9 +77,8 @@ def catalogue(number: int, scratch: Path) -> dict[str, Any]:
         os.environ |= {"AWS_ENDPOINT_URL": address, "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1"}
         os.environ |= {"AWS_ACCESS_KEY_ID": "scale", "AWS_SECRET_ACCESS_KEY": "scale"}
         store = Store.of(fleet)
-        store.write(
-            INDEX, json.dumps({name: value for name, value in asdict(prepared).items() if name != "unchanged"}).encode()
-        )
+        index = {name: value for name, value in asdict(prepared).items() if name != "unchanged"}
+        store.write(INDEX, json.dumps(index).encode())
         _write_manifest(store, versions)
         say(f"{number:,} bots are made up")
         for name, words in {"first run": ["run"], "run": ["run"], "status": ["status"], "gc": ["gc"]}.items():
@@ -88,6 +87,7 @@ def catalogue(number: int, scratch: Path) -> dict[str, Any]:
             say(f"{name}: {figures[name]}")
         with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process whose memory is the gateway's
             figures["gateway"] = pool.apply(_gateway, (fleet, versions))
+        say(f"gateway: {figures['gateway']}")
     return figures
 
 
@@ -113,11 +113,13 @@ def _write_manifest(store: Store, versions: Mapping[str, str]) -> None:
 
 def _command(words: list[str]) -> dict[str, float]:
     """Seconds and peak memory of a command of ours."""
-    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "pipeline", *words], stdout=subprocess.DEVNULL, check=True)
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": round(seconds, 1), "processor_seconds": round(processor, 1), "peak_mb": after.ru_maxrss // 1024}
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "pipeline", *words], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"`{' '.join(words)}` failed")
+    seconds, processor = time.perf_counter() - began, used.ru_utime + used.ru_stime
+    return {"seconds": round(seconds, 1), "processor_seconds": round(processor, 1), "peak_mb": used.ru_maxrss // 1024}
 
 
 def _gateway(fleet: Fleet, versions: Mapping[str, str]) -> dict[str, float]:

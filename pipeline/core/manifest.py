@@ -33,6 +33,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -136,7 +137,11 @@ class Writer:
         self._number = max((_number(name) for name in store.list(FOLDER)), default=0)
         table = _table(store, ["bot", "version", "older"])
         self._rows: dict[str, dict[str, Any]] = {row["bot"]: row for row in table.to_pylist()}
-        self._unknown = _bots(store).difference(self._rows)  # their folders may hold anything
+
+    @cached_property
+    def _unknown(self) -> set[str]:
+        """The bots without a row: their folders may hold any versions."""
+        return _bots(self.store).difference(self._rows)
 
     def adopt(self, in_use: Mapping[str, str], metrics: Mapping[str, JsonObject]) -> None:
         """Adds the published bots ({bot: version}) that have no row; `metrics` has those that were read, by bot."""

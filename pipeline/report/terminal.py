@@ -15,6 +15,7 @@ from pipeline.report.rows import Report, ReportRow, continuation, kept, metric, 
 COLUMNS = ("bot", "status", "version", "tweets kept", "loss before", "loss after", "voice", "copied runs")
 _TEXT_COLUMNS = ("bot", "status", "version")  # the others are numbers
 _GAP = 2  # columns of the terminal between two columns of the table
+_LISTED = 1000  # bots in the table
 _SHORTEST_NAME = 12  # columns that a bot's name gets on the narrowest terminal
 
 
@@ -33,6 +34,7 @@ def show(
 ) -> None:
     """Prints the report: a table as wide as the terminal, then endpoints and remarks, then one line of warnings.
 
+    Of more than 1,000 bots the first are shown, failed ones before others.
     `endpoints`: the address of each bot that is served, or None to show only that some serve an older version; `only`:
     the bots to show (`--bots`), or None for all.
     Names are shortened where the terminal is narrow; numbers never are.
@@ -40,8 +42,11 @@ def show(
     rows = [row for row in report["bots"] if only is None or row["bot"] in only]
     left_out = len(report["bots"]) - len(rows)
     title = f"fleet {report['fleet']}" + (f": {len(rows)} of {len(report['bots'])} bots" if left_out else "")
-    console.print(_table(title, rows, console.width))
-    for row in rows:
+    listed = rows if len(rows) <= _LISTED else sorted(rows, key=lambda row: row["status"] != "failed")[:_LISTED]
+    console.print(_table(title, listed, console.width))
+    if len(rows) > _LISTED:
+        console.print(f"and {len(rows) - _LISTED:,} bots more; report.json has all of them", markup=False)
+    for row in listed:
         address = (endpoints or {}).get(row["bot"])
         endpoint = ", ".join(text for text in (address, outdated(row)) if text and address)
         for text in (endpoint, row["reason"], continuation(row["metrics"])):

@@ -135,5 +135,6 @@ def test_a_large_fleets_rows_lack_the_samples_which_its_page_shows(store, monkey
     written = write_report(store, "birds", [failed(), talking], {})
     assert written["bots"][1]["metrics"] == METRICS
     assert json.loads(store.read("report.json")) == written
+    assert sum(line.startswith(b'{"bot":') for line in store.read("report.json").splitlines()) == 2
     assert "a bird in the hand" in store.read("report.html").decode()
     assert "samples" in talking.metrics

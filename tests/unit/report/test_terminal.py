@@ -93,3 +93,10 @@ def test_a_bot_that_was_continued_says_so_below_the_table():
     bot = wren()
     bot.metrics = bot.metrics | {"started_over": {"from": "v1", "reason": "3 of the tweets are gone"}}
     assert "wren: started over: 3 of the tweets are gone" in printed([bot])
+
+
+def test_the_table_of_a_large_fleet_has_some_of_the_bots_the_failed_ones_first(monkeypatch):
+    monkeypatch.setattr(terminal, "_LISTED", 2)
+    shown = printed([wren(), bot_of("stork"), failed()])
+    assert "lark" in shown and "wren" in shown and "stork" not in shown
+    assert "and 1 bots more; report.json has all of them" in shown
