@@ -6,20 +6,20 @@
 #   docker run --rm --no-healthcheck --shm-size=2g huggingtweets-ray:0.1.0-cpu huggingtweets demo --once
 #
 # Ray's own image brings the CUDA toolkit and what a Ray cluster launcher expects (ssh, rsync). The Ray that runs is
-# the one from requirements.lock, in a virtual environment before the base's on the PATH: one pin, whatever the base.
+# the one from requirements.lock, in a virtual environment that comes first on the PATH, whatever the base image has.
 # On both bases nothing comes from apt, so a build needs a package index and nothing else.
 ARG BASE_IMAGE=rayproject/ray:2.60.0-py311-gpu
 
 # (hadolint's DL3002 asks for an ordinary user at each stage's end; only the last stage becomes an image.)
 
 # The third-party packages: gigabytes that change only with the lock file, so they get a stage and a layer of their own.
-# What the package asks for, in the versions of the lock file: the tools of those who develop it stay out (700 MB).
+# Only what the package itself needs, in the versions of the lock file; development tools (700 MB) are left out.
 FROM ${BASE_IMAGE} AS dependencies
 # hadolint ignore=DL3002
 USER 0
 RUN python3 -m venv /opt/venv
-# The pin of torch does not say which build: that is the index's choice. For a small image without CUDA name the index
-# with PyTorch's CPU wheels here (its 2.13.0+cpu wins over 2.13.0).
+# torch is pinned without a build (CPU or CUDA); the package index decides which one is installed. For a small image
+# without CUDA, name the index with PyTorch's CPU wheels here (its 2.13.0+cpu takes precedence over 2.13.0).
 ARG PIP_EXTRA_INDEX_URL
 COPY requirements.lock pyproject.toml /tmp/
 # The cache mount keeps wheels out of the layer, and makes the next lock file fetch only what it changes.
@@ -28,13 +28,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         > /tmp/requirements.txt && \
     /opt/venv/bin/pip install --disable-pip-version-check -c /tmp/requirements.lock -r /tmp/requirements.txt
 
-# What the environment consists of, as a CycloneDX document; the tool that writes it stays behind in this stage.
+# What the environment consists of, as a CycloneDX document; the tool that writes it stays in this stage.
 FROM dependencies AS bill-of-materials
 RUN python3 -m venv /opt/cyclonedx && \
     /opt/cyclonedx/bin/pip install --disable-pip-version-check --no-cache-dir cyclonedx-bom==7.5.0 && \
     /opt/cyclonedx/bin/cyclonedx-py environment --output-reproducible -o /sbom.cdx.json /opt/venv/bin/python
 
-# Our own package, built with the lock's setuptools into a folder laid out like the environment; its sources stay behind
+# Our own package, built with the lock's setuptools into a folder laid out like the environment; its sources stay
 # in this stage.
 FROM ${BASE_IMAGE} AS package
 # hadolint ignore=DL3002
@@ -49,7 +49,7 @@ RUN --mount=type=bind,from=dependencies,source=/opt/venv,target=/opt/venv \
 
 FROM ${BASE_IMAGE}
 USER 0
-# Ray's image has the user ray (1000:100) already; elsewhere we make the same one, so manifests need to know one number.
+# Ray's image has the user ray (1000:100) already; elsewhere we make the same one, so that manifests work with both.
 RUN getent passwd 1000 >/dev/null || useradd --create-home --uid 1000 --gid 100 --shell /bin/bash ray
 COPY --from=bill-of-materials /sbom.cdx.json /opt/sbom.cdx.json
 COPY --from=dependencies /opt/venv /opt/venv
@@ -61,7 +61,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 # A number, not a name: Kubernetes' runAsNonRoot can check only that.
 USER 1000:100
 WORKDIR /home/ray
-# Serve. The dashboard's 8265 is left out on purpose: it runs whatever it is sent.
+# Serve. The dashboard's port, 8265, is left out on purpose: it runs any job that it is sent.
 EXPOSE 8000
 # Each node's agent answers for its raylet, on the head for the GCS too, and asks for no token; Kubernetes' probes ask
 # it as well. A container that runs no Ray node (a single command) is started with --no-healthcheck.

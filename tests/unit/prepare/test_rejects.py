@@ -1,4 +1,4 @@
-"""What could not be used is put together for the messages: by its reason, with how often and an example."""
+"""Records that could not be used are summed up for messages: by reason, with their number and an example."""
 
 from pipeline.prepare.index import Person
 from pipeline.prepare.rejects import Case, Group, grouped, merged, same_ids, sentence, summed
@@ -19,6 +19,7 @@ def test_the_sentence_has_three_reasons_and_counts_the_rest():
     text = sentence(groups)
     assert text.startswith("a.csv: reason a (9 times); b.csv: reason b (8 times); c.csv: reason c (7 times); ")
     assert text.endswith("; 11 with other reasons")
+    assert sentence([Group(1, "no text", "a.csv:2")]) == "a.csv:2: no text"
     assert sentence([]) == ""
 
 
