@@ -7,8 +7,14 @@ import pytest
 from pydantic import ValidationError
 
 from serve.engine.parameters import MAX_CHOICES, MAX_NEW_TOKENS, MAX_STOP_CHARS, MAX_STOPS, Parameters
+from serve.http.answers import TOKENS_PER_REQUEST
+from serve.http.body import MAX_BODY_BYTES, READ_SECONDS
 from serve.http.errors import ApiError, explain
+from serve.http.forms.completions import MAX_TEXTS
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS, TextGeneration
+from serve.http.guard import MAX_HEADER_BYTES
+from serve.http.routes.listing import MAX_PAGE
+from tests.support.toys import ROOT
 
 
 def parameters(**given: Any) -> Parameters:
@@ -148,3 +154,20 @@ def test_an_error_has_the_documented_body():
 def test_an_error_crosses_a_process_border_whole():
     error = pickle.loads(pickle.dumps(ApiError(504, "timeout", "too late", retry_after=3)))
     assert (error.code, error.type, error.message, error.retry_after) == (504, "timeout", "too late", 3)
+
+
+def test_the_guide_has_the_limits_as_they_are():
+    guide = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
+    for shown in (
+        f"| `inputs` (the prompt) | required | {MAX_PROMPT_CHARS:,} characters",
+        f"never above the maximum | {MAX_NEW_TOKENS} |",
+        f"a stream in this form has one text | {MAX_CHOICES} |",
+        f"| {MAX_STOPS} strings of {MAX_STOP_CHARS} characters |",
+        f"the body did not arrive within {READ_SECONDS:.0f} seconds",
+        f"the body has over {MAX_BODY_BYTES // 1024} KiB; the body is compressed",
+        f"the headers have over {MAX_HEADER_BYTES // 1024} KiB",
+        f"number of prompts is at most {MAX_TEXTS}; {MAX_CHOICES} of these texts",
+        f"each {TOKENS_PER_REQUEST} tokens of an answer count",
+        f"`limit` is 1 to {MAX_PAGE:,}",
+    ):
+        assert shown in " ".join(guide.split()), shown
