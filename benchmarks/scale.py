@@ -1,12 +1,13 @@
 """What grows with the number of bots: how long commands and the gateway take on a large fleet.
 
     python benchmarks/scale.py --catalogue 100000       # a made-up fleet on a slow object store, some 10 minutes
+    python benchmarks/scale.py --bots 10000             # really made, an hour on two cores; 300 take some minutes
 
 `--catalogue` measures `status`, a `run` that has nothing to do, `gc`, and a gateway's lists of bots. The fleet is made
 up: a manifest, an index of people and a report for so many bots, whose folders a local S3 server
 (tests/support/made_up_s3.py) makes up when they are asked for, with 30 ms for each request.
 
-Other parts (bots that are really trained) are functions beside `catalogue`, each with an option of its own in `main`.
+`--bots` makes so many bots of a toy base and serves them (made_bots.py).
 """
 
 import argparse
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support
 
 from fastapi.testclient import TestClient
 
+from benchmarks.made_bots import made_bots
 from pipeline import tweets
 from pipeline.core import fleet as fleets
 from pipeline.core.fleet import Fleet
@@ -51,12 +53,18 @@ PAGES = 50  # of GET /bots that are asked for
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--catalogue", type=int, metavar="BOTS", help="a made-up fleet of so many published bots")
+    options.add_argument("--bots", type=int, help="so many bots that are really made")
+    options.add_argument("--asks", type=int, default=1000, help="requests to them; 0 leaves serving out")
+    options.add_argument("--clients", type=int, default=4, help="requests at the same time")
+    options.add_argument("--s3-bots", type=int, default=100, help="bots of a fleet on S3; 0 leaves it out")
     options.add_argument("--json", type=Path, help="a file for the figures")
     chosen = options.parse_args()
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="scale-") as scratch:
         if chosen.catalogue:
             figures["catalogue"] = catalogue(chosen.catalogue, Path(scratch))
+        if chosen.bots:
+            figures["made bots"] = made_bots(chosen.bots, chosen.asks, chosen.clients, chosen.s3_bots, Path(scratch))
     print(json.dumps(figures, indent=2))
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n")

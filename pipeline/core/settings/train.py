@@ -173,10 +173,14 @@ class Train(Section):
 
         A bot that `max_tokens` does not limit has no such setting, so that its version is not another one.
         """
-        update: dict[str, Any] = {"max_tokens": self.max_tokens if tokens > (self.max_tokens or 0) else None}
+        update: dict[str, Any] = {}
+        if self.max_tokens and tokens <= self.max_tokens:
+            update["max_tokens"] = None
         for override in self.overrides:
             if override.applies(bot, tokens):
                 update |= override.settings
+        if not update and not self.overrides:
+            return self  # the bots of a fleet share one object, in memory and on its way to the queue
         return self.model_copy(update=update | {"overrides": []})
 
 
