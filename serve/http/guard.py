@@ -1,11 +1,11 @@
-"""What every request passes before it reaches a route: request id, origin, key, rate, body, room, the access log.
+"""Checks every request before it reaches a route: its origin, key, rate and body, and whether the gateway has room.
 
     guard = Guard(build(bots))
     guard.configure(limits={keys.digest("the key of a client"): 60}, origins=["https://example.org"], gateways=1)
 
-A plain ASGI application around another one, so that streams pass through as they come and a client that hangs up is
-noticed. The checks come in the order of their cost: a request without a valid key is refused before its body is read,
-and only a request whose body is there takes one of the gateway's places.
+It also gives each request an id and writes the access log. It is a plain ASGI application around another one, so that
+streams are passed on as they come and the application learns when a client hangs up. Cheap checks come first: a request
+without a valid key is refused before its body is read, and a request counts as ongoing only once its body has arrived.
 """
 
 import math
@@ -33,13 +33,13 @@ MAX_HEADER_BYTES = 16 * 1024  # names and values together
 PUBLIC_KEYS = "/.well-known/huggingtweets-keys.json"
 # need no key; public keys are for everybody who was shown an answer
 _OPEN = (("GET", "/health"), ("HEAD", "/health"), ("POST", "/key"), ("POST", "/sign-out"), ("GET", PUBLIC_KEYS))
-# a view of the page loads several files, and Prometheus asks all the time; the key's rate is for what costs something
+# not counted against a key's rate: a page loads several files, and Prometheus reads the metrics all the time
 _NOT_COUNTED = ("/static/", "/metrics")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Guard:
-    """Wraps the routes of a gateway. Without `configure` everybody may use them."""
+    """Wraps the routes of a gateway. Until `configure` is called everybody may use them."""
 
     def __init__(self, app: ASGIApp | None = None):
         self.app, self.ongoing = app, 0
@@ -48,11 +48,11 @@ class Guard:
         self.configure({}, [], 1)
 
     def configure(self, limits: dict[str, float | None], origins: list[str], gateways: int) -> None:
-        """Sets who may ask.
+        """Sets who may use the routes.
 
         `limits` maps the digest of each key to its requests per minute, or None for no limit; without keys everybody
-        may ask. `origins` are the sites whose pages may ask from a browser. `gateways` is the number of gateways that
-        share each key's rate.
+        may use them. `origins` are the sites whose pages may send requests from a browser. `gateways` is the number of
+        gateways that share each key's rate.
         """
         self.limits, self.origins, self.gateways = limits, origins, max(1, gateways)
         self._buckets = {digest: bucket for digest, bucket in self._buckets.items() if limits.get(digest)}

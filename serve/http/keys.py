@@ -47,7 +47,7 @@ def _key(line: str) -> str:
 
 
 def digest(key: str) -> str:
-    """The SHA-256 of a key in hexadecimal: what the gateway knows of it."""
+    """The SHA-256 of a key in hexadecimal, which is all that the gateway has of it."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -73,9 +73,9 @@ def known(key: str, digests: list[str]) -> str | None:
 
 
 def session(key: str, now: float | None = None) -> str:
-    """What a browser's cookie holds after its user has entered the key: it expires, and it is void without the key.
+    """The value of a browser's cookie after its user has entered the key; it expires, and ends when the key is removed.
 
-    It proves that whoever made it knew the key's digest, and reveals neither. `now` is in Unix seconds.
+    It is an HMAC with the key's digest, and reveals neither the key nor the digest. `now` is in Unix seconds.
     """
     expires = int(time.time() if now is None else now) + SESSION_SECONDS
     return f"{expires}.{_session_mac(digest(key), str(expires))}"
@@ -117,5 +117,5 @@ class Bucket:
         return 0.0
 
     def charge(self, requests: float) -> None:
-        """Counts so many requests more, for work that is done already: later ones wait the longer."""
+        """Counts this many more requests, for work that is already done, so that later ones wait longer."""
         self.left -= requests

@@ -1,9 +1,9 @@
-"""Which web pages may ask: a browser sends requests to this machine for any site that it has open.
+"""Which web pages may send requests: a browser sends them to this machine for any site that is open in it.
 
     check_post(request, ["https://example.org"])        # raises ApiError 403 for a POST from any other site's page
     check_host(request, host_name(request), [])         # … for evil.example that resolves to 127.0.0.1
 
-Programs send neither Origin nor Sec-Fetch-Site, and address the gateway by its own name; nothing changes for them.
+Other programs are not affected: they send neither Origin nor Sec-Fetch-Site, and address the gateway by its own name.
 """
 
 import ipaddress

@@ -2,8 +2,8 @@
 
     http://127.0.0.1:8000/            # in a browser
 
-The page is plain files without a build step, all from the gateway itself. The server fills in the head of a page (which
-is what a shared link shows elsewhere) and draws pictures; static/*.js does the rest through the public routes. Nothing
+The page is plain files without a build step, all served by the gateway. The server fills in the head of a page, which
+other sites read to preview a link, and draws pictures; static/*.js does the rest through the public routes. No route
 here wakes a bot.
 """
 
@@ -28,7 +28,7 @@ from serve.http.web.shared import SharedText
 
 STATIC = Path(__file__).parent / "static"
 _PAGE = Path(__file__).parent / "page.html.j2"
-# nothing from other sites and nothing inline: a bot's text could not run as a script even if it became markup
+# nothing from other sites and nothing inline: a bot's text cannot run as a script, even if it got into the markup
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' blob:; "
@@ -69,13 +69,16 @@ async def gallery(request: Request) -> HTMLResponse:
 
 @router.get("/robots.txt")
 async def robots(request: Request) -> PlainTextResponse:
-    """What search engines may read: nothing, unless a fleet has `serve.search_engines`; its pages say the rest."""
+    """Forbids search engines everything, or the API alone if a fleet has `serve.search_engines`.
+
+    A page that they may read but not list says so itself (`noindex`).
+    """
     forbidden = ("/bots/", "/v1/") if request.app.state.bots.search_engines() else ("/",)
     return PlainTextResponse("\n".join(["User-agent: *", *(f"Disallow: {path}" for path in forbidden), ""]))
 
 
 def missing(request: Request) -> HTMLResponse:
-    """The page for an address that leads nowhere."""
+    """The page for an address that does not exist."""
     return _page(request, 404, title="huggingtweets", description="There is no such page.")
 
 
@@ -104,8 +107,8 @@ async def bot_page(request: Request, bot: str) -> HTMLResponse:
 async def card(request: Request, bot: str) -> Response:
     """A bot's answer as a picture, if its signature is valid; without an answer, a picture of the bot.
 
-    That shows what the bot wrote when it was measured, as predictions.png does. The metadata of an answer's picture
-    names its last part, whose prompt contains the others.
+    The picture of the bot shows what it wrote when it was measured, as predictions.png does. The metadata of an
+    answer's picture has the answer's last part, whose prompt contains the other parts.
     """
     bots: Bots = request.app.state.bots
     bot = await bots.known(bot)

@@ -45,7 +45,7 @@ def form(request: Request) -> HTMLResponse:
 
 
 @router.post("/key")
-async def enter(request: Request) -> RedirectResponse:
+async def begin_session(request: Request) -> RedirectResponse:
     """Begins a session with the key that was entered and redirects back."""
     body = await request.body()
     if len(body) > _MAX_BODY_BYTES:
@@ -68,7 +68,7 @@ async def enter(request: Request) -> RedirectResponse:
 
 
 @router.post("/sign-out")
-async def leave() -> RedirectResponse:
+async def end_session() -> RedirectResponse:
     """Ends the session in this browser; the key itself stays valid."""
     reply = RedirectResponse("/", 303)
     reply.delete_cookie(COOKIE)

@@ -6,7 +6,7 @@ import { actions, text, write } from "./texts.js";
 const SEVERAL = 4; // texts at a time
 const WAKING_MS = 1200; // without a first token, before the page says that the bot is starting
 const OPENINGS = ["My dream is", "I love", "The best thing about", "Today I learned"];
-const BEGINNINGS = 3; // that are offered
+const OFFERED = 3; // openings
 const FOUND = 6; // bots that are offered for a comparison
 
 // Shows the bot of one name, or those of two; returns what ends it.
@@ -111,10 +111,10 @@ function fill(main, bots, given, left) {
   }
 }
 
-// How these bots' own texts begin, in turn, and as many others as are missing.
+// The openings that are offered: how these bots' own texts begin, from each bot in turn, then general ones.
 function openings(bots) {
   const own = [0, 1, 2].flatMap((i) => bots.map((about) => about.openings?.[i])).filter((opening) => opening);
-  return [...new Set([...own, ...OPENINGS])].slice(0, BEGINNINGS);
+  return [...new Set([...own, ...OPENINGS])].slice(0, OFFERED);
 }
 
 function header(about, level) {
