@@ -1,4 +1,4 @@
-"""Tokenizer files that programs other than this transformers can read.
+"""Tokenizer files that programs other than the installed transformers can read.
 
     portable(files, SEPARATOR)          # {"tokenizer.json": b"…", "tokenizer_config.json": b"…", "vocab.json": …}
 
@@ -17,7 +17,7 @@ _ONLY_IN_5 = "TokenizersBackend"
 
 
 def portable(files: Mapping[str, bytes], separator: str) -> dict[str, bytes]:
-    """Returns those of a model folder's tokenizer files that have to change or are missing, by name.
+    """Returns the tokenizer files of a model folder that have to change or are missing, by name.
 
     The tokens of a text stay the same. `separator` becomes the padding token where the tokenizer has none. A folder
     without a tokenizer.json has files of an older form, which every program reads: for it the result is empty.

@@ -110,7 +110,7 @@ def prepare(
 
 
 def _should_have_tweets(file: TweetFile, problem: str | None) -> bool:
-    """Whether somebody's tweets were to be expected in a file with a problem: other files are nobody's."""
+    """Whether a file with a problem was meant to hold tweets: one whose handle the fleet file gives, or a broken one."""
     return problem is not None and (file.named or not problem.startswith(NOT_TWEETS))
 
 
