@@ -14,7 +14,7 @@ VERSION = "0123456789ab"
 BOTS = ("owl", "owl-wren", "stork", "wren")
 
 
-def test_endpoints_go_and_the_others_stay(cluster, tmp_path):
+def test_the_persons_endpoints_are_removed_and_the_others_stay(cluster, tmp_path):
     from serve.deploy import deploy, served, undeploy
 
     with socket.socket() as probe:

@@ -7,7 +7,7 @@ import ray
 from ray._private.utils import publish_error_to_driver
 
 
-def test_what_ray_tells_of_deaths_stays_off_stdout(cluster, capfd):
+def test_rays_messages_about_deaths_are_not_on_stdout(cluster, capfd):
     told = threading.Event()
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: told.set() if "a worker is gone" in record.getMessage() else None

@@ -72,7 +72,7 @@ def test_only_health_and_the_public_keys_are_open_and_posts_are_not(stranger, se
 
 
 @pytest.mark.parametrize("authorization", ["", f"Authorization: Bearer {KEY}\r\n"], ids=["stranger", "with a key"])
-def test_bodies_that_never_come_stop_nobody(served, authorization):
+def test_bodies_that_never_arrive_block_no_other_request(served, authorization):
     client = served[0]
     address = urlsplit(str(client.base_url))
     head = f"POST /bots/ada HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 1000\r\n{authorization}\r\n{{"

@@ -97,7 +97,7 @@ def test_bots_that_deploy_adds_leave_what_is_declared_alone(client, base, tmp_pa
     assert client.post("/bots/ada", json=ASK).status_code == 200
 
 
-def test_a_bot_whose_file_in_the_store_is_not_what_was_published_says_so_and_comes_back(
+def test_a_bot_with_a_changed_file_is_refused_and_answers_again_once_it_is_repaired(
     client, store, base, tmp_path, config
 ):
     from serve.deploy import deploy

@@ -145,7 +145,7 @@ async def crowd_until_one_is_refused(client, parameters) -> httpx.Response:
         return last
 
 
-def test_a_registry_that_is_lost_comes_back_with_all_it_knew_and_nobody_waits_for_it(served, base):
+def test_a_lost_registry_is_restored_with_its_state_and_delays_no_request(served, base):
     client, _, storage, _ = served
     before = client.get("/bots").json()
     expected = client.post("/bots/ada", json=ASK).json()

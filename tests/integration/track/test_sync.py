@@ -57,7 +57,7 @@ def test_a_failing_wandb_is_reported_at_once_and_later_gets_everything(server, f
     assert code == 0 and json.loads(out)["synced"] == 5
 
 
-def test_a_wandb_that_goes_away_halfway_gets_the_rest_later(server, fleet, monkeypatch):
+def test_runs_that_wandb_did_not_get_in_an_outage_are_sent_later(server, fleet, monkeypatch):
     monkeypatch.setattr(syncing, "_START_SECONDS", 15)
     monkeypatch.setattr(syncing, "_RUN_SECONDS", 0)
     monkeypatch.setattr(syncing, "_BATCH", 1)

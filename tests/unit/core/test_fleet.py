@@ -208,7 +208,7 @@ def test_a_fleet_file_that_is_not_utf8_is_refused(folder):
         load(path)
 
 
-def test_the_home_of_somebody_unknown_is_refused(folder):
+def test_a_path_in_the_home_of_an_unknown_user_is_refused(folder):
     assert "~" in refusal(folder, MINIMAL + "storage: ~nobody-by-this-name/fleets")
 
 

@@ -16,7 +16,7 @@ PUBLIC = Keyring((KEY.retired(),))
 SIGNATURE = RING.sign(BOT, VERSION, PROMPT, ANSWER, AT)
 
 
-def test_whoever_has_the_public_key_knows_bot_version_and_time():
+def test_the_public_key_is_enough_to_check_bot_version_and_time():
     assert PUBLIC.check(BOT, ANSWER, SIGNATURE) == Signed(BOT, VERSION, AT)
     assert PUBLIC.check(BOT, ANSWER, SIGNATURE, PROMPT) == Signed(BOT, VERSION, AT)
     at = "2026-11-30T00:53:20Z"

@@ -275,7 +275,7 @@ def test_an_idle_engine_holds_its_weights_alone(engine):
     assert engine.bytes == idle
 
 
-def test_a_cancelled_request_leaves_at_once_and_the_others_go_on(engine):
+def test_a_cancelled_request_leaves_at_once_and_the_others_continue(engine):
     gone, stays = Request(PROMPT, Parameters(min_new_tokens=50)), Request(PROMPT, Parameters(seed=1))
     engine.add(gone)
     engine.add(stays)

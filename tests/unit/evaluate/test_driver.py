@@ -66,7 +66,7 @@ def evaluate(make_fleet, monkeypatch) -> Callable[..., tuple[list[Bot], list[str
     return run
 
 
-def test_a_pool_that_dies_is_started_again_for_the_bots_that_are_left_and_that_is_said_at_once(evaluate):
+def test_a_pool_that_dies_is_started_again_for_the_bots_that_are_left_and_reported_at_once(evaluate):
     bots, lines = evaluate(1, 0)
     assert [bot.status for bot in bots] == ["trained"] * 3 and all("voice" in bot.metrics for bot in bots)
     assert lines == ["evaluate: the pool of workers ended, it is started again: RuntimeError: the feed died"] * 2

@@ -129,7 +129,7 @@ class TestVariety:
         measured = variety(["one two"], real=["three four", "three four", "three four"])
         assert (measured["real_distinct_1"], measured["real_distinct_2"]) == (1.0, 1.0)
 
-    def test_the_distance_of_lengths_is_0_for_the_same_and_1_for_quite_other_ones(self):
+    def test_the_distance_of_lengths_is_0_for_equal_and_1_for_disjoint_ones(self):
         assert variety(["aaa", "bbb"], ["ccc", "ddd"])["length_distance"] == 0.0
         assert variety(["aaa"], ["c" * 100])["length_distance"] == 1.0
 

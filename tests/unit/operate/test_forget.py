@@ -42,7 +42,7 @@ def files(store: Store) -> dict[str, bytes]:
     return {path: store.read(path) for path in paths}
 
 
-def test_all_of_a_person_goes_and_nothing_of_the_others(fleet, store):
+def test_everything_of_the_person_is_removed_and_nothing_of_the_others(fleet, store):
     store.write(f"work/trained/wren/{VERSION}/model.safetensors", b"w")
     store.write("work/voices/all.npz", b"learned from everybody")
     for handle in ("owl", "wren"):
@@ -101,7 +101,7 @@ def test_what_others_hold_is_named(fleet, store, tmp_path):
     assert table.exists()
 
 
-def test_repositories_go_and_one_that_cannot_is_tried_again(fleet, store, monkeypatch):
+def test_repositories_are_deleted_and_a_failed_one_is_tried_again(fleet, store, monkeypatch):
     server = Hub()
     monkeypatch.setattr(constants, "ENDPOINT", server.address)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
@@ -126,7 +126,7 @@ def test_repositories_go_and_one_that_cannot_is_tried_again(fleet, store, monkey
         server.stop()
 
 
-def test_somebody_whom_nobody_knows_is_kept_out_too(fleet, store, huggingtweets, tmp_path):
+def test_a_person_without_tweets_can_be_removed_too(fleet, store, huggingtweets, tmp_path):
     code, out, err = huggingtweets("forget", tmp_path / "birds.yaml", "@Heron", "--json")
     assert code == 0 and json.loads(out)["removed"] == []
     assert "@heron is forgotten" in err and list(json.loads(store.read("forgotten.json"))) == ["heron"]
@@ -207,7 +207,7 @@ def test_repositories_of_others_with_such_a_version_are_named(fleet, store):
     assert copy.name == "birds/owl" and VERSION in copy.reason
 
 
-def test_somebody_is_let_in_again_by_a_command(fleet, store, huggingtweets, tmp_path):
+def test_readmit_lets_a_removed_person_in_again(fleet, store, huggingtweets, tmp_path):
     assert huggingtweets("readmit", tmp_path / "birds.yaml", "wren")[0] == 1
     forget(fleet, "wren")
     code, _, err = huggingtweets("readmit", tmp_path / "birds.yaml", "@Wren")

@@ -39,7 +39,7 @@ def age(store, seconds=7200):
         os.utime(info.path, (then, then))
 
 
-def test_versions_that_are_not_in_use_go(fleet, store):
+def test_versions_that_are_not_in_use_are_deleted(fleet, store):
     age(store)
     assert gc(fleet, HOUR).removed == [Unused(f"bots/wren/{version}", 12) for version in (A, B)]
     assert store.list("bots/wren") == [C, "current", "hub.json"]
@@ -73,7 +73,7 @@ def test_a_bot_that_was_never_published_is_left_alone(fleet, store):
     assert store.list("bots/owl") == [A]
 
 
-def test_drafts_of_killed_writers_go(fleet, store):
+def test_drafts_of_killed_writers_are_deleted(fleet, store):
     draft = f"bots/.current.{'0' * 32}"
     store.write(draft, b"half")
     store.write_folder(f"bots/wren/.{A}.{'1' * 32}", {"config.json": b"{"})

@@ -103,7 +103,7 @@ def test_the_digest_is_of_what_is_kept_and_of_nothing_else(store, encoder):
     )
 
 
-def test_name_and_picture_come_from_profiles_and_a_profile_alone_is_nobody(store, encoder):
+def test_name_and_picture_come_from_profiles_and_a_profile_without_tweets_is_no_person(store, encoder):
     given = [Profile("ada", "Ada L."), Profile("ada", None, b"a picture"), Profile("ben", "Ben", b"another")]
     profiles = [{"handle": one.handle, "line": 0, "text": "", "note": profile_note(one)} for one in given]
     people = people_of(chunk([*tweets_by("ada", 5), *profiles], encoder), store)

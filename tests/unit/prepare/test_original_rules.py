@@ -103,7 +103,7 @@ class TestLinks:
     def test_a_scheme_with_nothing_after_it_is_no_link(self, rules, scheme):
         assert rules.without_links(f"say {scheme} and stop {scheme}") == f"say {scheme} and stop {scheme}"
 
-    def test_only_one_of_two_blanks_goes(self, rules, scheme):
+    def test_only_one_of_two_blanks_is_removed(self, rules, scheme):
         assert rules.without_links(f"tea  {scheme}//x.example  is") == "tea   is"
 
 
@@ -149,7 +149,7 @@ def test_the_records_flag_says_what_is_a_retweet(rules):
 
 
 @pytest.mark.parametrize("text, verdict", [("RT @wren: tea is ready", "retweets"), ("RT", "short")])
-def test_without_a_flag_the_text_tells_a_retweet(rules, text, verdict):
+def test_without_a_flag_the_text_marks_a_retweet(rules, text, verdict):
     assert rules.clean(text, None)[0] == verdict
 
 
@@ -169,7 +169,7 @@ def test_no_link_and_no_run_of_white_space_survives(rules, tweet):
 
 @settings(deadline=None)
 @given(TWEETS)
-def test_words_that_stand_apart_from_links_all_survive(rules, tweet):
+def test_words_apart_from_links_are_kept(rules, tweet):
     # a second link inside a link's word takes the space after it along, and the next word joins the first link
     assume(all(word.count("http") < 2 for word in tweet.split()))
     alone = [word for word in tweet.split() if "http" not in word]

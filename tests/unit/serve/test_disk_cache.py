@@ -61,7 +61,7 @@ def test_a_bot_is_fetched_once_and_only_what_serving_needs(store, s3, tmp_path):
     ]
 
 
-def test_the_longest_unused_goes_when_room_is_needed(store, tmp_path):
+def test_the_longest_unused_is_removed_when_space_is_needed(store, tmp_path):
     cache = Cache(store, int(2.5 * SIZE), tmp_path)
     for bot in ("wren", "stork", "wren", "owl"):
         assert weights(cache, bot) == bot.encode()
@@ -70,7 +70,7 @@ def test_the_longest_unused_goes_when_room_is_needed(store, tmp_path):
     assert entries(tmp_path) == ["stork"]
 
 
-def test_one_that_is_being_loaded_is_not_let_go(store, tmp_path):
+def test_a_bot_that_is_being_loaded_is_not_removed(store, tmp_path):
     cache = Cache(store, SIZE, tmp_path)
     with cache.folder("wren", "1") as folder:
         assert weights(cache, "stork") == b"stork"
@@ -113,7 +113,7 @@ def test_a_bot_that_was_published_before_there_were_checksums_is_taken_as_it_is(
     assert weights(cache, "old") == weights(cache, "old") == b"old"
 
 
-def test_all_who_want_a_bot_at_once_share_one_fetch_and_another_is_not_held_up(store, s3, tmp_path):
+def test_requests_for_one_bot_share_one_fetch_and_another_bot_is_not_delayed(store, s3, tmp_path):
     weights(Cache(store, 10 * SIZE, tmp_path), "owl")
     before = s3.asked
     with ThreadPoolExecutor(8) as pool:

@@ -65,7 +65,7 @@ def test_a_full_queue_of_many_clients_refuses_one_more():
     asyncio.run(attack())
 
 
-def test_who_hangs_up_or_waits_too_long_leaves_the_queue():
+def test_requests_that_hang_up_or_wait_too_long_leave_the_queue():
     async def attack() -> None:
         crowd = Crowd()
         tasks = [await crowd.ask("attacker") for _ in range(PLACES + 2)]

@@ -46,7 +46,7 @@ async def touch(bots: LoadedBots, *names: str) -> list[Loaded]:
     return held  # type: ignore[return-value]
 
 
-def test_a_bot_is_loaded_once_and_the_longest_unused_goes_first():
+def test_a_bot_is_loaded_once_and_the_longest_unused_is_removed_first():
     async def run() -> None:
         loads = Loads()
         bots = LoadedBots(loads, budget=20)
@@ -60,7 +60,7 @@ def test_a_bot_is_loaded_once_and_the_longest_unused_goes_first():
     asyncio.run(run())
 
 
-def test_one_in_use_is_never_let_go_even_over_the_budget():
+def test_a_bot_in_use_is_never_removed_even_over_the_budget():
     async def run() -> None:
         bots = LoadedBots(Loads(), budget=10)
         async with bots.of("a", "1") as a, bots.of("b", "1") as b:
@@ -72,7 +72,7 @@ def test_one_in_use_is_never_let_go_even_over_the_budget():
     asyncio.run(run())
 
 
-def test_all_who_wait_share_one_load_and_others_are_not_held_up():
+def test_requests_for_one_bot_share_one_load_and_other_bots_are_not_delayed():
     async def run() -> None:
         loads = Loads()
         bots = LoadedBots(loads, budget=100)

@@ -202,7 +202,7 @@ def test_a_key_that_is_entered_opens_the_page_that_was_asked_for(locked):
     assert locked.post("/bots/nasa", json={"inputs": "Hi"}).status_code == 200
 
 
-def test_a_wrong_key_opens_nothing_and_is_said_to_be_wrong(locked):
+def test_a_wrong_key_gives_no_access_and_an_error_message(locked):
     for wrong in ("a-key-that-is-wrong", "two words", "é", ""):
         locked.post("/key", data={"key": wrong, "back": "/"})
         page = locked.get("/", headers=BROWSER)
@@ -361,7 +361,7 @@ def test_words_that_announce_a_link_are_not_shown_in_a_shared_text(client, bots)
     assert marks_of(client.get("/bots/nasa/card.png", params=query).content)["said"] == query["said"]
 
 
-def test_who_signs_out_has_to_enter_the_key_again(locked):
+def test_after_signing_out_the_key_must_be_entered_again(locked):
     assert locked.post("/sign-out").status_code == 303  # also without a session: an old one is taken away
     locked.post("/key", data={"key": KEY, "back": "/"})
     page = locked.get("/", headers=BROWSER)

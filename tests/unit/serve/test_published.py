@@ -108,7 +108,7 @@ def test_a_bot_with_broken_files_is_served_without_what_they_say_and_others_with
         assert isinstance(entries["wren"][field], kind)
 
 
-def test_what_stands_in_a_pictures_place_but_is_none_is_not_shown(tmp_path):
+def test_a_file_in_a_pictures_place_that_is_no_picture_is_not_shown(tmp_path):
     store = Store.of(Fleet(fleet="many", tweets=["x.csv"], storage=str(tmp_path)))
     secret = tmp_path / "secret.txt"
     secret.write_text("a key of somebody")

@@ -14,7 +14,7 @@ def test_a_node_is_left_out_and_reported_once_after_two_failed_set_ups_or_ten_la
     assert health.left_out("k") == {"a": "a failed", "b": "b failed"} and not health.left_out("another kind")
 
 
-def test_a_run_that_finished_a_bot_speaks_for_its_node():
+def test_a_run_that_finished_a_bot_clears_the_failures_of_its_node():
     health = NodeHealth()
     for _ in range(5):
         fail(health, "a", 9, set_up=True)

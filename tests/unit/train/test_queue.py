@@ -144,7 +144,7 @@ def test_a_lane_alone_tries_its_failed_bot_itself():
     assert [take(queue, "a/0"), take(queue, "a/0")] == ["wait", "ada"]
 
 
-def test_what_a_lost_run_had_comes_back_and_counts_for_the_bots_whose_worker_died():
+def test_the_bots_of_a_lost_run_are_returned_and_those_whose_worker_died_are_counted():
     queue = Queue([task("ada"), task("ben")], retries=0)
     for i in range(5):
         in_hand = {take(queue, lane): lane for lane in (f"{i}/0", f"{i}/1")}
@@ -244,7 +244,7 @@ def test_a_training_that_diverges_is_tried_once_more_at_a_lower_rate_and_then_gi
     assert queue.failed["ada"].reason == "the loss was nan at step 5, also with 0.25 of the learning rate"
 
 
-def test_a_lane_that_lost_a_bot_no_longer_speaks_for_it():
+def test_reports_of_a_lane_about_a_bot_that_it_lost_are_ignored():
     queue = Queue([task("ada")], retries=0)
     take(queue, "a/0")
     queue.leave("a", [], "its node was lost")
@@ -253,7 +253,7 @@ def test_a_lane_that_lost_a_bot_no_longer_speaks_for_it():
     assert not queue.failed and queue.running["ada"].lane == "b/0"
 
 
-def test_what_a_late_call_of_a_lost_run_took_comes_back():
+def test_a_bot_taken_by_a_late_call_of_a_lost_run_is_returned():
     queue = Queue([task("ada"), task("ben")], retries=0)
     assert take(queue, "b/0") == "ada"
     queue.leave("a", ["a/0"], "its node was lost")
@@ -332,7 +332,7 @@ def test_overrides_go_by_name_or_by_size_and_the_later_one_wins():
         ({"bots": ["nasa"], "lanes": 2}, "Extra inputs"),
     ],
 )
-def test_an_override_that_cannot_be_meant_is_refused(override, reason):
+def test_an_override_without_bots_or_settings_is_refused(override, reason):
     with pytest.raises(ValueError, match=reason):
         Train(overrides=[override])
 

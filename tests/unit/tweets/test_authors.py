@@ -123,7 +123,7 @@ def test_an_author_who_cannot_be_resolved_is_a_reject_and_not_the_file(tmp_path,
     assert reasons(items) == [reason] * 2
 
 
-def test_the_files_name_stands_only_where_nobody_is_named_in_all_of_it(tmp_path):
+def test_the_file_name_is_the_author_only_where_no_record_names_one(tmp_path):
     nobody = [{"text": f"tea {number}"} for number in range(12_000)]
     assert set(handles(found(put(tmp_path / "wren.jsonl", lines(nobody))))) == {"wren"}
     items = found(put(tmp_path / "dump.jsonl", lines([*nobody, {"text": "cake", "user": {"screen_name": "lark"}}])))

@@ -46,7 +46,7 @@ def test_a_text_in_another_alphabet_is_refused_and_not_made_into_nonsense(csv):
     assert rejects(items) == [(2, "neither UTF-8 nor Windows-1252")]
 
 
-def test_half_a_character_of_utf16_costs_its_row(csv):
+def test_a_row_with_half_a_character_of_utf16_is_rejected(csv):
     items = csv(SHEET.encode("utf-16-le")[:40] + b"\x00\xd8" + "\n3,last\n".encode("utf-16-le"))
     assert texts(items)[-1] == "last"
     assert [reason for _, reason in rejects(items)] == ["neither UTF-8 nor Windows-1252"]
@@ -60,7 +60,7 @@ def test_a_long_file_that_turns_from_ascii_late_is_read(csv):
 # Tables
 
 
-def test_a_quote_that_never_closes_costs_its_line_alone(csv):
+def test_a_line_with_an_unclosed_quote_is_rejected_alone(csv):
     items = csv('id,text\n1,first\n2,"never closed\n3,third\n4,fourth\n')
     assert texts(items) == ["first", "third", "fourth"]
     assert [line for line, _ in rejects(items)] == [3]
@@ -72,7 +72,7 @@ def test_an_open_quote_that_meets_the_next_one_does_not_swallow_rows(csv):
     assert [line for line, _ in rejects(items)] == [2]
 
 
-def test_an_open_quote_before_more_than_a_tweet_of_text_costs_its_line_alone(csv):
+def test_an_unclosed_quote_before_much_text_rejects_its_line_alone(csv):
     rows = [f"{i},{'words ' * 20}" for i in range(MAX_FIELD // 60)]
     items = csv('id,text\n1,"open\n' + "\n".join(rows) + "\n")
     assert len(texts(items)) == len(rows)
@@ -210,7 +210,7 @@ def test_a_zip_with_a_false_size_is_read_up_to_that_size(tmp_path):
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lambda data: pyarrow.compress(data, "zstd", asbytes=True)])
-def test_a_packed_bomb_stops_where_no_text_would_go(tmp_path, monkeypatch, pack):
+def test_a_compressed_bomb_is_stopped_at_the_limit(tmp_path, monkeypatch, pack):
     monkeypatch.setattr(byte_stream, "MAX_UNPACKED", 2**20)
     items = found(put(tmp_path / "wren.csv.gz", pack(b"text\nfirst\n" + b"\n" * 2**24)))
     assert "a zip bomb?" in rejects(items)[-1][1]

@@ -62,7 +62,7 @@ def test_each_form_is_read_alone_in_a_column_and_beside_others(text):
     assert bad == [2]
 
 
-def test_a_day_that_can_be_no_month_tells_the_order_for_the_column():
+def test_a_day_above_12_decides_the_order_of_day_and_month_for_the_column():
     assert timestamps(["13/05/2016", "03/05/2016"])[0].to_pylist() == [DAY.replace(day=13), DAY]
 
 

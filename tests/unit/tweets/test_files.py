@@ -53,7 +53,7 @@ def test_file_extensions_are_not_part_of_the_handle(tmp_path, name):
     assert found(put(tmp_path / name))[0].handle == "wren"
 
 
-def test_a_file_whose_stem_is_no_handle_belongs_to_nobody(tmp_path):
+def test_a_file_whose_stem_is_no_handle_has_no_owner(tmp_path):
     assert found(put(tmp_path / "all my tweets.csv"))[0].handle is None
 
 
@@ -154,7 +154,7 @@ def test_exports_beside_each_other_keep_their_owners_and_leave_other_files_alone
     assert [file.handle for file in found(tmp_path / "all")] == ["lark", "wren", "robin"]
 
 
-def test_without_account_js_the_nearest_folder_named_like_a_handle_tells_and_data_never_does(tmp_path):
+def test_without_account_js_the_nearest_folder_named_like_a_handle_is_the_owner_and_data_never_is(tmp_path):
     export(tmp_path / "Wren" / "twitter-2024-01-01")
     export(tmp_path / "robin")
     handles = {Path(file.path).parts[-3]: file.handle for file in found(tmp_path)}

@@ -91,7 +91,7 @@ def test_a_file_that_has_gone_since_it_was_found_is_one_reject(tmp_path):
     assert reject.reason.startswith("cannot be read")
 
 
-def test_a_broken_json_line_costs_that_line_alone(items):
+def test_a_broken_json_line_is_rejected_alone(items):
     found = items([ONE, '{"text": "broken', "", "[1]", "3", ONE | {"text": "last"}])
     assert texts(found) == ["tea &amp; cake", "last"]
     assert [record.line for record in found if isinstance(record, Record)] == [1, 6]
@@ -101,7 +101,7 @@ def test_a_broken_json_line_costs_that_line_alone(items):
 
 
 @pytest.mark.parametrize("bad", [b'{"text": "\xff\xfe"}', b'{"text": "a\0b"}', b"\0\0\0\0", b'{"a":' * 100_000])
-def test_a_line_of_unreadable_bytes_costs_that_line_alone(items, bad):
+def test_a_line_of_unreadable_bytes_is_rejected_alone(items, bad):
     found = items(b'{"text": "first"}\n' + bad + b'\r\n{"text": "last"}')
     assert texts(found) == ["first", "last"]
     assert [line for line, _ in rejects(found)] == [2]
@@ -144,7 +144,7 @@ def test_an_array_that_breaks_off_gives_what_came_before_and_one_reject(items, r
 @pytest.mark.parametrize(
     "bad", ['{"text" "b"}', '{"text": "\\x"}', '[{"}": 1}}', '{"text": ' + "[" * 5000 + "]" * 5000 + "}"]
 )
-def test_a_broken_item_of_an_array_costs_that_item_alone(items, bad):
+def test_a_broken_item_of_an_array_is_rejected_alone(items, bad):
     found = items('[{"text": "a"},\n' + bad + ',\n{"text": "c"}]')
     assert texts(found) == ["a", "c"]
     assert [line for line, _ in rejects(found)] == [2]
@@ -166,7 +166,7 @@ def test_a_record_without_text_is_rejected(items, tweet):
 
 
 @pytest.mark.parametrize("handle", ["not a handle", "a" * 64, "../../etc", "wren\u0000", "naïve", ["wren"]])
-def test_a_record_whose_handle_is_none_is_rejected_and_not_given_to_the_files_owner(items, handle):
+def test_a_record_with_an_invalid_handle_is_rejected_and_not_given_to_the_files_owner(items, handle):
     [(line, reason)] = rejects(items([{"text": "a", "screen_name": handle}]))
     assert line == 1
     assert reason.startswith("not a handle: ")
@@ -272,13 +272,13 @@ def test_csv_text_may_hold_delimiters_quotes_and_line_breaks(items):
     assert [(record.text, record.line) for record in found] == [(text, 2), ("next", 5)]
 
 
-def test_a_csv_row_in_no_known_encoding_costs_that_row_alone(items):
+def test_a_csv_row_in_an_unknown_encoding_is_rejected_alone(items):
     found = items(b"id,text\n1,na\xc3\xafve\n2,caf\xe9\n3,last\n")
     assert texts(found) == ["naïve", "last"]
     assert rejects(found) == [(3, "neither UTF-8 nor Windows-1252")]
 
 
-def test_a_row_with_a_nul_byte_in_its_text_costs_that_row_alone(items):
+def test_a_row_with_a_nul_byte_in_its_text_is_rejected_alone(items):
     found = items(b"id,text\n1,first\n2,a\0b\n3,last\n")
     assert texts(found) == ["first", "last"]
     assert rejects(found) == [(3, "a NUL byte in the text")]

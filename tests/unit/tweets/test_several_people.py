@@ -104,7 +104,7 @@ def test_a_missing_value_as_r_writes_it_says_nothing(tmp_path):
     assert reasons(items) == ["the record names no author, and others of the file do"]
 
 
-def test_a_licence_beside_the_tweets_is_nobodys(tmp_path):
+def test_a_licence_beside_the_tweets_has_no_owner(tmp_path):
     for name in ("LICENSE.txt", "requirements.txt", "readme-first.txt"):
         assert reasons(found(put(tmp_path / name, "one line\n"))) == [
             "not a file of posts: no JSON, and no column named full_text, text, tweet, raw_content, content, "
