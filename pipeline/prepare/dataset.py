@@ -110,7 +110,7 @@ def prepare(
 
 
 def _should_have_tweets(file: TweetFile, problem: str | None) -> bool:
-    """Whether a file with a problem was meant to hold tweets: one whose handle the fleet file gives, or a broken one."""
+    """Whether a file with a problem should hold tweets: the fleet file gives its handle, or it is broken."""
     return problem is not None and (file.named or not problem.startswith(NOT_TWEETS))
 
 

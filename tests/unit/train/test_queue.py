@@ -332,7 +332,7 @@ def test_overrides_go_by_name_or_by_size_and_the_later_one_wins():
         ({"bots": ["nasa"], "lanes": 2}, "Extra inputs"),
     ],
 )
-def test_an_override_without_bots_or_settings_is_refused(override, reason):
+def test_an_incomplete_or_wrong_override_is_refused(override, reason):
     with pytest.raises(ValueError, match=reason):
         Train(overrides=[override])
 
