@@ -8,6 +8,7 @@ import ray
 
 from serve.deployments import gateway
 from serve.http.errors import ApiError
+from serve.http.guard import Guard
 
 
 class FakeRegistry:
@@ -51,3 +52,18 @@ def test_where_there_is_room_two_gateways_run_so_that_one_may_be_lost(monkeypatc
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": cores})
     scaling = gateway.application()._bound_deployment._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas) == (gateways, 4)
+
+
+def test_the_orders_of_the_bots_follow_the_table():
+    one: Any = object.__new__(gateway.Gateway.func_or_class.__bases__[0])  # without HTTP
+    one.guard, one.table, one.orders, one.epoch, one.revision = Guard(), {}, {}, "", 0
+
+    def learn(revision: int, bots: dict[str, int | None]) -> None:
+        entries = {bot: kept and {"counts": {bot: {"kept": kept}}, "metrics": {}} for bot, kept in bots.items()}
+        news = {"epoch": "e", "revision": revision, "whole": False, "bots": entries, "keys": {}, "origins": []}
+        one._learn(news | {"gateways": 1, "keyrings": {}, "old_link_keys": {}, "storages": {}})
+
+    learn(1, {"wren": 300, "lark": 200})
+    assert (one.names(), one.names("tweets")) == (["lark", "wren"], ["wren", "lark"])
+    learn(2, {"dove": 900, "lark": None})
+    assert (one.names(), one.names("tweets")) == (["dove", "wren"], ["dove", "wren"])
