@@ -56,9 +56,9 @@ class Fleet:
 
     def bots(self) -> dict[str, str]:
         """The published bots, with the version of each that is in use."""
-        store = Store.of(self.settings)
-        versions = {bot: store.current_version(bot) for bot in store.list("bots")}
-        return {bot: version for bot, version in sorted(versions.items()) if version}
+        from pipeline.core.manifest import published
+
+        return dict(sorted(published(Store.of(self.settings)).items()))
 
 
 def run(fleet: Fleet, bots: Collection[str] | None = None) -> "Report":

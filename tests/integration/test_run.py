@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from safetensors.numpy import load
 
 from pipeline.core import fleet as fleets
+from pipeline.core import manifest
 from pipeline.core.store import Store
 from pipeline.track.wandb_internals import read_records
 from tests.support.toys import ROOT, environment, tweets_of, write_csv
@@ -230,3 +232,8 @@ def test_a_blend_learns_from_both_and_lives_in_an_object_store_that_fails_now_an
     assert statuses(out) == {"ada-ben": "trained"}
     card = (tmp_path / "bot" / "README.md").read_text()
     assert "AI CYBORG" in card and "| Tweets kept | 130 | 130 |" in card
+    store = Store.of(fleets.load(path))
+    [name] = store.list(manifest.FOLDER)  # the bot was withdrawn, then added: two files that were made one
+    [row] = pq.read_table(io.BytesIO(store.read(f"{manifest.FOLDER}/{name}"))).to_pylist()
+    assert (row["bot"], row["version"]) == ("ada-ben", store.current_version("ada-ben"))
+    assert json.loads(row["metrics.json"]) == store.read_json(f"bots/ada-ben/{row['version']}/metrics.json")
