@@ -107,7 +107,7 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class Keyring:
-    """The keys of a fleet. The newest with a private part signs; all of them check."""
+    """The keys of a fleet. The newest one with a private part signs; the signatures of all can be checked."""
 
     keys: tuple[SigningKey, ...] = ()
 
@@ -133,10 +133,10 @@ class Keyring:
         `answer` is what the bot wrote, without the prompt; `prompt` is None where it was not a text. `at` is in
         seconds since 1970, and now by default.
         """
-        text, able = signed_text(answer), [key for key in self.keys if key.private]
-        if not text.strip() or not version or not able:
+        text, private = signed_text(answer), [key for key in self.keys if key.private]
+        if not text.strip() or not version or not private:
             return ""
-        key = max(able, key=_age)
+        key = max(private, key=_age)
         assert key.private
         head = _FORMAT + key._short + int(time.time() if at is None else at).to_bytes(_TIME, "big")
         head += bytes.fromhex(version) + _prompt_digest(prompt)
@@ -202,7 +202,7 @@ def _message(head: bytes, bot: str, text: str) -> bytes:
 
 
 def _prompt_digest(prompt: str | None) -> bytes:
-    """A prompt in the head: zeros, which no text has, for a prompt of tokens."""
+    """A prompt's digest in the head. Zeros, the digest of no text, stand for a prompt that was given as tokens."""
     if prompt is None:
         return bytes(_PROMPT)
     return hashlib.sha256(prompt.encode(errors="surrogatepass")).digest()[:_PROMPT]

@@ -1,8 +1,8 @@
 """The keys and values of the sequences at work, in one preallocated cache.
 
-It is enlarged when more or longer sequences come, and freed when none is left. Every sequence owns a row. A pass
-says, by a `Span`, which rows it works on and how far it looks back; a row that leaves is overwritten by the last one,
-so nothing is ever padded anew.
+The cache grows with the number and length of the sequences, and is freed when none is left. Every sequence owns a row.
+A `Span` tells a forward pass which rows it works on and how far it looks back. When a sequence ends, the last row moves
+into its place, so the rows in use are always the first ones.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ ROWS = 4  # the rows of a step are padded to a multiple of it; see network.py
 class Span:
     """What one forward pass reads and writes, over positions 0 to length - 1.
 
-    A pass over prompts [prompts, length] has a `source`: what it makes of prompt source[i] goes to row rows[i].
-    A step, one token for each of the first rows, has `at`: row i's token goes to position at[i] and looks back
-    over all up to there.
+    A pass over prompts [prompts, length] has a `source`: keys and values of prompt source[i] go to row rows[i].
+    A step, one token for each of the first rows, has `at`: row i's token stands at position at[i] and attends to all
+    positions up to there.
     """
 
     rows: Tensor
@@ -70,7 +70,7 @@ class KVCache:
         self.__init__(len(self.keys))  # type: ignore[misc]
 
     def write(self, layer: int, keys: Tensor, values: Tensor, span: Span) -> tuple[Tensor, Tensor]:
-        """Takes a layer's new keys and values, [n, length, heads, dim]; returns those that the pass looks at."""
+        """Writes a layer's new keys and values, [n, length, heads, dim]; returns those that the pass attends to."""
         old_keys, old_values = self.keys[layer], self.values[layer]
         if old_keys is None or old_values is None:
             self.keys[layer] = old_keys = self._room(keys)
@@ -85,11 +85,11 @@ class KVCache:
         return old_keys[:count, : span.length], old_values[:count, : span.length]
 
     def move(self, source: int, target: int, length: int) -> None:
-        """A row's first `length` positions take the place of another's."""
+        """Copies the first `length` positions of row `source` over those of row `target`."""
         for tensor in (*self.keys, *self.values):
             if tensor is not None:
                 tensor[target, :length] = tensor[source, :length]
 
     def _room(self, like: Tensor) -> Tensor:
-        # zeros: what lies beyond a row's end is weighed with zero, and must be a number for that
+        # zeros: positions beyond a row's end have an attention weight of zero, and zero times NaN would be NaN
         return like.new_zeros(self.rows, self.positions, *like.shape[2:])

@@ -1,7 +1,7 @@
-"""Linear layers, their weights laid out once for the processor that multiplies by them.
+"""Linear layers, with weights in the layout that is fastest on their processor.
 
     layer = linear(weight, bias, int8=False)
-    layer(x), layer.gelu(x), layer.plus(x, rest)
+    layer(x), layer.gelu(x), layer.plus(x, residual)
 
 On a CPU, oneDNN multiplies packed weights two to three times as fast as a plain matrix product does at the few
 rows of a decoding step. It sums each row in the same order however many rows there are, so a result does not depend
@@ -16,7 +16,7 @@ from pipeline.core import onednn
 
 
 def linear(weight: Tensor, bias: Tensor | None, int8: bool) -> "Linear":
-    """The layer of weights [out, in] that suits them; int8 is for a CPU."""
+    """A layer of weights [out, in]. `int8` stores them in 8 bits, on a CPU with oneDNN; elsewhere it has no effect."""
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or not onednn.AVAILABLE:
         return Linear(weight, bias)
     return Int8(weight, bias) if int8 else Packed(weight, bias)
@@ -36,13 +36,13 @@ class Linear:
         """GELU of the result, by its tanh approximation."""
         return F.gelu(self(x), approximate="tanh")
 
-    def plus(self, x: Tensor, rest: Tensor) -> Tensor:
-        """The result, added to what went past it."""
-        return self(x) + rest
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The result plus the residual [rows, out]."""
+        return self(x) + residual
 
 
 class Packed(Linear):
-    """float32 in oneDNN's own layout, with what follows in the same pass."""
+    """float32 in oneDNN's own layout; GELU and the residual are computed in the same pass."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__(weight, bias)
@@ -54,8 +54,8 @@ class Packed(Linear):
     def gelu(self, x: Tensor) -> Tensor:
         return onednn.linear_gelu(x, self.weight, self.bias)
 
-    def plus(self, x: Tensor, rest: Tensor) -> Tensor:
-        return onednn.linear_add(x, rest, self.weight, self.bias)
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        return onednn.linear_add(x, residual, self.weight, self.bias)
 
 
 class Int8(Linear):

@@ -6,10 +6,10 @@
 At the sizes of a bot most of transformers' time for one token goes into Python around the arithmetic (masks, cache
 classes, hooks); GPT-2's own pass leaves that out. It needs neither transformers nor its imports.
 
-A row's result must not depend on what else is in a pass. A matrix product gives a row the same bits only if its
-number of rows is a multiple of ROWS; with fewer rows, other kernels run and sum in another order. Attention needs a
-multiple of LOOK_BACK positions. So the engine pads its inputs to these multiples. tests/unit/engine/test_network.py
-tests both.
+A row's result must not depend on what else is in a pass. A matrix product computes the same bits for a row whatever the
+number of rows, as long as this is a multiple of ROWS; otherwise other kernels run, which sum in another order. For
+attention the number of positions must be a multiple of LOOK_BACK. So the engine pads its inputs to these multiples.
+tests/unit/engine/test_network.py tests both.
 """
 
 import json
@@ -29,9 +29,9 @@ LOOK_BACK = 16
 
 
 class Network(Protocol):
-    """A causal language model of so many `tokens`; `positions` is how many of them it can look at, or None.
+    """A causal language model with `tokens` in its vocabulary and a context of `positions` (None: no limit).
 
-    `recordable`: what a pass does follows from its shapes alone, so that a GPU can repeat it by itself.
+    `recordable` says whether a pass can be recorded as a CUDA graph: the shapes of its input alone decide what it does.
     """
 
     layers: int

@@ -98,14 +98,14 @@ class Text:
 
     def __init__(self, vocabulary: Vocabulary, prompt: list[int], stops: tuple[str, ...]):
         self.vocabulary, self.stops = vocabulary, stops
-        # the prompt stands before, for tokenizers that write a first word without its space; where it ends
-        # in a replacement character the stream would take that for an unfinished one
+        # The prompt is decoded along with the answer, since some tokenizers drop the space before the first word of a
+        # text. A prompt that ends in a replacement character is left out: the stream would wait for the rest of it.
         before = vocabulary.decode(prompt)
         self._ids = [] if before.endswith(_INCOMPLETE) else list(prompt)
         self._before = len(before) if self._ids else 0
         self._stream = DecodeStream(ids=list(self._ids), skip_special_tokens=False)
         self._decoded = 0  # characters that came out of the stream
-        self._held = ""  # of these, the end that may be the beginning of a stop string
+        self._held = ""  # those at the end that may be the beginning of a stop string; not returned yet
 
     def add(self, token: int) -> tuple[str, bool]:
         """The text that is certain with this token, and whether a stop string ended it."""
