@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipeline import tweets
 from pipeline.base import adapt
-from pipeline.core import signing_keys
+from pipeline.core import signing_keys, watermark_keys
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.lease import Lease, held
@@ -74,6 +74,8 @@ def _run(
     tracking = Tracking(job, bots)
     if "publish" in steps:
         signing_keys.load_or_create(job.store)  # the cards that workers write have the public key
+        if job.fleet.serve.watermark:
+            watermark_keys.secret_in_use(job.store)  # a service that may only read the store finds it there
     try:
         published = _train_and_evaluate(job, prepared, chosen, steps, progress, again, index)
         if "publish" in steps:

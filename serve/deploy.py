@@ -15,7 +15,7 @@ from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.api import RunTarget
 
-from pipeline.core import signing_keys
+from pipeline.core import signing_keys, watermark_keys
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
 from pipeline.core.proxies import open_directly
@@ -94,6 +94,7 @@ def gateway_settings(fleet: Fleet, store: Store) -> GatewaySettings:
         "origins": fleet.serve.cors_origins,
         "signing_key": old_links.stored_key(store),
         "answer_keys": [key.record for key in signing_keys.load_or_create(store).keys],
+        "watermark": watermark_keys.secret_in_use(store).hex() if fleet.serve.watermark else None,
     }
 
 

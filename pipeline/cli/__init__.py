@@ -43,6 +43,7 @@ COMMANDS: dict[str, list[Callable[..., None]]] = {
         use_bots.deploy,
         use_bots.undeploy,
         use_bots.verify,
+        use_bots.detect,
         use_bots.export,
     ],
     "Look after a fleet": [maintain.sync, maintain.forget, maintain.readmit, maintain.gc],

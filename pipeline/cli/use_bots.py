@@ -1,4 +1,4 @@
-"""Commands that use published bots: `generate`, `chat`, `deploy`, `undeploy`, `verify`, `export`."""
+"""Commands that use published bots: `generate`, `chat`, `deploy`, `undeploy`, `verify`, `detect`, `export`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +44,9 @@ def deploy(
     fleet: FleetFile,
     new_key: Annotated[
         bool,
-        typer.Option("--new-signing-key", help="sign answers with a new key from now on; the old ones still check"),
+        typer.Option(
+            "--new-signing-key", help="sign and mark answers with new keys from now on; the old ones still check"
+        ),
     ] = False,
     bots: BotsOption = None,
     set_: SetOption = None,
@@ -99,6 +101,29 @@ def verify(
     else:
         say(f"not valid: none of the keys in {keys} signed this as a text of {claim.bot}")
     if not found:
+        raise typer.Exit(1)
+
+
+def detect(
+    fleet: FleetFile,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="posts: one a line, or in any format of `tweets`")],
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check whether the fleet's bots wrote a set of posts, by the watermark in them. Exit code 1: none was found."""
+    from pipeline.operate.detect import detect as look_for_mark
+
+    found = look_for_mark(fleets.load(fleet, set_), file)
+    basis = f"p = {found.p_value:.2g}, from {found.posts} posts with {found.tokens} different tokens"
+    if as_json:
+        print_json(found)
+    elif found.key_created is not None:
+        print(f"marked: bots of this fleet wrote these posts, or many of them ({basis}; key of {found.key_created})")
+    elif found.marked is None:
+        print(f"cannot tell: there is too little text ({basis})")
+    else:
+        print(f"not marked: these posts have no watermark of this fleet ({basis})")
+    if not found.marked:
         raise typer.Exit(1)
 
 

@@ -1,16 +1,12 @@
-"""A fleet's signing keys in its store: one file each under signing-keys/, which on a disk only its owner may read.
+"""A fleet's signing keys in its store, under signing-keys/ (key_files.py).
 
-    keyring = load_or_create(store)     # the keys of signatures (signing.py); makes the first one
-    keyring = renew(store)              # a new key signs from now on; the others still check
-
-A key has a file of its own, so that two commands that make one at the same time lose none.
+keyring = load_or_create(store)     # the keys of signatures (signing.py); makes the first one
+keyring = renew(store)              # a new key signs from now on; the others still check
 """
 
-import json
 from contextlib import suppress
 
-from pipeline.core import logs
-from pipeline.core.json_file import json_bytes
+from pipeline.core.key_files import read_keys, write_key
 from pipeline.core.signing import Keyring, SigningKey
 from pipeline.core.store import Store
 
@@ -19,17 +15,7 @@ FOLDER = "signing-keys"
 
 def load(store: Store) -> Keyring:
     """The fleet's keys. A file that holds no key is left out, with a warning."""
-    keys = []
-    for name in store.list(FOLDER):
-        try:
-            key = SigningKey.of(json.loads(store.read(f"{FOLDER}/{name}")))
-            if name != f"{key.id}.json":
-                raise ValueError("its name is not that of the key")
-            keys.append(key)
-        except (ValueError, FileNotFoundError) as error:
-            problem = "%s: no signing key, so its signatures cannot be checked: %s"
-            logs.log(fleet=store.fleet).warning(problem, store.path(f"{FOLDER}/{name}"), error)
-    return Keyring(tuple(keys))
+    return Keyring(tuple(read_keys(store, FOLDER, SigningKey.of)))
 
 
 def load_or_create(store: Store) -> Keyring:
@@ -53,4 +39,4 @@ def renew(store: Store) -> Keyring:
 
 
 def _write(store: Store, key: SigningKey) -> None:
-    store.write(f"{FOLDER}/{key.id}.json", json_bytes(dict(key.record)), secret=True)
+    write_key(store, FOLDER, key.id, dict(key.record))

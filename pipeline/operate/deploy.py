@@ -9,7 +9,7 @@ If no cluster runs, `deploy` starts a local Ray head that stays, and `undeploy` 
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.core import signing_keys
+from pipeline.core import signing_keys, watermark_keys
 from pipeline.core.fleet import Fleet
 from pipeline.core.machine_lock import machine_lock
 from pipeline.core.ray_session import join, session, start_head, stop_head
@@ -30,13 +30,17 @@ def is_public(fleet: Fleet) -> bool:
 def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new_key: bool = False) -> dict[str, Any]:
     """Deploys the published bots (`only` these, if given); returns when every one of them is ready.
 
-    With `new_key` their answers are signed with a new key. `say` receives the lines for the user.
+    With `new_key` their answers are signed with a new key, and marked with a new secret where they are marked.
+    `say` receives the lines for the user.
     Returns {"address", "deployed", "unchanged"}.
     """
     job, versions = published(fleet, only)
     if new_key:
         signing_keys.renew(job.store)
-        say("answers are signed with a new key; `huggingtweets publish` writes it into the model cards")
+        if fleet.serve.watermark:
+            watermark_keys.renew(job.store)
+        marked = " and marked" if fleet.serve.watermark else ""
+        say(f"answers are signed{marked} with a new key; `huggingtweets publish` writes it into the model cards")
     with session(), machine_lock("deploy", _WAIT_SECONDS, say):
         started = not join()
         if started:

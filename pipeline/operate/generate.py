@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from pipeline.core import checksums, signing_keys
+from pipeline.core import checksums, signing_keys, watermark_keys
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.names import parse_bot_name
@@ -34,6 +34,7 @@ class LocalBot:
     version: str
     engine: Engine
     store: Store
+    watermark: bytes | None  # its secret, where `serve.watermark` is on
 
     @classmethod
     def load(cls, fleet: Fleet, bot: str) -> "LocalBot":
@@ -50,7 +51,8 @@ class LocalBot:
                 engine = Engine(files, **fleet.serve.engine)
         except ValueError as error:
             raise UserError(f"bot {name}: {error}") from None
-        return cls(name, version, engine, store)
+        watermark = watermark_keys.secret_in_use(store) if fleet.serve.watermark else None
+        return cls(name, version, engine, store, watermark)
 
     def generate(self, prompt: str, **parameters: Any) -> list[str]:
         """`num_return_sequences` texts that start with the prompt. Raises UsageError for invalid parameters."""
@@ -67,7 +69,8 @@ class LocalBot:
     def _answers(self, prompt: str, **parameters: Any) -> list[str]:
         try:
             request = TextGeneration(inputs=prompt, parameters=Parameters(**parameters))
-            choices = self.engine.generate([Request(request.inputs, request.parameters)])[0]
+            wanted = Request(request.inputs, request.parameters, watermark=self.watermark)
+            [choices] = self.engine.generate([wanted])
         except ValidationError as error:
             raise UsageError(explain(error)) from None
         except ValueError as error:

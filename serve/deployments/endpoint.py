@@ -156,6 +156,7 @@ async def stream_answer(thread: "EngineThread", version: str, question: Question
         prompt_pieces=question.prompt_pieces,
         only_prompt=question.only_prompt,
         client=question.client,
+        watermark=question.watermark,
     )
     future = thread.submit(request)
     future.add_done_callback(put)

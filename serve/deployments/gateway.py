@@ -106,7 +106,7 @@ class Gateway:
             return
         self.epoch, self.revision = news["epoch"], news["revision"]
         self.keyrings, self.old_link_keys = news["keyrings"], news["old_link_keys"]
-        self.storages = news["storages"]
+        self.storages, self.watermarks = news["storages"], news.get("watermarks", {})
         self.guard.configure(news["keys"], news["origins"], news["gateways"])
         if news["whole"] or news["bots"]:
             table = ({} if news["whole"] else self.table) | news["bots"]
@@ -194,6 +194,7 @@ class Gateway:
         clock = asyncio.get_running_loop().time
         began, first, status = clock(), 0.0, 499
         end = began + entry["deadline_seconds"]
+        question = dataclasses.replace(question, watermark=self.watermarks.get(entry["fleet"]))
         self.metrics.ongoing.labels(label).inc()
         try:
             async with (

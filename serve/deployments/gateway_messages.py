@@ -1,6 +1,6 @@
 """What the registry and a gateway tell each other, once a second."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from pipeline.core.signing import Keyring
 from serve.deployments.gateway_metrics import Report
@@ -27,3 +27,4 @@ class News(TypedDict):
     storages: dict[str, str]  # by fleet
     keyrings: dict[str, Keyring]  # by fleet: the keys that sign answers
     old_link_keys: dict[str, bytes | None]  # by fleet
+    watermarks: NotRequired[dict[str, bytes | None]]  # by fleet: the secret; a registry of an earlier release has none

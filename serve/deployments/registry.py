@@ -157,6 +157,7 @@ class Registry:
             "storages": {fleet: record["storage"] for fleet, record in self.fleets.items()},
             "keyrings": {fleet: self.keyrings[fleet] for fleet in self.fleets},
             "old_link_keys": {fleet: self.old_link_keys[fleet] for fleet in self.fleets},
+            "watermarks": {fleet: saved_state.own_watermark(one["gateway"]) for fleet, one in self.fleets.items()},
         }
 
     def _take_report(self, gateway: str, report: GatewayReport) -> None:

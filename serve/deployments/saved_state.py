@@ -37,6 +37,7 @@ class GatewaySettings(TypedDict):
     origins: list[str]  # web pages elsewhere that may ask (CORS)
     signing_key: str | None  # of old links, in hexadecimal; None: the cluster's
     answer_keys: NotRequired[list[KeyRecord]]  # that sign answers; none: the cluster's
+    watermark: NotRequired[str | None]  # the secret of the texts' watermark, in hexadecimal; None: they have none
 
 
 class NewBots(TypedDict):
@@ -79,6 +80,12 @@ def own_answer_keys(settings: GatewaySettings) -> tuple[SigningKey, ...]:
 def own_old_link_key(settings: GatewaySettings) -> bytes | None:
     """The key of old links to a fleet's answers; None where it is the cluster's."""
     return bytes.fromhex(settings["signing_key"]) if settings["signing_key"] else None
+
+
+def own_watermark(settings: GatewaySettings) -> bytes | None:
+    """The secret of a fleet's watermark, or None if its texts have none, as in records of an earlier release."""
+    secret = settings.get("watermark")
+    return bytes.fromhex(secret) if secret else None
 
 
 def answer_key() -> SigningKey:

@@ -26,6 +26,7 @@ from serve.engine.request import Choice, DamagedModel, Request
 from serve.engine.sampling import penalise, sample
 from serve.engine.sequence import Sequence
 from serve.engine.text import Text, Vocabulary
+from serve.engine.watermark import Watermark
 
 MAX_TOKENS = 160  # in all, prompt included, unless asked otherwise: the original's
 MIN_TOKENS = 10
@@ -122,7 +123,8 @@ class Engine:
             rng = np.random.default_rng([seed, index])
             grown = Text(self.vocabulary, text, stops)
             read = Text(self.vocabulary, [], ())
-            sequence = Sequence(request, index, list(prompt), max_new, min_new, rng, grown, read)
+            watermark = Watermark(request.watermark, seed, index) if request.watermark else None
+            sequence = Sequence(request, index, list(prompt), max_new, min_new, rng, grown, read, watermark)
             if request.prompt_pieces or request.only_prompt:
                 sequence.prompt, sequence.unread = prompt[:1], deque(text)  # read like an answer, token by token
             sequence.turn = self._turn + index // _TURN
@@ -248,7 +250,8 @@ class Engine:
             ends = self._ends[self._ends < logits.shape[1]]  # a tokenizer may have more tokens than the weights
             logits[torch.tensor(early)[:, None], ends] = -torch.inf
         draws = [0.0 if sequence.unread else float(sequence.rng.random()) for sequence in sequences]
-        tokens = sample(logits, [sequence.request.parameters for sequence in sequences], draws)
+        noise_seeds = [sequence.noise_seed() for sequence in sequences]
+        tokens = sample(logits, [sequence.request.parameters for sequence in sequences], draws, noise_seeds)
         if self.copies:
             tokens = [
                 token if sequence.unread else self._original(sequence, row_logits, token)

@@ -28,6 +28,7 @@ class Question:
     prompt_pieces: bool = False
     only_prompt: bool = False
     client: str = ""
+    watermark: bytes | None = field(default=None, repr=False)  # the secret of the watermark that the texts get
 
 
 class Piece(TypedDict):

@@ -11,7 +11,10 @@ from serve.engine.parameters import Parameters
 
 @dataclass
 class Logprob:
-    """A generated token, the natural logarithm of its probability before any sampling parameter, the likeliest ones."""
+    """A generated token with the natural logarithm of its probability, and those of the likeliest tokens.
+
+    The probabilities are the model's own, before any sampling parameter.
+    """
 
     token: str
     logprob: float
@@ -69,6 +72,7 @@ class Request:
     logprobs: int | None = None
     prompt_pieces: bool = False
     only_prompt: bool = False
+    watermark: bytes | None = field(default=None, repr=False)  # the secret of the watermark that the texts get
     client: str = ""  # who asks: those who wait share an engine fairly
     prompt_tokens: int = 0  # that the model reads, the separator included; set when the request is added
     choices: dict[int, Choice] = field(default_factory=dict)

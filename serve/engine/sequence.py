@@ -11,6 +11,7 @@ from torch import Tensor
 
 from serve.engine.request import Choice, Logprob, Piece, Request
 from serve.engine.text import Text
+from serve.engine.watermark import Watermark
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Sequence:
     rng: np.random.Generator
     text: Text
     prompt_text: Text
+    watermark: Watermark | None = None
     turn: int = 0  # in which it may be admitted, after those of earlier turns
     unread: deque[int] = field(default_factory=deque)  # of the prompt, where each of its tokens is reported
     ids: list[int] = field(default_factory=list)  # the tokens generated so far
@@ -40,6 +42,10 @@ class Sequence:
     def newest(self) -> int:
         """The last token so far."""
         return self.ids[-1] if self.ids else self.prompt[-1]
+
+    def noise_seed(self) -> int | None:
+        """The noise seed of the next token, if a watermark chooses it; called once for each token."""
+        return self.watermark.noise_seed(self.prompt, self.ids) if self.watermark and not self.unread else None
 
     def read(self, log_probabilities: Tensor | None) -> str | None:
         """Reads the next token of the prompt and reports it; returns the reason if the text ends before it began."""

@@ -26,7 +26,7 @@ def test_version(huggingtweets):
 
 
 @pytest.mark.parametrize(
-    "words, offered", [("huggingtweets de", ["demo", "deploy"]), ("huggingtweets run --wa", ["--wait"])]
+    "words, offered", [("huggingtweets de", ["demo", "deploy", "detect"]), ("huggingtweets run --wa", ["--wait"])]
 )
 def test_a_shell_completes_commands_and_options(words, offered):
     program = "import sys; sys.argv = ['huggingtweets']; from pipeline.cli import main; main()"

@@ -74,6 +74,11 @@ class Serve(Section):
         False,
         description="Never answer with a whole training tweet, or with eight words in a row of one.",
     )
+    watermark: bool = Field(
+        False,
+        description="Mark texts by the choice of their tokens, so that `detect` finds them without a signature; see "
+        "[watermark.md](watermark.md).",
+    )
     busy_requests: float = Field(
         2.0, gt=0, description="`auto`: a bot is busy at so many concurrent requests, on average over `busy_seconds`."
     )

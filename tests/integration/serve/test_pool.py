@@ -122,13 +122,21 @@ def test_undeploying_leaves_nothing_behind(make_served, base):
 def test_a_fleet_can_change_how_it_is_served(make_served):
     from pipeline.core import fleet as fleets
     from pipeline.core.store import Store
+    from pipeline.operate.generate import LocalBot
     from serve.deploy import deploy
 
-    client, fleet, storage, versions = make_served("change", ("dora",), endpoint="pooled", max_replicas=1)
-    pooled = ask(client, "dora").json()
+    client, fleet, storage, versions = make_served(
+        "change", ("dora",), endpoint="pooled", max_replicas=1, watermark=True
+    )
+    pooled = ask(client, "dora", max_new_tokens=20).json()
+    marked, unmarked = (
+        LocalBot.load(one, "dora").generate("Engine", **SHORT | {"max_new_tokens": 20})
+        for one in (fleet, fleets.load(storage.parent.parent / "fleet.yaml", ["serve.watermark=false"]))
+    )
+    assert [one["generated_text"] for one in pooled] == marked != unmarked
     changed = fleets.load(storage.parent.parent / "fleet.yaml", ["serve.endpoint=dedicated"])
     assert deploy(changed, Store.of(fleet), versions)["deployed"] == ["dora"]
     assert client.get("/bots/dora").json()["endpoint"] == "dedicated"
-    assert ask(client, "dora").json() == pooled
+    assert ask(client, "dora", max_new_tokens=20).json() == pooled
     until(lambda: "pool-change" not in applications(), 60)
     assert "bot-dora" in applications() and json.loads((storage.parent.parent / "fleet.yaml").read_text())

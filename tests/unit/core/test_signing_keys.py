@@ -57,7 +57,7 @@ def test_a_file_that_is_no_key_is_left_out(store, content, monkeypatch):
     store.write(f"{FOLDER}/0123abcd.json", content)
     assert load(store).keys == (key,)
     [warning] = warnings
-    assert "0123abcd.json: no signing key" in warning
+    assert "0123abcd.json: no key, so what was made with it cannot be checked" in warning
 
 
 def test_a_key_under_another_keys_name_is_left_out(store):

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from pipeline.core import signing_keys, watermark_keys
 from pipeline.core.errors import UserError
+from pipeline.core.store import Store
 from pipeline.operate import deploy as deploying
 from tests.support import published
 
@@ -74,3 +76,13 @@ def test_undeploy_says_what_still_listens(cluster, fleet, monkeypatch):
     monkeypatch.setattr(deploying.status, "served", lambda fleet: {"wren": "0123456789ab"})
     deploying.undeploy(fleet, None, said.append)
     assert "still serves bots of birds" in said[-1] and "RAY_ADDRESS" in said[-1]
+
+
+@pytest.mark.parametrize("watermark", [True, False])
+def test_new_keys_sign_and_mark_and_old_ones_stay(cluster, tmp_path, watermark):
+    fleet = published.fleet_of(tmp_path, ("wren",), serve={"port": 1, "watermark": watermark})
+    store, said = Store.of(fleet), []
+    watermark_keys.renew(store)
+    deploying.deploy(fleet, None, said.append, new_key=True)
+    assert len(watermark_keys.load(store)) == 1 + watermark and len(signing_keys.load(store).keys) == 1
+    assert said[0].startswith("answers are signed and marked" if watermark else "answers are signed with")

@@ -66,6 +66,18 @@ def test_each_bot_is_signed_for_with_its_fleets_key_by_every_gateway_and_after_a
         assert one.old_link_key("wren") is None
 
 
+def test_a_fleets_texts_are_marked_with_its_own_secret_and_others_not_at_all(stored):
+    async def put(table) -> None:
+        for fleet, bot, secret in (("birds", "wren", OLD), ("fish", "carp", None)):
+            settings = {"keys": {}, "origins": [], "signing_key": None, "watermark": secret}
+            await table.put(fleet, "/none", {bot: {"version": VERSION, "settings": {}}}, settings, None)
+        settings = {"keys": {}, "origins": [], "signing_key": None}  # a record of an earlier release
+        await table.put("moss", "/none", {"fern": {"version": VERSION, "settings": {}}}, settings, None)
+
+    for one in (asyncio.run(learned(put)), asyncio.run(learned())):
+        assert one.watermarks == {"birds": bytes.fromhex(OLD), "fish": None, "moss": None}
+
+
 @pytest.mark.parametrize("settings", [{}, {"answer_keys": []}])
 def test_a_fleet_whose_store_has_no_key_is_signed_for_with_the_clusters(stored, settings):
     """Records of an earlier release have no `answer_keys`."""
