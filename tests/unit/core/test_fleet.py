@@ -400,6 +400,14 @@ def test_whose_tweets_a_fleet_needs(folder, settings, needed):
     assert read(folder, MINIMAL, *settings).needed == needed
 
 
+@pytest.mark.parametrize(
+    ("adapt", "epochs"), [("true", 1), ("{}", 1), ("{epochs: 3}", 3), ("false", None), ("null", None)]
+)
+def test_adapt_is_a_section_or_true_or_false(folder, adapt, epochs):
+    section = read(folder, f"{MINIMAL}adapt: {adapt}\n").adapt
+    assert (section.epochs if section else None) == epochs
+
+
 def test_a_reference_is_a_handle(folder):
     with pytest.raises(UsageError, match=r"evaluate\.references"):
         read(folder, MINIMAL, "evaluate.references=['not a handle']")
