@@ -1,4 +1,4 @@
-"""kill -9 to everything that a fleet runs on, and worse, at random moments, on a real cluster of several nodes.
+"""Kills processes of all kinds at random moments while a fleet is made, on a real cluster of several nodes.
 
     make test-faults            # 20 faults; the log says which and when
     FAULT_KILLS=6 FAULT_BOTS=4 FAULT_SEED=1 make test-faults ARGS="-k kills"

@@ -1,4 +1,4 @@
-"""Asks bots over and over, until its input ends; tells what became of it.
+"""Sends requests to bots until its input ends, then prints how they were answered.
 
 python load.py http://10.78.0.12:8000 3 ada,ben        # three questions at a time: {"200": 812, …}, the longest in s
 """

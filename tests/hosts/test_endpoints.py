@@ -1,4 +1,4 @@
-"""Endpoints on three hosts, while they are asked: replicas come and go with the load, a host dies, the head dies.
+"""Endpoints on three hosts under requests: replicas scale with the load, a host dies, the head dies.
 
 make test-cluster ARGS='-k endpoints --log-cli-level=INFO'
 

@@ -1,4 +1,4 @@
-"""A fleet on three hosts that share nothing but S3, while hosts, cables, drivers and the store come and go.
+"""A fleet on three hosts that share only S3, while hosts, cables, drivers and the store fail and return.
 
 make test-cluster ARGS='-k faults --log-cli-level=INFO'
 """

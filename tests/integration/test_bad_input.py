@@ -1,4 +1,4 @@
-"""What goes wrong gives one clear line that names the thing, and an exit code that tells whose fault it is."""
+"""Errors are one clear line that names what is wrong, with an exit code that says whether the user caused it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A base model from text: two workers, a folder that transformers loads, and going on where it was stopped."""
+"""A base model from text: two workers, a folder that transformers loads, and continuing where it was stopped."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Keys, limits, logs and losses, over real HTTP: what a gateway open to strangers has to stand."""
+"""Keys, limits, logs and lost replicas over real HTTP: what protects a gateway that strangers can reach."""
 
 import json
 import signal

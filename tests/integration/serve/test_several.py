@@ -1,4 +1,4 @@
-"""Several gateways and several workers of a pool: one service all the same, when full too, and without its registry."""
+"""Several gateways and pool workers act as one service, also when they are full and while the registry is lost."""
 
 import asyncio
 import signal

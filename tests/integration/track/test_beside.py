@@ -1,4 +1,4 @@
-"""A whole run online with a W&B that takes its time: nobody waits, everything is written, and later sent."""
+"""A whole online run with a slow W&B: training does not wait for it, and everything is written and sent later."""
 
 import json
 import time

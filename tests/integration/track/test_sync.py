@@ -1,4 +1,4 @@
-"""Syncing with the real client against a W&B on loopback that is well, slow, failing or gone."""
+"""Syncing with the real client against a W&B on loopback that works, is slow, fails or is gone."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The engine: it says what transformers says, whatever shares its batch."""
+"""The engine generates what transformers generates, whatever else is in the batch."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""serve.no_copies: what a bot may not say, and that the engine says something else."""
+"""serve.no_copies: which texts are forbidden, and that the engine generates others."""
 
 import shutil
 from pathlib import Path

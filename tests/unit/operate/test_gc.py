@@ -1,4 +1,4 @@
-"""Old versions go; what is in use, served, or just being written stays."""
+"""Old versions are deleted; those that are in use, served or just being written stay."""
 
 import json
 import os

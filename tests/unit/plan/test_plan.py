@@ -1,4 +1,4 @@
-"""The plan: which bots a fleet has, what their versions depend on, and where each one stands."""
+"""The plan: which bots a fleet has, what their versions depend on, and the status of each."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The rules over columns say what the rules say of one tweet, whatever the text."""
+"""The rules on columns give what the plain rules give for each single tweet, whatever the text."""
 
 import csv
 import gzip

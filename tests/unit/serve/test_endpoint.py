@@ -1,4 +1,4 @@
-"""A replica whose bot does not load says why, and takes it up when it does."""
+"""A replica whose bot does not load reports why, and answers once it loads."""
 
 import asyncio
 import threading

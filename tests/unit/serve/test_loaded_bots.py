@@ -1,4 +1,4 @@
-"""What a pool's worker holds: within its budget, one load for all who wait, never one in use let go."""
+"""The bots in a pool worker's memory: within the budget, one load for all waiting requests, none in use removed."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What is newly published is found, on a disk and in a real S3 server; a bot's broken files are its own trouble."""
+"""Newly published versions are found, on a disk and in a real S3 server; broken files of one bot affect no other."""
 
 import json
 import time

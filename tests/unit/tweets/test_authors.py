@@ -1,4 +1,4 @@
-"""Whose a record is: a handle, nobody named, or an author that cannot be resolved; never a guess."""
+"""The author of a record: a handle, none, or one that cannot be resolved; never a guess."""
 
 import json
 from typing import Any

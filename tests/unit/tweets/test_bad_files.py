@@ -1,4 +1,4 @@
-"""Files that are broken, hostile or in an odd encoding: what can be used is, the rest is named with its place."""
+"""Broken, hostile or oddly encoded files: usable records are read, and the rest is rejected with its place."""
 
 import gzip
 import struct

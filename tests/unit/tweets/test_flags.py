@@ -1,4 +1,4 @@
-"""Retweets, replies and quotes: a flag says yes, no or nothing, and what says nothing leaves it to the text."""
+"""Retweets, replies and quotes: a flag gives yes, no or no information; without any, the text decides."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Readers against files that nobody would write: whatever comes, a file ends in records and rejects.
+"""Readers against random and broken files: every file gives records and rejects, and never an error.
 
     make fuzz                      # 10,000 files of each format; `make test` tries some of each
 

@@ -1,4 +1,4 @@
-"""Real tweets, where they are: every file reads, with the counts that the original huggingtweets finds."""
+"""Real tweets, where the data is present: every file is read, with the counts that the original huggingtweets finds."""
 
 import json
 from collections import Counter

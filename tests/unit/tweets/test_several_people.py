@@ -1,4 +1,4 @@
-"""Files of several people that name them in a way of their own: they never become one person's, the file's name."""
+"""Files of several people whose author fields we do not know: their tweets are never given to one person."""
 
 import io
 import json
