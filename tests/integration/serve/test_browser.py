@@ -1,4 +1,4 @@
-"""The page in a real browser (headless Chromium): find a bot, ask it, share an answer; also on a phone and by keyboard."""
+"""The page in a real browser (Chromium): find a bot, ask it, share an answer; also on a phone and by keyboard."""
 
 import io
 import re
