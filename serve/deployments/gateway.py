@@ -109,11 +109,13 @@ class Gateway:
         self.storages, self.watermarks = news["storages"], news.get("watermarks", {})
         self.guard.configure(news["keys"], news["origins"], news["gateways"])
         if news["whole"] or news["bots"]:
+            # most news are of where a bot is answered from: 100,000 bots need not be sorted for these
+            if news["whole"] or any(_moves(self.table.get(bot), entry) for bot, entry in news["bots"].items()):
+                self.orders = {}
             table = ({} if news["whole"] else self.table) | news["bots"]
             self.table = {bot: entry for bot, entry in table.items() if entry}
             if len(self.table) < len(table):
                 published.picture.cache_clear()  # it holds those of bots that are gone
-            self.orders = {}
             # a registry of an earlier release does not say
             self.listed = any(entry.get("search_engines") for entry in self.table.values())
 
@@ -308,6 +310,11 @@ class Gateway:
                 yield call
             finally:
                 call.cancel()
+
+
+def _moves(old: BotEntry | None, new: BotEntry | None) -> bool:
+    """Whether a bot may have another place in a list now: it came, it went, or its numbers changed."""
+    return old is None or new is None or (old["counts"], old["metrics"]) != (new["counts"], new["metrics"])
 
 
 def _new(index: int, passing: Counter[int], sent: Counter[int]) -> bool:

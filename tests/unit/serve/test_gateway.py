@@ -67,3 +67,8 @@ def test_the_orders_of_the_bots_follow_the_table():
     assert (one.names(), one.names("tweets")) == (["lark", "wren"], ["wren", "lark"])
     learn(2, {"dove": 900, "lark": None})
     assert (one.names(), one.names("tweets")) == (["dove", "wren"], ["dove", "wren"])
+    known = one.names()
+    learn(3, {"wren": 300})
+    assert one.names() is known  # nothing that decides an order has changed
+    learn(4, {"wren": 1_000})
+    assert one.names("tweets") == ["wren", "dove"]
