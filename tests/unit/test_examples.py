@@ -150,6 +150,12 @@ def test_the_files_and_headings_that_a_guide_links_to_are_there(path):
         assert not heading or heading in headings(target), link
 
 
+def test_readme_and_index_link_to_every_page():
+    for path in ROOT.glob("docs/[a-z]*.md"):
+        assert f"({path.name}" in (ROOT / "docs" / "README.md").read_text(encoding="utf-8"), path.name
+        assert f"(docs/{path.name}" in README, path.name
+
+
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_modules_that_a_guide_names_are_there(path):
     names = re.findall(r"`((?:\w+/)*\w+\.py)`", path.read_text(encoding="utf-8"))
