@@ -32,7 +32,7 @@ MOST_TWEETS = 3200
 TOKENS_PER_TWEET = 26  # GPT-2's, 94 characters on average, the separator included
 HOLDOUT = 0.1
 WORKERS_PER_GPU = 4  # that evaluate and publish beside training (pipeline/evaluate/measurer.py)
-_WRITES = 2  # of each model: by its lane and by publishing; it is also read twice
+_WRITES, _READS = 2, 1  # of each model: written by its lane and by publishing, read to be measured and published
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def plan(bots: Sequence[Bot], costs: Costs, nodes: int, lanes: int | None = None
         "publishing": len(bots) * cost["publish"] / workers,
     }
     result.bytes_stored = len(bots) * costs.base["model_bytes"]
-    result.bytes_moved = 2 * _WRITES * result.bytes_stored
+    result.bytes_moved = (_WRITES + _READS) * result.bytes_stored
     hours = result.seconds / 3600
     result.usd = {
         "machines": hours * nodes * machine["usd_per_node_hour"],

@@ -1,7 +1,7 @@
 """Measures one bot after another against the base model: held-out loss, and what its samples show.
 
     measurer = Measurer(job, block_list=None)
-    metrics = measurer.measure("work/trained/nasa/0123456789ab", ["nasa"], group=None, continued=False)
+    metrics = measurer.measure("work/trained/nasa/0123456789ab", weights, ["nasa"], group=None, continued=False)
 
 A worker makes one `Measurer`: it holds the base model's network, for losses, and the serving engine, for samples.
 """
@@ -73,8 +73,10 @@ class Measurer:
         self.base_texts = [text for _, text in self._samples()]
         self.classifiers: dict[str, VoiceClassifier | None] = {}  # the last one used, by its group
 
-    def measure(self, folder: str, handles: Sequence[str], group: str | None, continued: bool) -> Metrics:
-        """The entries of metrics.json for the bot of these people whose weights are in the store's `folder`.
+    def measure(
+        self, folder: str, weights: Path, handles: Sequence[str], group: str | None, continued: bool
+    ) -> Metrics:
+        """The entries of metrics.json for the bot of these people in the store's `folder`; `weights` is its file.
 
         `group` is the voice group in which the bot is judged. A bot that was `continued` from its last version has
         learned from some of the tweets that are held out from others: these are not held out from it.
@@ -83,10 +85,8 @@ class Measurer:
         people = [read_tweets(self.store, handle, learned) for handle in handles]
         training = [text for tweets in people for text in tweets.training]
         real = [text for tweets in people for text in tweets.held_out]
-        with tempfile.TemporaryDirectory() as scratch:
-            weights = self.store.fetch(folder, Path(scratch)) / model_folder.WEIGHTS
-            losses = self._held_out(people, weights)
-            self.engine.load_weights(weights)
+        losses = self._held_out(people, weights)
+        self.engine.load_weights(weights)
         samples = self._samples()
         texts = [text for _, text in samples]
         unprompted = [text for prompt, text in samples if not prompt]

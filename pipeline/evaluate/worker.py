@@ -5,14 +5,17 @@ evaluated = worker.work(task)
 evaluated.metrics["held_out"], evaluated.problem
 """
 
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from pipeline.core import actor_pool, logs
 from pipeline.core.bot_files import Metrics
 from pipeline.core.errors import one_line
 from pipeline.core.json_file import json_bytes
+from pipeline.core.model_folder import WEIGHTS
 from pipeline.evaluate.measurer import Measurer
 from pipeline.plan.job import Job
 from pipeline.publish.card import CardFacts
@@ -61,15 +64,29 @@ class EvaluateAndPublish(actor_pool.Worker[EvaluateTask, Evaluated]):
             # an earlier try published it, and its worker died before it could report
             metrics = cast(Metrics, self.store.read_json(f"{task.publish.folder}/metrics.json"))
             return Evaluated(metrics, {"evaluate": 0.0})
-        started = time.perf_counter()
-        metrics = self.measurer.measure(task.folder, task.facts.handles, task.group, task.continued)
-        self._save(task, metrics)
-        seconds = {"evaluate": round(time.perf_counter() - started, 3)}
+        with tempfile.TemporaryDirectory() as scratch:
+            started = time.perf_counter()
+            weights = self._fetch_weights(task.folder, Path(scratch))
+            metrics = self.measurer.measure(task.folder, weights, task.facts.handles, task.group, task.continued)
+            self._save(task, metrics)
+            seconds = {"evaluate": round(time.perf_counter() - started, 3)}
+            return self._publish(task, weights, metrics, seconds)
+
+    def _fetch_weights(self, folder: str, scratch: Path) -> Path:
+        """The file of a bot's weights on this machine: in `scratch`, or a local store's own."""
+        if self.store.local:
+            return Path(self.store.path(f"{folder}/{WEIGHTS}"))
+        path = scratch / WEIGHTS
+        path.write_bytes(self.store.read(f"{folder}/{WEIGHTS}"))
+        return path
+
+    def _publish(self, task: EvaluateTask, weights: Path, metrics: Metrics, seconds: dict[str, float]) -> Evaluated:
+        """The measured bot, published where the task says so."""
         if task.publish is None:
             return Evaluated(metrics, seconds)
         started = time.perf_counter()
         try:
-            self.publisher.publish(task.publish)
+            self.publisher.publish(task.publish, weights)
         except Exception as error:
             problem = f"not published: {one_line(error)}"
             self.log(task).warning(problem)

@@ -9,6 +9,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from pipeline.core import actor_pool, checksums, logs, model_folder, signing_keys
@@ -89,15 +90,16 @@ class Publisher:
         self.job, self.store = job, job.store
         self.signing_keys = signing_keys.load(job.store).jwks
 
-    def publish(self, task: PublishTask) -> None:
+    def publish(self, task: PublishTask, weights: Path | None = None) -> None:
         """Writes the bot's folder, or only its card if the folder is there; then makes this version the current one.
 
-        Raises UserError for a bot of somebody whom `forget` removed after this command had begun.
+        `weights`: the file of the trained weights, if it is on this machine. Raises UserError for a bot of somebody
+        whom `forget` removed after this command had begun.
         """
         if gone := forgotten(self.store).intersection(task.facts.handles):
             raise UserError(f"@{min(gone)} was removed from this fleet")
         if not self.store.exists(f"{task.folder}/metrics.json"):  # the last file that is written
-            self.store.write_folder(task.folder, self._files(task))
+            self.store.write_folder(task.folder, self._files(task, weights))
         else:
             self.renew_card(task.facts, task.folder)
         bot = task.facts.bot
@@ -113,7 +115,7 @@ class Publisher:
         if new != old:
             self.store.write(f"{folder}/README.md", new.encode())
 
-    def _files(self, task: PublishTask) -> dict[str, bytes]:
+    def _files(self, task: PublishTask, weights: Path | None) -> dict[str, bytes]:
         """The files of a bot's folder by name, in the order in which an object store gets them: metrics.json last."""
         facts, trained = task.facts, task.trained_folder
         metrics = self.store.read_json(f"{trained}/training.json")["metrics"]
@@ -127,7 +129,8 @@ class Publisher:
             pictures=[profile_file(handle) for handle in faces],
             signing_keys=self.signing_keys,
         )
-        files = self.job.base.bot_files(self.store.read(f"{trained}/{model_folder.WEIGHTS}"))
+        found = weights.read_bytes() if weights else self.store.read(f"{trained}/{model_folder.WEIGHTS}")
+        files = self.job.base.bot_files(found)
         files["README.md"] = card(self.job, facts, metrics).encode()
         # a blend has no name and no picture of its own
         name, picture = facts.names.get(facts.bot), pictures.get(facts.bot)

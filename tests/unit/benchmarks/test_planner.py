@@ -78,7 +78,7 @@ def test_lanes_that_share_a_gpu_hide_each_others_launches_until_arithmetic_is_th
 
 def test_money_and_bytes():
     result = plan(equal(36), costs(), 2)
-    assert result.bytes_stored == 36e9 and result.bytes_moved == 4 * 36e9
+    assert result.bytes_stored == 36e9 and result.bytes_moved == 3 * 36e9
     assert result.usd["machines"] == pytest.approx(2 * result.seconds / 100)
     assert result.usd["writes"] == pytest.approx(2 * 36 * 10 / 1000)
     assert result.usd["storage, a month"] == pytest.approx(18)

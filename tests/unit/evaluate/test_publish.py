@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from pipeline.core import fleet as fleets
 from pipeline.core import model_folder
+from pipeline.core.store import Store
 from pipeline.evaluate.measurer import MEASURED
 from pipeline.evaluate.worker import EvaluateAndPublish, EvaluateTask
 from pipeline.plan import provenance
@@ -59,8 +60,11 @@ def task_of(job: Job, bot: Bot, published: bool = False) -> EvaluateTask:
     return EvaluateTask(CardFacts.of(job, bot), folder, published, continued=False, group=None, publish=publish)
 
 
-def test_the_worker_that_measures_a_bot_publishes_it(job, bot):
+def test_the_worker_that_measures_a_bot_publishes_it(job, bot, monkeypatch):
     init_single_process_group()
+    reads: list[str] = []
+    read = Store.read
+    monkeypatch.setattr(Store, "read", lambda store, name: (reads.append(name), read(store, name))[1])
     worker, task = EvaluateAndPublish(job, block_list=None), task_of(job, bot)
 
     missing = f"{bot.trained_folder}/{learned_tweets.FILE}"
@@ -73,6 +77,7 @@ def test_the_worker_that_measures_a_bot_publishes_it(job, bot):
     job.store.write(missing, learned)
     evaluated = worker.work(task)
     assert (evaluated.problem, set(evaluated.seconds)) == (None, {"evaluate", "publish"})
+    assert not [name for name in reads if name.endswith(model_folder.WEIGHTS)]  # those that were measured are published
     assert job.store.current_version("ada") == bot.version and not job.store.exists("work/trained/ada")
     folder = Path(job.store.path(bot.folder))
     assert model_folder.load(folder)[0].config.n_layer == 2
