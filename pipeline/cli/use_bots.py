@@ -114,7 +114,7 @@ def detect(
     from pipeline.operate.detect import detect as look_for_mark
 
     found = look_for_mark(fleets.load(fleet, set_), file)
-    basis = f"p = {found.p_value:.2g}, from {found.posts} posts with {found.tokens} different tokens"
+    basis = f"p = {found.p_value:.2g}, from {found.posts} posts with {found.tokens} tokens, repetitions left out"
     if as_json:
         print_json(found)
     elif found.key_created is not None:

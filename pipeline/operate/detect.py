@@ -7,8 +7,8 @@ It looks for the watermark that `serve.watermark` leaves, with every secret that
 says how often it is right.
 """
 
+import math
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pipeline import tweets
 from pipeline.core import checksums, watermark_keys
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.manifest import published
 from pipeline.core.settings import TweetSource
 from pipeline.core.signing import iso_time
 from pipeline.core.store import Store
@@ -23,8 +24,8 @@ from serve.engine.text import Vocabulary
 from serve.engine.watermark_search import search
 
 MAX_P = 0.001  # at most this: the posts are marked
-ENOUGH = 250  # tokens: with as many, marked posts were found each time (benchmarks/watermark.py)
-_READERS = 16  # threads that read the files of bots
+ENOUGH = 250  # tokens: sets of marked posts with as many were found each time (docs/watermark.md)
+_BOTS = 256  # at most, whose tokenizers are compared
 _TOKENIZER = "tokenizer.json"
 
 
@@ -76,10 +77,13 @@ def _posts(file: Path) -> list[str]:
 
 
 def _vocabularies(store: Store) -> list[Vocabulary]:
-    """The vocabularies of the published bots, each once: bots of an earlier base model may have another one."""
-    folders = [f"bots/{bot}/{version}" for bot in store.list("bots") if (version := store.current_version(bot))]
-    with ThreadPoolExecutor(_READERS) as threads:
-        digests = threads.map(lambda folder: _tokenizer_digest(store, folder), folders)
+    """The vocabularies of the published bots, each once: bots of an earlier base model may have another one.
+
+    In a large fleet, one bot of several is looked at.
+    """
+    folders = [f"bots/{bot}/{version}" for bot, version in sorted(published(store).items())]
+    folders = folders[:: math.ceil(len(folders) / _BOTS) or 1]
+    digests = store.map(lambda folder: _tokenizer_digest(store, folder), folders)
     return list(
         dict.fromkeys(_vocabulary(store, folder) for folder in dict(zip(digests, folders, strict=True)).values())
     )

@@ -217,8 +217,8 @@ class Engine:
     def _next(self, clients: Counter[str]) -> int:
         """The place of the waiting sequence to admit: of the client with the fewest active ones, given by `clients`.
 
-        Among these that of the earliest turn, and then the one that came first. So nobody waits for all that somebody
-        else has asked before, nor a short request for all texts of a long one.
+        Of that client's sequences, the one with the earliest turn, and then the one that came first. So no client waits
+        for everything that another one asked before, and no short request for all texts of a long one.
         """
         waiting = self._waiting
         return min(range(len(waiting)), key=lambda i: (clients[waiting[i].request.client], waiting[i].turn, i))
@@ -267,7 +267,7 @@ class Engine:
             self._finish(row, reason)
 
     def _original(self, sequence: Sequence, logits: Tensor, token: int) -> int:
-        """The token, or the next one drawn that does not make the text a copy; the separator after too many draws."""
+        """The token, or another one that is drawn if the text would be a copy; after too many draws the separator."""
         assert self.copies
         for _ in range(_REDRAWS):
             ended = token in self.vocabulary.ends
