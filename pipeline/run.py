@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipeline import tweets
 from pipeline.base import adapt
-from pipeline.core import signing_keys, watermark_keys
+from pipeline.core import cycle_collector, signing_keys, watermark_keys
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.lease import Lease, held
@@ -66,8 +66,9 @@ def _run(
 ) -> Report:
     prepared = prepare(job, progress) if "prepare" in steps else prepared_index(job)
     job = adapt.adapted(job, prepared, progress, make="train" in steps)
-    bots = plan(job, prepared, only)
-    in_use = update_status(job.store, bots)
+    with cycle_collector.paused():
+        bots = plan(job, prepared, only)
+        in_use = update_status(job.store, bots)
     index = BotIndex(job.store, lease.check)
     index.adopt(in_use, {bot.name: bot.metrics for bot in bots if bot.status == "unchanged"})
     chosen = [bot for bot in bots if only is None or bot.name in only]
@@ -83,7 +84,8 @@ def _run(
     finally:
         progress.end()
         index.close()
-        report = write_report(job.store, job.fleet.fleet, bots, progress.seconds)
+        with cycle_collector.paused():
+            report = write_report(job.store, job.fleet.fleet, bots, progress.seconds)
     if "publish" in steps:
         for line in tracking.finish(report["bots"]):
             progress.say(line)

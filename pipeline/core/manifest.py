@@ -40,6 +40,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.core import cycle_collector
 from pipeline.core.errors import one_line
 from pipeline.core.json_file import JsonObject
 from pipeline.core.names import is_bot_name
@@ -114,11 +115,12 @@ def known_files(store: Store, versions: Mapping[str, str], names: Sequence[str])
         return {}
     table = _table(store, ["bot", "version", *names])
     columns = [table[column].to_pylist() for column in ("bot", "version", *names)]
-    return {
-        bot: {name: json.loads(text) for name, text in zip(names, texts, strict=True) if text is not None}
-        for bot, version, *texts in zip(*columns, strict=True)
-        if version is not None and versions.get(bot) == version
-    }
+    with cycle_collector.paused():
+        return {
+            bot: {name: json.loads(text) for name, text in zip(names, texts, strict=True) if text is not None}
+            for bot, version, *texts in zip(*columns, strict=True)
+            if version is not None and versions.get(bot) == version
+        }
 
 
 class Writer:

@@ -9,7 +9,7 @@ import urllib.parse
 import urllib.request
 from typing import cast
 
-from pipeline.core import manifest
+from pipeline.core import cycle_collector, manifest
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.proxies import open_directly
@@ -27,7 +27,8 @@ def status(fleet: Fleet, only: list[str] | None = None) -> tuple[Report, dict[st
     `only` limits the rows to these bots. Raises UserError if no command has run on the fleet yet.
     """
     store = Store.of(fleet)
-    report = cast(Report, store.read_json("report.json"))
+    with cycle_collector.paused():
+        report = cast(Report, store.read_json("report.json"))
     if not report:
         raise UserError(f"fleet {fleet.fleet}: there is no report yet; `huggingtweets run` makes one")
     report["bots"] = [row for row in report["bots"] if only is None or row["bot"] in only]

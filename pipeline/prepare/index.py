@@ -7,6 +7,7 @@ prepared.people["nasa"].counts         # {"downloaded": 3200, "retweets": 770, "
 import json
 from dataclasses import dataclass, field
 
+from pipeline.core import cycle_collector
 from pipeline.core.store import Store
 
 INDEX = "work/people.json"
@@ -43,7 +44,9 @@ class Prepared:
 def load_index(store: Store) -> Prepared | None:
     """Returns what the last `prepare` wrote, or None if there was none."""
     try:
-        index = json.loads(store.read(INDEX))
+        content = store.read(INDEX)
     except FileNotFoundError:
         return None
-    return Prepared(**(index | {"people": {name: Person(**row) for name, row in index["people"].items()}}))
+    with cycle_collector.paused():
+        index = json.loads(content)
+        return Prepared(**(index | {"people": {name: Person(**row) for name, row in index["people"].items()}}))
