@@ -136,9 +136,9 @@ def _gateway(fleet: Fleet, versions: Mapping[str, str]) -> dict[str, float]:
     settings = bot_settings(fleet)
     records = {bot: {"version": version, "settings": settings} for bot, version in versions.items()}
     one = object.__new__(gateway.Gateway.func_or_class)
-    one.table = published.read_entries(Store.of(fleet), records)
+    one.table, one.orders, one.listed = published.read_entries(Store.of(fleet), records), {}, False
+    one.keyrings = {fleet.fleet: Keyring((SigningKey.new(),))}
     filled, memory = time.perf_counter() - began, _memory() - empty
-    one.sorted, one.listed, one.keyrings = sorted(one.table), False, {fleet.fleet: Keyring((SigningKey.new(),))}
     pages: list[float] = []
     searches: list[float] = []
     with TestClient(build(one)) as client:
