@@ -78,7 +78,7 @@ def _kind(field: str) -> Test:
     others = {kind for kinds in _KINDS.values() for kind in kinds} - set(_KINDS[field])
 
     def is_kind(value: Any) -> bool | None:
-        if value is None or not isinstance(value, str):
+        if not isinstance(value, str):
             return None
         kind = plain_name(value.partition(":")[0])
         if kind in _KINDS[field]:
@@ -91,8 +91,8 @@ def _kind(field: str) -> Test:
 def _word_or_kind(field: str) -> Test:
     kind = _kind(field)
 
-    def says(value: Any) -> bool | None:
+    def word_or_kind(value: Any) -> bool | None:
         answer = _word(value)
         return kind(value) or None if answer is None else answer
 
-    return says
+    return word_or_kind
