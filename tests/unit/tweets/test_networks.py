@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pipeline.tweets import bluesky, mastodon
 from pipeline.tweets.html_text import is_html, plain_text
 from tests.support.network_samples import ADA, ARCHIVE, DID, LARK, POST, TEA, car, tarred, view
 from tests.support.read_items import found, reasons, records
@@ -102,3 +103,57 @@ def test_an_address_in_pieces_is_whole_again():
     link = '<a href="https://x.example/abc"><span class="invisible">https://</span><span>x.example/abc</span></a>'
     assert plain_text(f"<p>see {link}</p><p>now</p>") == "see https://x.example/abc\n\nnow"
     assert not is_html("a <b and c> d")
+
+
+_ADA = "https://ferry.example/users/ada"
+FOLLOWERS = f"{_ADA}/followers"
+PUBLIC = "https://www.w3.org/ns/activitystreams#Public"
+
+
+@pytest.mark.parametrize(
+    ("addressees", "public"),
+    [
+        ({}, True),
+        ({"to": [PUBLIC]}, True),
+        ({"to": PUBLIC}, True),
+        ({"to": [FOLLOWERS], "cc": ["as:Public"]}, True),
+        ({"to": [FOLLOWERS]}, False),
+        ({"cc": FOLLOWERS}, False),
+        ({"to": ["https://ferry.example/users/ben"], "cc": []}, False),
+    ],
+)
+def test_only_public_activities_are_read(addressees, public):
+    note = {"type": "Note", "content": "<p>tea</p>", "attributedTo": _ADA}
+    activity = {"type": "Create", "actor": _ADA, "object": note}
+    boost = {"type": "Announce", "actor": _ADA, "object": "https://ferry.example/1"}
+    addressed_note = activity | {"object": note | addressees}
+    for item in (activity | addressees, note | addressees, boost | addressees, addressed_note):
+        post = mastodon.flat(item)
+        assert isinstance(post, dict) and post["author"] == _ADA if public else post == mastodon.PRIVATE
+
+
+@pytest.mark.parametrize(
+    ("fields", "flags"),
+    [
+        ({}, (None, False, False)),
+        ({"reblog": None, "in_reply_to_id": None, "quote": None, "quote_id": None}, (None, False, False)),
+        ({"reblog": {"id": "7"}}, (True, False, False)),
+        ({"in_reply_to_id": "7"}, (None, True, False)),
+        ({"quote": {"id": "7"}}, (None, False, True)),
+        ({"quote_id": "7"}, (None, False, True)),
+    ],
+)
+def test_a_status_is_a_boost_a_reply_or_a_quote_by_its_fields(fields, flags):
+    status = {"visibility": "unlisted", "account": {"acct": "ada@ferry.example"}, "content": "<p>tea</p>"}
+    post = mastodon.flat(status | fields)
+    assert isinstance(post, dict)
+    assert (post["is_retweet"], post["is_reply"], post["is_quote"]) == flags
+    assert mastodon.flat(status | fields | {"visibility": "direct"}) == mastodon.PRIVATE
+
+
+def test_a_record_of_bluesky_without_its_type_is_a_post_by_its_uri():
+    at = "at://did:plc:ada/app.bsky.feed"
+    post = bluesky.flat({"record": {"text": "tea"}, "uri": f"{at}.post/1"})
+    assert post and (post["text"], post["is_retweet"], post["author"]) == ("tea", False, "did:plc:ada")
+    assert bluesky.flat({"record": {"text": "tea"}, "uri": f"{at}.threadgate/1"}) is None
+    assert bluesky.flat({"record": {"subject": "tea"}, "uri": f"{at}.post/1"}) is None
