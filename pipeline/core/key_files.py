@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from pipeline.core import logs
-from pipeline.core.json_file import json_bytes
+from pipeline.core.json_file import JsonObject, json_bytes
 from pipeline.core.store import Store
 
 
@@ -44,6 +44,6 @@ def read_keys(store: Store, folder: str, parse: Callable[[Any], K]) -> list[K]:
     return keys
 
 
-def write_key(store: Store, folder: str, id: str, record: dict[str, Any]) -> None:
+def write_key(store: Store, folder: str, id: str, record: JsonObject) -> None:
     """Writes a key, or replaces it. Raises OSError if the store is read-only."""
     store.write(f"{folder}/{id}.json", json_bytes(record), secret=True)

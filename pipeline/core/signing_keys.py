@@ -39,4 +39,4 @@ def renew(store: Store) -> Keyring:
 
 
 def _write(store: Store, key: SigningKey) -> None:
-    write_key(store, FOLDER, key.id, dict(key.record))
+    write_key(store, FOLDER, key.id, key.record)

@@ -14,6 +14,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from pipeline.core.bot_files import Metrics, Stats
+from pipeline.core.json_file import JsonObject
 from pipeline.core.own_code import ASSETS
 from pipeline.core.templates import render
 from pipeline.plan.bot import Bot
@@ -37,7 +38,7 @@ class CardFacts:
     version: str
     stats: Stats
     warning: str | None
-    settings: dict[str, Any]  # that shaped this bot's training, LoRA as text
+    settings: JsonObject  # that shaped this bot's training, LoRA as text
     wandb: dict[str, str]  # URLs of W&B's pages (lineage.links)
     languages: Sequence[str] = ()  # codes of ISO 639-1
     pictures: Sequence[str] = ()  # names of profile pictures beside the card
@@ -116,7 +117,7 @@ def rows(tweets: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
     return {row: title for row, title in ROWS.items() if any(row in counts for counts in tweets.values())}
 
 
-def _settings(job: Job, bot: Bot) -> dict[str, Any]:
+def _settings(job: Job, bot: Bot) -> JsonObject:
     settings = shaping(job.train.of(bot.name, bot.tokens).model_dump())
     if lora := settings.get("lora"):
         settings["lora"] = ", ".join(f"{key} {value}" for key, value in lora.items() if value)
