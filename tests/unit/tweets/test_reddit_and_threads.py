@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.tweets import reddit
 from tests.support.network_samples import REDDIT, TEA, THREADS
 from tests.support.read_items import found, reasons, records
 from tests.support.tweet_samples import folder, lines, put, table, zipped
@@ -116,3 +117,17 @@ def test_an_export_of_threads_without_an_account_name_is_rejected(tmp_path, name
 def test_other_files_beside_an_export_of_threads_are_read(tmp_path):
     at = folder(tmp_path / "mixed", THREADS | {"wren.csv": "text\ntea and cake\n"})
     assert {record.handle for record in records(found(at))} == {"ada_wren", "wren"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"title": "Tea", "selftext": "hot"}, "Tea\n\nhot"),
+        ({"title": "Tea", "selftext": "nan"}, "Tea"),  # as tables write a missing value
+        ({"title": "Tea", "selftext": None, "body": 5}, "Tea"),
+        ({"title": None, "body": "> somebody else\n\nhot"}, "hot"),
+    ],
+)
+def test_the_text_of_a_post_of_reddit_has_no_missing_values_and_no_quotations(fields, text):
+    post = reddit.flat({"subreddit": "tea", "author": "ada"} | fields)
+    assert isinstance(post, dict) and post["text"] == text and post["is_reply"] is (fields["title"] is None)
