@@ -68,9 +68,9 @@ def _run(
     job = adapt.adapted(job, prepared, progress, make="train" in steps)
     with cycle_collector.paused():
         bots = plan(job, prepared, only)
-        in_use = update_status(job.store, bots)
+        update_status(job.store, bots)
     index = BotIndex(job.store, lease.check)
-    index.adopt(in_use, {bot.name: bot.metrics for bot in bots if bot.status == "unchanged"})
+    index.adopt({bot.name: (bot.version or "", bot.metrics) for bot in bots if bot.status == "unchanged"})
     chosen = [bot for bot in bots if only is None or bot.name in only]
     tracking = Tracking(job, bots)
     if "publish" in steps:

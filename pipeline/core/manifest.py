@@ -5,7 +5,7 @@
     files(store, {"nasa": "0123456789ab"}, "metrics.json")     # {"nasa": {"held_out": {…}}}
 
 The bots' own files are the truth, `bots/{bot}/current` above all; the manifest repeats it in a few Parquet files under
-work/manifest/, so that it never speaks for a version that is not in use:
+work/manifest/. These rules keep it from speaking for a version that is not in use:
 
 - It has no say on disks, which are read in any case, nor on at most 256 bots.
 - Before a command changes bots, it withdraws their rows (`Writer.withdraw`), and adds new ones once `current` is
@@ -145,14 +145,19 @@ class Writer:
         """The bots without a row: their folders may hold any versions."""
         return _bots(self.store).difference(self._rows)
 
-    def adopt(self, in_use: Mapping[str, str], metrics: Mapping[str, JsonObject]) -> None:
-        """Adds the published bots ({bot: version}) that have no row; `metrics` has those that were read, by bot."""
+    def adopt(self, bots: Mapping[str, tuple[str, JsonObject]]) -> None:
+        """Adds those of these published bots, {bot: (version, metrics)}, that have no row.
+
+        Only bots in the version that is wanted: workers that a killed command left may still publish that of others.
+        """
         if self.store.local:
             return
-        new = {bot: version for bot, version in in_use.items() if self._rows.get(bot, {}).get("version") != version}
-        older = self.store.map(lambda bot: self._older(bot, new[bot]), new)
-        content = {bot: {"metrics.json": metrics[bot]} if bot in metrics else {} for bot in new}
-        rows = [Row(bot, new[bot], versions, content[bot]) for bot, versions in zip(new, older, strict=True)]
+        new = [bot for bot in bots if self._rows.get(bot, {}).get("version") != bots[bot][0]]
+        older = self.store.map(lambda bot: self._older(bot, bots[bot][0]), new)
+        rows = [
+            Row(bot, bots[bot][0], versions, {"metrics.json": bots[bot][1]})
+            for bot, versions in zip(new, older, strict=True)
+        ]
         with self._lock, _no_matter(self.store):
             self._write(rows)
 

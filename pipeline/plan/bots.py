@@ -1,7 +1,7 @@
 """The plan: the bots of a fleet, the version wanted of each, and which of them exist already.
 
 bots = plan(job, prepared)                  # one Bot per row of the report
-in_use = update_status(job.store, bots)     # what earlier commands have trained or published
+update_status(job.store, bots)              # what earlier commands have trained or published
 """
 
 from typing import cast
@@ -45,11 +45,8 @@ def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bo
     return bots
 
 
-def update_status(store: Store, bots: list[Bot]) -> dict[str, str]:
-    """Sets the status of bots whose version is in the store: published is "unchanged", else "trained".
-
-    Returns the version in use of every published bot.
-    """
+def update_status(store: Store, bots: list[Bot]) -> None:
+    """Sets the status of bots whose version is in the store: published is "unchanged", else "trained"."""
     in_use = manifest.published(store)
     wanted = {bot.name: bot.version for bot in bots if bot.version}
     metrics = manifest.files(store, dict(wanted.items() & in_use.items()), "metrics.json")
@@ -62,7 +59,6 @@ def update_status(store: Store, bots: list[Bot]) -> dict[str, str]:
     for bot, result in zip(waiting, results, strict=True):
         if result:
             bot.status, bot.metrics = "trained", result.get("metrics", {})
-    return in_use
 
 
 def _bot(job: Job, name: str, prepared: Prepared, removed: frozenset[str]) -> Bot:

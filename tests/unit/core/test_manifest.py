@@ -37,7 +37,7 @@ def command(store: Store, bots: list[str], version: str) -> None:
     manifest.withdraw_if_outdated(store)
     store.write(PROGRESS, json.dumps({"manifest": FORM}).encode())
     writer = Writer(store)
-    writer.adopt(published(store), {})
+    writer.adopt({bot: (old, {}) for bot, old in published(store).items()})
     writer.withdraw(bots)
     for bot in bots:
         writer.add(bot, version, {"metrics.json": publish(store, bot, version)})
@@ -120,7 +120,7 @@ def test_a_killed_command_leaves_no_row_of_a_bot_that_it_may_have_published(many
     assert unused_versions(store) == {"bot_7": [OLD]}
     command(store, ["bot_9"], NEW)
     known = known_files(store, published(store), ["metrics.json"])
-    assert sorted(bot for bot, content in known.items() if not content) == ["bot_7", "bot_8"]
+    assert known["bot_9"] and known["bot_7"]["metrics.json"] == {}  # as `command` adopts it
     assert (rows(store)["bot_7"]["version"], rows(store)["bot_8"]["version"]) == (NEW, OLD)
 
 
