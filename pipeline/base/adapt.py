@@ -111,7 +111,7 @@ def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, b
         seed=job.train.seed,
         **settings.model_dump(include={"batch_size", "epochs", "learning_rate", "warmup_steps", "checkpoint_minutes"}),
     )
-    texts = _texts(job.store, learning), _texts(job.store, _enough(held_out))
+    texts = _texts(job.store, learning), _texts(job.store, enough_to_measure(held_out))
     trained = train_model(run, job.base, *texts, job.store, progress)
     weights = weight_bytes(trained.model.state_dict(), job.fleet.publish.dtype)
     kept = {name: data for name, data in job.base.files.items() if not name.endswith((".safetensors", ".index.json"))}
@@ -119,7 +119,7 @@ def adapt(job: Job, prepared: Prepared, progress: Progress) -> tuple[dict[str, b
     return kept | {model_folder.WEIGHTS: weights}, metrics
 
 
-def _enough(people: list[Person]) -> list[Person]:
+def enough_to_measure(people: list[Person]) -> list[Person]:
     """The first of these people, in the order of a hash, whose tweets are enough to measure the loss on."""
     before = np.cumsum([0, *(person.tokens for person in people)])
     return [person for person, tokens in zip(people, before, strict=False) if tokens < HELD_OUT_TOKENS]

@@ -1,4 +1,4 @@
-"""kill -9 to everything that a fleet runs on, at random moments, on a real cluster of several nodes.
+"""Kills processes of all kinds at random moments while a fleet is made, on a real cluster of several nodes.
 
     make test-faults            # 20 kills; the log says which process died when
     FAULT_KILLS=6 FAULT_BOTS=4 FAULT_SEED=1 make test-faults ARGS="-k kills"

@@ -429,3 +429,15 @@ def test_shares_of_gpus_that_no_cluster_can_give_are_refused(train, problem):
 def test_shares_of_gpus_that_a_cluster_can_give_are_taken():
     apart = {"gpus_per_worker": 0.5, "overrides": [{"bots": ["nasa"], "workers_per_bot": 2, "gpus_per_worker": 1.0}]}
     assert Train(**apart).gpus_per_worker == 0.5 and Train(gpus_per_worker=2.0, workers_per_bot=2).workers_per_bot == 2
+
+
+def test_a_bot_that_continues_needs_all_its_tweets():
+    assert Train(max_tokens=5_000).of("nasa", 6_000).max_tokens == 5_000
+    with pytest.raises(ValueError, match="max_tokens"):
+        Train(**{"max_tokens": 5_000, "continue": True})
+
+
+def test_the_bots_of_a_fleet_share_their_settings_unless_some_differ():
+    shared, limited = Train(epochs=2), Train(max_tokens=5_000)
+    assert shared.of("nasa", 6_000) is shared
+    assert limited.of("nasa", 4_000).max_tokens is None
