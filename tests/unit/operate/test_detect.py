@@ -1,5 +1,6 @@
 """`huggingtweets detect`: whether a fleet's bots wrote a set of posts."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -18,7 +19,9 @@ LONG = {"max_new_tokens": 40, "min_new_tokens": 25, "num_return_sequences": 8}
 
 
 @pytest.fixture
-def fleet(make_fleet) -> Path:
+def fleet(make_fleet, monkeypatch) -> Path:
+    numbers = itertools.count()  # the same secrets each time: one of a thousand finds itself in unmarked posts
+    monkeypatch.setattr(watermark_keys.secrets, "token_bytes", lambda size: next(numbers).to_bytes(size, "big"))
     path = make_fleet()
     root = Path(Store.of(fleets.load(path)).root)
     for bot in ("ada", "ben"):
