@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.tweets import reddit
+from pipeline.tweets import TweetFile, reddit, threads
 from tests.support.network_samples import REDDIT, TEA, THREADS
 from tests.support.read_items import found, reasons, records
 from tests.support.tweet_samples import folder, lines, put, table, zipped
@@ -131,3 +131,20 @@ def test_other_files_beside_an_export_of_threads_are_read(tmp_path):
 def test_the_text_of_a_post_of_reddit_has_no_missing_values_and_no_quotations(fields, text):
     post = reddit.flat({"subreddit": "tea", "author": "ada"} | fields)
     assert isinstance(post, dict) and post["text"] == text and post["is_reply"] is (fields["title"] is None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "handle"),
+    [
+        ({"Username": {"value": "Ada.Wren"}}, "ada_wren"),
+        ({"Username": {"value": "not a handle!"}}, None),
+        ({"Username": {"value": 5}}, None),
+        ({"Username": "ada"}, None),
+        ({"Nom d'utilisateur": {"value": "ada"}}, None),
+        (["ada"], None),
+    ],
+)
+def test_the_account_of_an_export_of_threads_is_in_its_profile(tmp_path, fields, handle):
+    profile = {"profile_user": [{"string_map_data": fields}]}
+    put(tmp_path / "personal_information.json", json.dumps(profile))
+    assert threads.export_handle(TweetFile(str(tmp_path / "threads_and_replies.json"))) == handle
