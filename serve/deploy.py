@@ -18,6 +18,7 @@ from ray.serve.api import RunTarget
 from pipeline.core import signing_keys, watermark_keys
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.fleet import Fleet
+from pipeline.core.names import served_name
 from pipeline.core.proxies import open_directly
 from pipeline.core.store import Store
 from serve.deployments import endpoint, gateway, pool, ray_internals, registry
@@ -53,16 +54,24 @@ def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = T
 def _deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool) -> dict[str, Any]:
     _start(fleet)
     table = served()
-    for bot in versions:
-        if bot in table and table[bot]["fleet"] != fleet.fleet:
-            raise UserError(f"bot {bot} is already served for fleet {table[bot]['fleet']}; undeploy it there first")
+    served_names = {bot: served_name(bot, fleet.fleet, fleet.serve.full_names) for bot in versions}
+    for bot, name in served_names.items():
+        if name in table and table[name]["fleet"] != fleet.fleet:
+            raise UserError(
+                f"bot {bot} is already served for fleet {table[name]['fleet']}; undeploy it there first, or serve this "
+                f"one beside it as {bot}@{fleet.fleet} (serve.full_names: true)"
+            )
     settings = bot_settings(fleet)
     wanted: dict[str, BotRecord] = {bot: {"version": one, "settings": settings} for bot, one in versions.items()}
-    names = sorted(bot for bot, one in wanted.items() if bot not in table or table[bot] | one != table[bot])
-    own = names if fleet.serve.endpoint == "dedicated" else []
+    changed = sorted(
+        bot for bot, name in served_names.items() if {**table.get(name, {}), **wanted[bot]} != table.get(name)
+    )
+    own = changed if fleet.serve.endpoint == "dedicated" else []
     applications = {APP: gateway.application()}  # one that runs already is left as it is
-    applications |= {app_name(bot): endpoint.application(bot, store, versions[bot], fleet.serve) for bot in own}
-    if fleet.serve.endpoint != "dedicated" and names:
+    for bot in own:
+        name = app_name(served_names[bot])
+        applications[name] = endpoint.application(bot, store, versions[bot], fleet.serve)
+    if fleet.serve.endpoint != "dedicated" and changed:
         applications[pool_name(fleet.fleet)] = pool.application(store, fleet.serve)
     declared = _declared()
     targets = [
@@ -73,12 +82,12 @@ def _deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool) -
     for start in range(0, len(targets), _BATCH):
         _run(targets[start : start + _BATCH])
     follow = None if fleet.serve.endpoint == "dedicated" else NewBots(settings=settings, chosen=fleet.chosen)
-    new = {bot: wanted[bot] for bot in names}
+    new = {bot: wanted[bot] for bot in changed}
     revision = _ask_registry("put", fleet.fleet, fleet.storage, new, gateway_settings(fleet, store), follow, not whole)
-    _wait_until_ready(fleet, versions, revision)
+    _wait_until_ready(fleet, {served_names[bot]: version for bot, version in versions.items()}, revision)
     _delete_unused(fleet.fleet, versions)
     address = f"http://{fleet.serve.host}:{fleet.serve.port}"
-    return {"address": address, "deployed": names, "unchanged": sorted(set(versions) - set(names))}
+    return {"address": address, "deployed": changed, "unchanged": sorted(set(versions) - set(changed))}
 
 
 def bot_settings(fleet: Fleet) -> dict[str, Any]:
@@ -111,7 +120,7 @@ def _undeploy(fleet: str, only: list[str] | None) -> list[str]:
     gone = _ask_registry("remove", fleet, only)
     _delete_unused(fleet, gone)
     if not served() and APP not in _declared():
-        _wait_until_gone({app_name(bot) for bot in gone} | {pool_name(fleet)})
+        _wait_until_gone({*_own_applications(fleet, gone), pool_name(fleet)})
         serve.delete(APP)
         if not _applications():
             serve.shutdown()
@@ -142,17 +151,23 @@ def _run(targets: list[RunTarget]) -> None:
 def _delete_unused(fleet: str, touched: Iterable[str]) -> None:
     """Ends the applications that none of these bots of a fleet, and no bot of its pool, needs any more."""
     bots, running = served(), set(_applications()) - _declared()
-    kinds = {bot: one["settings"]["endpoint"] for bot, one in bots.items()}
-    unused = [app_name(bot) for bot in touched if kinds.get(bot, "pooled") == "pooled"]
-    if not any(one["fleet"] == fleet and kinds[bot] != "dedicated" for bot, one in bots.items()):
+    kinds = {name: one["settings"]["endpoint"] for name, one in bots.items()}
+    needed = {app_name(name) for name, kind in kinds.items() if kind != "pooled"}
+    unused = [name for name in _own_applications(fleet, touched) if name not in needed]
+    if not any(one["fleet"] == fleet and kinds[name] != "dedicated" for name, one in bots.items()):
         unused.append(pool_name(fleet))
     for name in unused:
         if name in running:
             serve.delete(name, _blocking=False)
 
 
+def _own_applications(fleet: str, bots: Iterable[str]) -> list[str]:
+    """The names of the applications that these bots of a fleet may have, under their short and their full names."""
+    return [app_name(served_name(bot, fleet, full)) for bot in bots for full in (False, True)]
+
+
 def served() -> dict[str, ServedBot]:
-    """Every bot that is served, of all fleets, by name."""
+    """Every bot that is served, of all fleets, by the name under which it is served."""
     return _ask_registry("bots") if APP in _applications() else {}
 
 
@@ -197,7 +212,10 @@ def _start(fleet: Fleet) -> None:
 
 
 def _wait_until_ready(fleet: Fleet, versions: dict[str, str], revision: int) -> None:
-    """Waits until HTTP answers and the gateway knows this revision and these versions; asking wakes no replica."""
+    """Waits until HTTP answers and the gateway knows this revision and these versions, by the names that are served.
+
+    Asking wakes no replica.
+    """
     host = "127.0.0.1" if fleet.serve.host in ("0.0.0.0", "::") else fleet.serve.host
     handle = serve.get_app_handle(APP)
     deadline = time.monotonic() + _READY_SECONDS

@@ -22,6 +22,7 @@ from ray.serve.handle import DeploymentHandle
 
 from pipeline.core.errors import UsageError
 from pipeline.core.fleet import Fleet
+from pipeline.core.names import short_name
 from pipeline.core.store import Store
 from serve.deploy import bot_settings, gateway_settings
 from serve.deployments import gateway as gateways
@@ -50,8 +51,8 @@ class Follow:
         # it may not be there yet: then this waits for it
         table = serve.get_deployment_handle(registry.NAME, app_name=gateways.APP, _check_exists=False)
         bots = {
-            bot: {"version": one["version"], "settings": settings}
-            for bot, one in (await table.bots.remote(fleet.fleet)).items()
+            short_name(name): {"version": one["version"], "settings": settings}
+            for name, one in (await table.bots.remote(fleet.fleet)).items()
         }
         follow = {"settings": settings, "chosen": fleet.chosen}
         await table.put.remote(fleet.fleet, fleet.storage, bots, gateway, follow)

@@ -5,6 +5,7 @@ handle_of("ada.bsky.social")            # "ada_bsky_social"
 bot_name(["nasa", "billnye"])           # "billnye-nasa", a blend of two people
 parse_bot_name("@NASA-BillNye")         # "billnye-nasa", as a user typed it
 handles_of("billnye-nasa")              # ["billnye", "nasa"]
+served_name("nasa", "large", True)      # "nasa@large", where the bots nasa of two fleets are served together
 """
 
 import re
@@ -79,8 +80,35 @@ def typed_bot_name(text: str) -> str | None:
 def parse_bot_name(text: str) -> str:
     """Returns the bot's name in what a user typed, as `typed_bot_name`. Raises UsageError if it is not one."""
     if (name := typed_bot_name(text)) is None:
-        raise UsageError(f"{text[:60]!r} is not a bot's name")
+        raise UsageError(not_a_bot_name(text))
     return name
+
+
+def not_a_bot_name(text: str) -> str:
+    """Returns the error message that refuses `text` as a bot's name."""
+    return f"{text[:60]!r} is not a bot's name"
+
+
+def served_name(bot: str, fleet: str, full: bool) -> str:
+    """Returns the name under which a bot is served: its own, or `bot@fleet` where its fleet has `serve.full_names`."""
+    return f"{bot}@{fleet}" if full else bot
+
+
+def short_name(served: str) -> str:
+    """Returns the bot's own name in the name under which it is served: "nasa" in "nasa@large"."""
+    return served.partition("@")[0]
+
+
+def typed_served_name(text: str) -> str | None:
+    """Returns the bot's name in what a user typed, as `typed_bot_name`, or the full one: "@NASA@large" is "nasa@large".
+
+    The name of a fleet has no dot, which tells it from the server in an account of Mastodon.
+    """
+    bot, _, fleet = text.rpartition("@")
+    if bot.strip(" @") and fleet.isascii() and FLEET_NAME.fullmatch(fleet.lower()):
+        name = typed_bot_name(bot)
+        return served_name(name, fleet.lower(), full=True) if name else None
+    return typed_bot_name(text)
 
 
 def is_version(name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.core import signing_keys, watermark_keys
 from pipeline.core.fleet import Fleet
 from pipeline.core.machine_lock import machine_lock
+from pipeline.core.names import served_name
 from pipeline.core.ray_session import join, session, start_head, stop_head
 from pipeline.operate import status
 from pipeline.operate.published import published
@@ -52,7 +53,7 @@ def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new
                 say("stopped the local Ray head again: nothing is served")
             raise
     for bot in sorted(versions):
-        say(f"{bot}: {deployed['address']}/bots/{bot}")
+        say(f"{bot}: {deployed['address']}/bots/{served_name(bot, fleet.fleet, fleet.serve.full_names)}")
     if is_public(fleet) and not load_keys(fleet.serve):
         say(
             f"warning: anyone who can reach {deployed['address']} can use the bots; set serve.keys_file or "

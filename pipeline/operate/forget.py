@@ -22,7 +22,7 @@ from pipeline.core.fleet import Fleet
 from pipeline.core.json_file import json_bytes
 from pipeline.core.lease import held
 from pipeline.core.model_folder import WEIGHTS
-from pipeline.core.names import handles_of
+from pipeline.core.names import handles_of, short_name
 from pipeline.core.progress import Progress
 from pipeline.core.ray_session import join, session
 from pipeline.core.store import Store, resolve
@@ -178,7 +178,8 @@ def _endpoints(fleet: Fleet, handle: str, dry_run: bool) -> Iterator[Item]:
         from serve.deploy import undeploy
 
         table = table_of_served()
-        bots = [bot for bot, row in table.items() if row["fleet"] == fleet.fleet and handle in handles_of(bot)]
+        own = [short_name(name) for name, row in table.items() if row["fleet"] == fleet.fleet]
+        bots = [bot for bot in own if handle in handles_of(bot)]
         if bots:
             yield from (Item("endpoint", bot) for bot in (bots if dry_run else undeploy(fleet.fleet, bots)))
 

@@ -7,11 +7,12 @@ add_served(report, fleet)                # report["bots"][0]["serves"] == "01234
 import json
 import urllib.parse
 import urllib.request
-from typing import cast
+from typing import NamedTuple, cast
 
 from pipeline.core import cycle_collector, manifest
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
+from pipeline.core.names import short_name
 from pipeline.core.proxies import open_directly
 from pipeline.core.store import Store
 from pipeline.report.rows import Report
@@ -35,28 +36,39 @@ def status(fleet: Fleet, only: list[str] | None = None) -> tuple[Report, dict[st
     current = manifest.published(store, [row["bot"] for row in report["bots"]])
     for row in report["bots"]:
         row["current"] = current.get(row["bot"])
-    versions = add_served(report, fleet)
-    return report, {bot: f"{_address(fleet)}/bots/{bot}" for bot in versions}
+    return report, add_served(report, fleet)
 
 
 def add_served(report: Report, fleet: Fleet) -> dict[str, str]:
-    """Puts the version that each bot's endpoint answers with into its row as `serves`; returns what `served` does.
+    """Puts the version that each bot's endpoint answers with into its row as `serves`; returns the bots' addresses.
 
     A row whose `version` is another one gets the published version as `current`, too.
     """
-    versions = served(fleet)
+    listed = _listed(fleet)
     for row in report["bots"]:
-        row["serves"] = versions.get(row["bot"])
+        row["serves"] = listed[row["bot"]].version if row["bot"] in listed else None
     behind = [row for row in report["bots"] if row["serves"] not in (None, row["version"]) and "current" not in row]
     current = manifest.published(Store.of(fleet), [row["bot"] for row in behind])
     for row in behind:
         row["current"] = current.get(row["bot"])
-    return versions
+    return {bot: f"{_address(fleet)}/bots/{one.name}" for bot, one in listed.items()}
 
 
 def served(fleet: Fleet) -> dict[str, str]:
     """The version of each bot of this fleet that the gateway serves; empty if no gateway answers."""
-    versions: dict[str, str] = {}
+    return {bot: one.version for bot, one in _listed(fleet).items()}
+
+
+class _Listed(NamedTuple):
+    """A bot in `GET /bots`."""
+
+    name: str  # under which it is served: the bot's own, or bot@fleet
+    version: str
+
+
+def _listed(fleet: Fleet) -> dict[str, _Listed]:
+    """The bots of this fleet that the gateway serves, by their own names; empty if no gateway answers."""
+    found: dict[str, _Listed] = {}
     cursor: str | None = ""
     while cursor is not None:
         query = urllib.parse.urlencode({"limit": _PAGE, "cursor": cursor})
@@ -64,11 +76,12 @@ def served(fleet: Fleet) -> dict[str, str]:
             request = urllib.request.Request(f"{_address(fleet)}/bots?{query}", headers=bearer(fleet.serve))
             with open_directly(request, timeout=_SECONDS) as reply:
                 page = json.load(reply)
-            versions |= {bot["name"]: bot["version"] for bot in page["bots"] if bot["fleet"] == fleet.fleet}
+            own = [_Listed(bot["name"], bot["version"]) for bot in page["bots"] if bot["fleet"] == fleet.fleet]
+            found |= {short_name(one.name): one for one in own}
             cursor = page["next"]
         except (OSError, ValueError, KeyError, TypeError):
-            return versions
-    return versions
+            return found
+    return found
 
 
 def _address(fleet: Fleet) -> str:

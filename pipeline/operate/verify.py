@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.core import fleet as fleets
 from pipeline.core import signing_keys
 from pipeline.core.errors import UsageError
-from pipeline.core.names import parse_bot_name
+from pipeline.core.names import not_a_bot_name, typed_served_name
 from pipeline.core.picture_marks import marks_of
 from pipeline.core.signing import Keyring, Signed
 from pipeline.core.store import Store
@@ -32,7 +32,9 @@ class Claim:
         """The claim that a user typed. Raises UsageError where a part is missing, or `bot` is not a bot's name."""
         if bot is None or text is None or signature is None:
             raise UsageError("BOT, TEXT and SIGNATURE are needed, or --picture")
-        return cls(parse_bot_name(bot), text, signature.strip(), prompt)
+        if (name := typed_served_name(bot)) is None:
+            raise UsageError(not_a_bot_name(bot))
+        return cls(name, text, signature.strip(), prompt)
 
     def check(self, keyring: Keyring) -> Signed | None:
         """What the signature says of the text; None if none of the keys made it for this text of this bot."""

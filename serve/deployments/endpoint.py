@@ -181,9 +181,9 @@ async def stream_answer(thread: "EngineThread", version: str, question: Question
         request.cancelled = True
 
 
-def app_name(bot: str) -> str:
+def app_name(served_name: str) -> str:
     """The name of a bot's Serve application; the prefix tells a bot named gateway from the gateway."""
-    return f"bot-{bot}"
+    return f"bot-{served_name}"
 
 
 def application(bot: str, store: Store, version: str, settings: Serve) -> Application:

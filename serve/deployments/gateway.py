@@ -27,7 +27,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from pipeline.core import logs
-from pipeline.core.names import typed_bot_name
+from pipeline.core.names import short_name, typed_served_name
 from pipeline.core.signing import Keyring, merged
 from serve.deployments import endpoint, published, ray_internals
 from serve.deployments.endpoint import app_name, pinned_options
@@ -162,20 +162,30 @@ class Gateway:
         if handle not in entry["pictures"]:
             return None
         fleet = entry["fleet"]
-        return await asyncio.to_thread(published.picture, fleet, self.storages[fleet], bot, entry["version"], handle)
+        storage, version = self.storages[fleet], entry["version"]
+        return await asyncio.to_thread(published.picture, fleet, storage, short_name(bot), version, handle)
 
     async def known(self, name: str) -> str:
         """The bot of this name, typed in any case and, for a blend, in any order. Raises ApiError 404.
 
         A name that this gateway does not know is first asked of the registry, which may know it already.
         """
-        bot = typed_bot_name(name)
-        if bot is not None and bot not in self.table:
+        typed = typed_served_name(name) or ""
+        bot = self._served_as(typed)
+        if typed and bot is None:
             with contextlib.suppress(Exception):
                 await self._ask_for_news()
-        if bot is None or bot not in self.table:
+            bot = self._served_as(typed)
+        if bot is None:
             raise ApiError(404, "not_found", "no such bot is served here; GET /bots lists them")
         return bot
+
+    def _served_as(self, name: str) -> str | None:
+        """The name in the table of the bot that is meant: `nasa@large` is `nasa` where that is of the fleet `large`."""
+        if name in self.table:
+            return name
+        bot, _, fleet = name.partition("@")
+        return bot if fleet and bot in self.table and self.table[bot]["fleet"] == fleet else None
 
     async def _ask_for_news(self) -> None:
         """Asks the registry once for all requests that wait for news, so that guessed names cannot flood it."""
@@ -305,7 +315,7 @@ class Gateway:
             handle = handle.options(
                 stream=True, _by_reference=False, session_id=session(bot, self.traffic.ongoing(bot) - 1)
             )
-            call = ray_internals.call_separately(handle.answer.remote, bot, entry["version"], question)
+            call = ray_internals.call_separately(handle.answer.remote, short_name(bot), entry["version"], question)
             try:
                 yield call
             finally:

@@ -15,7 +15,7 @@ from typing import Any, TypedDict
 from pyarrow import fs
 
 from pipeline.core import logs, manifest
-from pipeline.core.names import handles_of, is_bot_name
+from pipeline.core.names import handles_of, is_bot_name, short_name
 from pipeline.core.picture import profile_file
 from pipeline.core.store import Store, resolve
 from serve.deployments.saved_state import BotRecord
@@ -128,9 +128,10 @@ class Watcher:
 
 
 def read_entries(store: Store, bots: dict[str, BotRecord]) -> dict[str, BotEntry]:
-    """The entries of these bots, from the files of the versions that are served."""
-    known = manifest.known_files(store, {bot: one["version"] for bot, one in bots.items()}, _FILES)
-    entries = store.map(lambda bot: _entry(store, bot, bots[bot], known.get(bot, {})), bots)
+    """The entries of these bots, by the names under which they are served, from the files of the served versions."""
+    versions = {short_name(name): one["version"] for name, one in bots.items()}
+    known = manifest.known_files(store, versions, _FILES)
+    entries = store.map(lambda bot: _entry(store, short_name(bot), bots[bot], known.get(short_name(bot), {})), bots)
     return dict(zip(bots, entries, strict=True))
 
 

@@ -19,6 +19,7 @@ from ray import serve
 from ray.serve.api import RunTarget
 
 from pipeline.core import logs
+from pipeline.core.names import short_name
 from pipeline.core.settings import Serve
 from pipeline.core.signing import Keyring
 from pipeline.core.store import Store
@@ -90,10 +91,10 @@ class Registry:
         (`partial`) and it was not followed before. Raises ValueError if another fleet has a bot of that name.
         """
         async with self.lock:
-            for bot in bots:
-                other = self.entries[bot]["fleet"] if bot in self.entries else fleet
+            for name in saved_state.by_served_name(fleet, bots):
+                other = self.entries[name]["fleet"] if name in self.entries else fleet
                 if other != fleet:
-                    raise ValueError(f"bot {bot} is already served for fleet {other}; undeploy it there first")
+                    raise ValueError(f"bot {name} is already served for fleet {other}; undeploy it there first")
             before = self.fleets.get(fleet)
             if partial and not (before and before["follow"]):
                 follow = None
@@ -115,12 +116,12 @@ class Registry:
             return gone
 
     async def bots(self, fleet: str | None = None) -> dict[str, ServedBot]:
-        """The bots of one fleet or of all, by name."""
+        """The bots of one fleet or of all, by the names under which they are served."""
         return {
             bot: {**one, "fleet": name, "newer": self.entries[bot]["newer"]}
             for name, record in self.fleets.items()
             if fleet in (None, name)
-            for bot, one in record["bots"].items()
+            for bot, one in saved_state.by_served_name(name, record["bots"]).items()
         }
 
     async def metrics(self) -> str:
@@ -174,9 +175,10 @@ class Registry:
 
     async def _take(self, fleet: str, record: FleetRecord) -> None:
         """Makes a fleet's record the one in use: reads what is new, forgets what is gone, notifies the gateways."""
-        before = self.fleets[fleet]["bots"] if fleet in self.fleets else {}
-        gone = [bot for bot in before if bot not in record["bots"]]
-        new = {bot: one for bot, one in record["bots"].items() if before.get(bot) != one}
+        before = saved_state.by_served_name(fleet, self.fleets[fleet]["bots"]) if fleet in self.fleets else {}
+        wanted = saved_state.by_served_name(fleet, record["bots"])
+        gone = [bot for bot in before if bot not in wanted]
+        new = {bot: one for bot, one in wanted.items() if before.get(bot) != one}
         store = open_storage(fleet, record["storage"])
         entries = await asyncio.to_thread(published.read_entries, store, new)
         for bot in self.dedicated & set(entries):
@@ -213,7 +215,7 @@ class Registry:
         self._update([bot], where=where)
 
     def _settings(self, bot: str) -> Serve:
-        return Serve(**self.fleets[self.entries[bot]["fleet"]]["bots"][bot]["settings"])
+        return Serve(**self.fleets[self.entries[bot]["fleet"]]["bots"][short_name(bot)]["settings"])
 
     async def _move_bots(self) -> None:
         """Moves bots of auto fleets to replicas of their own while they are busy, and back."""
@@ -290,8 +292,10 @@ class Registry:
             if bot in record["bots"]:
                 if record["bots"][bot]["version"] != version:
                     new[bot] = {**record["bots"][bot], "version": version}
-            elif follow and bot not in self.entries:  # not another fleet's
-                new[bot] = {"version": version, "settings": follow["settings"]}
+            elif follow:
+                one = BotRecord(version=version, settings=follow["settings"])
+                if self.entries.keys().isdisjoint(saved_state.by_served_name(fleet, {bot: one})):
+                    new[bot] = one  # another fleet has no bot of that name
         own = {bot: one for bot, one in new.items() if one["settings"]["endpoint"] == "dedicated"}
         if own and fleet in self.rolling:
             watcher.forget(own)
@@ -309,7 +313,7 @@ class Registry:
 
     async def _read_again(self, fleet: str, store: Store) -> None:
         """Reads the entries again of which some file could not be read."""
-        served = self.fleets[fleet]["bots"] if fleet in self.fleets else {}
+        served = saved_state.by_served_name(fleet, self.fleets[fleet]["bots"]) if fleet in self.fleets else {}
         bots = {bot: one for bot, one in served.items() if not self.entries[bot]["complete"]}
         for bot, entry in (await asyncio.to_thread(published.read_entries, store, bots)).items():
             if entry["complete"] and bot in self.entries and self.entries[bot]["version"] == entry["version"]:
@@ -329,9 +333,10 @@ class Registry:
 
     async def _roll_batch(self, fleet: str, bots: dict[str, BotRecord], store: Store) -> None:
         bots = {bot: one for bot, one in bots.items() if self._is_dedicated(fleet, bot)}
-        for bot, one in bots.items():
-            self._update([bot], newer=one["version"])
-        targets = [_target(bot, store, one["version"], Serve(**one["settings"])) for bot, one in bots.items()]
+        served = saved_state.by_served_name(fleet, bots)
+        for name, one in served.items():
+            self._update([name], newer=one["version"])
+        targets = [_target(name, store, one["version"], Serve(**one["settings"])) for name, one in served.items()]
         await asyncio.to_thread(serve.run_many, targets)
         async with self.lock:
             gone = [bot for bot in bots if not self._is_dedicated(fleet, bot)]  # removed or changed meanwhile
@@ -339,14 +344,15 @@ class Registry:
             if latest:
                 left = {bot: one for bot, one in bots.items() if bot not in gone}
                 await self._change(fleet, {**latest, "bots": latest["bots"] | left})
-        for bot in gone:
-            await asyncio.to_thread(serve.delete, endpoint.app_name(bot), _blocking=False)
+        for name in served:
+            if short_name(name) in gone:
+                await asyncio.to_thread(serve.delete, endpoint.app_name(name), _blocking=False)
 
     def _is_dedicated(self, fleet: str, bot: str) -> bool:
-        entry = self.entries.get(bot)
-        return entry is not None and (entry["fleet"], entry["endpoint"]) == (fleet, "dedicated")
+        record = self.fleets[fleet]["bots"].get(bot) if fleet in self.fleets else None
+        return record is not None and record["settings"]["endpoint"] == "dedicated"
 
 
-def _target(bot: str, store: Store, version: str, settings: Serve) -> RunTarget:
-    """What Serve is to run for a bot that has replicas of its own."""
-    return RunTarget(endpoint.application(bot, store, version, settings), endpoint.app_name(bot), None)
+def _target(name: str, store: Store, version: str, settings: Serve) -> RunTarget:
+    """What Serve is to run for a bot that has replicas of its own; `name` is the one under which it is served."""
+    return RunTarget(endpoint.application(short_name(name), store, version, settings), endpoint.app_name(name), None)

@@ -9,6 +9,7 @@ import zlib
 from typing import Any, NotRequired, TypedDict
 
 from pipeline.core import ray_internals
+from pipeline.core.names import served_name
 from pipeline.core.signing import KeyRecord, SigningKey
 
 _PREFIX = "huggingtweets:fleet:"
@@ -48,12 +49,20 @@ class NewBots(TypedDict):
 
 
 class FleetRecord(TypedDict):
-    """A fleet: where its storage is and which of its bots are served. Without `follow` no bots are added."""
+    """A fleet: where its storage is and which of its bots are served, by their own names.
+
+    Without `follow` no bots are added.
+    """
 
     storage: str
     bots: dict[str, BotRecord]
     gateway: GatewaySettings
     follow: NewBots | None
+
+
+def by_served_name(fleet: str, bots: dict[str, BotRecord]) -> dict[str, BotRecord]:
+    """These bots of a fleet by the names under which they are served."""
+    return {served_name(bot, fleet, one["settings"].get("full_names", False)): one for bot, one in bots.items()}
 
 
 def save(fleet: str, record: FleetRecord) -> None:

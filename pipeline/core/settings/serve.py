@@ -46,6 +46,11 @@ class Serve(Section):
     cors_origins: list[str] = Field(
         [], description="Origins whose web pages may call the bots, for instance `https://example.org`."
     )
+    full_names: bool = Field(
+        False,
+        description="Serve the bots as `bot@fleet`, beside another fleet's bots of the same names: one person on two "
+        "base models, to compare.",
+    )
     contact: str | None = Field(
         None,
         pattern=r"^(https?://|mailto:)[^\s\"<>]+$",

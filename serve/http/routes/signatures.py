@@ -6,11 +6,12 @@
 Neither wakes a bot. What anyone can check without a server is in pipeline/core/signing.py and docs/http.md.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter
 
-from pipeline.core.names import typed_bot_name
+from pipeline.core.names import typed_served_name
 from pipeline.core.signing import verdict
 from serve.http.bots import ServedBots
 from serve.http.errors import ApiError
@@ -33,7 +34,9 @@ async def verify(
     for key, value in {"bot": bot, "said": said, "signature": signature}.items():
         if not value:
             raise ApiError(422, "validation_error", f"{key}: must be given")
-    name = typed_bot_name(bot)
+    name = typed_served_name(bot)
     if name is None:
         raise ApiError(404, "not_found", "bot: not the name of a bot")
+    with suppress(ApiError):  # a bot that is not served any more is asked for by the name in its signatures
+        name = await bots.known(name)
     return {**verdict(bots.keyring(name).check(name, said, signature, prompt))}

@@ -17,6 +17,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from pipeline.core import picture
+from pipeline.core.names import short_name
 from pipeline.core.picture_marks import DIGITAL_SOURCE_TYPE, mark
 from pipeline.core.templates import render
 from serve.http.answers import AI_GENERATED
@@ -126,10 +127,11 @@ async def card(request: Request, bot: str) -> Response:
         prompt, written = continuations(about["metrics"])
         samples = [without_lead_in(one.removeprefix(prompt)) for one in written]
         prompt = prompt or "Start a sentence"
-    face = await bots.picture(bot, bot)
+    person = short_name(bot)  # whose face and name are shown, unless it is a blend
+    face = await bots.picture(bot, person)
     texts = tuple(prompt + one for one in samples)
     async with _drawing:
-        png = await asyncio.to_thread(_draw, tuple(about["handles"]), about["names"].get(bot), prompt, texts, face)
+        png = await asyncio.to_thread(_draw, tuple(about["handles"]), about["names"].get(person), prompt, texts, face)
     headers = AI_GENERATED | {"Cache-Control": "private, max-age=86400"}
     return Response(mark(png, **marks), media_type="image/png", headers=headers)
 
@@ -152,7 +154,8 @@ def _draw(
 
 
 def _title(about: PublicBot) -> str:
-    return " & ".join(about["names"].get(handle) or f"@{handle}" for handle in about["handles"])
+    people = " & ".join(about["names"].get(handle) or f"@{handle}" for handle in about["handles"])
+    return f"{people} ({about['fleet']})" if "@" in about["name"] else people
 
 
 def _page(

@@ -157,6 +157,49 @@ def test_deploying_again_changes_nothing_and_another_fleet_with_the_same_bot_is_
         deploy(fleet.model_copy(update={"fleet": "b"}), Store.of(fleet), versions)
 
 
+@pytest.mark.parametrize("endpoint", ["dedicated", "pooled"])
+def test_a_bot_of_two_fleets_is_served_under_two_names_that_never_mix(served, base, tmp_path, endpoint):
+    from pipeline.core.store import Store
+    from pipeline.operate.status import status
+    from serve.deploy import deploy, undeploy
+
+    client, fleet, _, _ = served
+    body = {"inputs": "Engine", "parameters": {"max_new_tokens": 40, "min_new_tokens": 40, "seed": 1}}
+    serve = fleet.serve.model_copy(update={"full_names": True, "endpoint": endpoint})
+    second = fleet.model_copy(update={"fleet": "b", "storage": str(tmp_path), "serve": serve})
+    version = publish(tmp_path / "b", base, "ada", served[3]["ada"], seed=1)  # other weights in a version of this name
+
+    def answer(name: str) -> str:
+        reply = client.post(f"/bots/{name}", json=body)
+        assert reply.status_code == 200, reply.text
+        return reply.json()[0]["generated_text"]
+
+    before = answer("ada")
+    deploy(second, Store.of(second), {"ada": version})
+    try:
+        other = client.post("/bots/ada@b", json=body)
+        text = other.json()[0]["generated_text"]
+        assert text != before and answer("ada") == answer("ada@a") == before and answer("%40ADA%40B") == text
+        completed = client.post("/v1/completions", json={"model": "ada@b", "prompt": "Engine", "seed": 1}).json()
+        assert completed["model"] == "ada@b"
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["ada", "ada@b", "ben"]
+        listed = {bot["name"]: bot["fleet"] for bot in client.get("/bots?q=ada").json()["bots"]}
+        assert listed == {"ada": "a", "ada@b": "b"}
+        assert client.get("/bots/ada@b").json()["handles"] == ["ada"]
+        assert "@ada (b)" in client.get("/b/ada@b").text and "@ada (" not in client.get("/b/ada").text
+        for name in ("ben@b", "ada@c"):
+            assert client.get(f"/bots/{name}").status_code == 404
+        proof = {"said": text.removeprefix("Engine"), "signature": other.headers["x-signature"]}
+        valid = {name: client.get("/verify", params={"bot": name} | proof).json()["valid"] for name in listed}
+        assert valid == {"ada": False, "ada@b": True}
+        Store.of(second).write("report.json", b'{"bots": [{"bot": "ada", "version": "%s"}]}' % version.encode())
+        report, addresses = status(second)
+        assert report["bots"][0]["serves"] == version and addresses == {"ada": f"{client.base_url}/bots/ada@b"}
+    finally:
+        assert undeploy("b") == ["ada"]
+    assert client.get("/bots/ada@b").status_code == 404 and answer("ada") == before
+
+
 def test_a_bot_whose_files_are_broken_says_so_and_the_others_answer(served):
     from pipeline.core.store import Store
     from serve.deploy import deploy, undeploy

@@ -19,7 +19,10 @@ from pipeline.core.names import (
     is_bot_name,
     is_version,
     parse_bot_name,
+    served_name,
+    short_name,
     typed_bot_name,
+    typed_served_name,
 )
 from pipeline.core.settings import Train
 
@@ -278,6 +281,28 @@ def test_a_bots_name_has_200_characters_and_ten_people_at_most():
     assert typed_bot_name(bot_name([*people, "b" * 9])) is None
     assert typed_bot_name("-".join("abcdefghij")) and typed_bot_name("-".join("abcdefghijk")) is None
     assert typed_bot_name("wren-" + "-" * 400) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("@NASA", "nasa"),
+        ("@NASA@Large", "nasa@large"),
+        ("nasa-BillNye@my-fleet_2", "billnye-nasa@my-fleet_2"),
+        ("@ada@ferry.example", "ada_ferry_example"),
+        ("ada@ferry.example@large", "ada_ferry_example@large"),
+        ("nasa@", None),
+        ("nasa@a/b", None),
+        ("nasa@large@larger", None),
+        ("@@large", None),
+        ("nasa@la\u212arge", None),
+    ],
+)
+def test_a_bots_full_name_is_its_own_and_its_fleets(typed, name):
+    assert typed_served_name(typed) == name
+    if name:
+        bot, _, fleet = name.partition("@")
+        assert served_name(bot, fleet, full=bool(fleet)) == name and short_name(name) == bot
 
 
 @pytest.mark.parametrize("name", ["0123456789a", "0123456789abc", "0123456789aB", "0123456789ag", "../456789abcd"])
