@@ -48,3 +48,8 @@ def test_columns_by_number_read_a_table_without_a_header(tmp_path, columns):
     rows = [f'"0","{10 + i}","Mon","NO_QUERY","{who}","{FIRST}"' for i, who in enumerate(("wren", "owl"))]
     path.write_text("\n".join(rows) + "\n")
     assert [(item.handle, item.text) for item in items_of(path, columns=columns)] == [("wren", FIRST), ("owl", FIRST)]
+
+
+def test_columns_are_given_by_name_by_number_or_not_at_all():
+    source = TweetSource(path="a.csv", columns={"lang": None, "text": 3, 4: "handle", "id": "key"})
+    assert source.columns == {"lang": None, "text": "3", "handle": "4", "id": "key"}
