@@ -114,11 +114,11 @@ def known_files(store: Store, versions: Mapping[str, str], names: Sequence[str])
     if len(versions) <= FEW:
         return {}
     table = _table(store, ["bot", "version", *names])
-    columns = [table[column].to_pylist() for column in ("bot", "version", *names)]
     with cycle_collector.paused():
         return {
             bot: {name: json.loads(text) for name, text in zip(names, texts, strict=True) if text is not None}
-            for bot, version, *texts in zip(*columns, strict=True)
+            for batch in table.to_batches(max_chunksize=_ROWS)  # not all texts once more, as Python's strings
+            for bot, version, *texts in zip(*(column.to_pylist() for column in batch.columns), strict=True)
             if version is not None and versions.get(bot) == version
         }
 

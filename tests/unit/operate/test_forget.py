@@ -45,6 +45,7 @@ def files(store: Store) -> dict[str, bytes]:
 def test_everything_of_the_person_is_removed_and_nothing_of_the_others(fleet, store):
     store.write(f"work/trained/wren/{VERSION}/model.safetensors", b"w")
     store.write("work/voices/all.npz", b"learned from everybody")
+    store.write("work/manifest/00000001-all.parquet", b"what wren's bot wrote")
     for handle in ("owl", "wren"):
         store.write(f"work/pictures/{handle}", b"a face")
     rejects = ['{"file": "/x/wren.csv", "line": 2}\n', '{"file": "/x/wrench.csv", "line": 1}\n']
@@ -63,7 +64,16 @@ def test_everything_of_the_person_is_removed_and_nothing_of_the_others(fleet, st
     assert list(json.loads(after["work/people.json"])["people"]) == ["owl", "stork"]
     assert [row["bot"] for row in json.loads(after["report.json"])["bots"]] == ["owl", "stork"]
     assert after["rejects.jsonl"].decode() == rejects[1]
-    shared = ("work/people.json", "work/progress.json", "work/voices", "report", "rejects", "wandb/", "forgotten")
+    shared = (
+        "work/people.json",
+        "work/progress.json",
+        "work/voices",
+        "work/manifest",
+        "report",
+        "rejects",
+        "wandb/",
+        "forgotten",
+    )
     others = {path: data for path, data in before.items() if not path.startswith(shared) and "wren" not in path}
     others = {path: data for path, data in others.items() if not path.endswith("metrics.json")}
     assert others.items() <= after.items()

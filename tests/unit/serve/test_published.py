@@ -73,6 +73,12 @@ def test_an_object_store_is_asked_little_while_nothing_changes(s3, tmp_path):
     assert watcher.changes(None) == {} and s3.asked - asked < 5
 
 
+def test_an_object_store_is_looked_at_more_rarely_than_a_disk(store):
+    watcher = Watcher(store)
+    assert watcher.due()
+    assert watcher.due() == store.local
+
+
 @pytest.mark.parametrize("broken", [b"../nasa/" + NEW.encode(), b"\xff\xfe\x00", b"", b"0" * 13, b"latest"])
 def test_what_is_no_version_is_not_followed_and_found_once_it_is_repaired(store, broken):
     watcher = Watcher(store)
