@@ -83,9 +83,9 @@ def _run(
             _publish(job, chosen, published, progress, tracking, again, index)
     finally:
         progress.end()
-        index.close()
         with cycle_collector.paused():
             report = write_report(job.store, job.fleet.fleet, bots, progress.seconds)
+        index.close()
     if "publish" in steps:
         for line in tracking.finish(report["bots"]):
             progress.say(line)
