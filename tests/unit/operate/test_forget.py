@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 
 import pytest
 from huggingface_hub import constants
@@ -14,7 +15,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.progress import Progress
 from pipeline.core.store import Store
 from pipeline.operate import forget as forgetting
-from pipeline.operate.forget import forget, plan_to_forget, readmit
+from pipeline.operate.forget import forget, forget_and_retrain, plan_to_forget, readmit
 from pipeline.publish import hub
 from pipeline.track import stored_runs
 from pipeline.track.stored_runs import StoredRuns
@@ -199,6 +200,28 @@ def test_bots_of_others_on_a_base_that_had_learned_from_the_person_are_listed_un
     assert store.current_version("stork") == VERSION
     # so it does when the next person is removed, who had learned with the first
     assert [item.name for item in forget(fleet, "owl").left if item.kind == "bot"] == [f"stork {VERSION}"]
+
+
+def test_retraining_makes_others_bots_again_and_deletes_their_old_versions_once_they_are_not_served(
+    fleet, store, monkeypatch
+):
+    adapted_base(store, "one", "ba5e" * 16, ["owl", "wren"])
+    served = [{"owl": VERSION}, {"owl": VERSION}, {"owl": "ffffffffffff"}]  # as the gateway takes over the new version
+
+    def run(fleet, steps, progress, wait):
+        assert not store.exists("bots/wren") and "wren" in store.read_json("forgotten.json")
+        for bot in ("owl", "stork"):
+            store.write_folder(f"bots/{bot}/ffffffffffff", {"model.safetensors": b"made again"})
+            store.write(f"bots/{bot}/current", b"ffffffffffff")
+        return {"bots": []}
+
+    monkeypatch.setattr(forgetting, "run", run)
+    monkeypatch.setattr(forgetting, "served", lambda fleet: served.pop(0) if len(served) > 1 else served[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    result, _ = forget_and_retrain(fleet, "wren", Progress())
+    assert result.complete and not [item for item in result.left if item.kind in ("bot", "version")]
+    assert {f"owl {VERSION}", f"stork {VERSION}", "wren", "owl-wren"} <= {item.name for item in result.removed}
+    assert [store.versions(bot) for bot in ("owl", "stork")] == [["ffffffffffff"]] * 2
 
 
 @pytest.mark.parametrize("handles", [["owl", "stork"], None])
