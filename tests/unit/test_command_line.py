@@ -37,6 +37,46 @@ def test_a_shell_completes_commands_and_options(words, offered):
     assert done.stdout.split() == offered
 
 
+def test_ctrl_c_while_modules_are_imported_ends_the_command_without_a_traceback():
+    program = """
+import signal, sys
+from pipeline.__main__ import main
+
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pipeline.cli":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupted())
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_ctrl_c_in_a_callback_that_ignores_errors_ends_the_command_all_the_same():
+    program = """
+import signal, sys, time
+from pipeline.__main__ import main
+from pipeline import cli
+
+class Deleted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+def command():
+    Deleted()
+    time.sleep(40)
+
+cli.app.registered_commands.clear()
+cli.app.command()(cli._with_debug(command))
+sys.argv = ["huggingtweets", "command"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=90)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_commands_are_listed_in_the_order_of_work(huggingtweets):
     names = [command.__name__ for commands in COMMANDS.values() for command in commands]
     assert list(our_program().commands) == names
