@@ -9,7 +9,6 @@ This is the one module that knows all steps. What each step does is in the packa
 import importlib
 import threading
 from collections.abc import Collection
-from contextlib import closing
 from typing import Literal
 
 from pipeline import tweets
@@ -153,7 +152,7 @@ def _train_and_evaluate(
         progress.say(f"train: nothing to do, {len(finished)} bots are trained already")
     changing = [*to_train, *to_evaluate]
     index.withdraw(bot.name for bot in changing if "publish" in steps or bot.status == "unchanged")
-    workers = Evaluation(
+    evaluation = Evaluation(
         job,
         prepared.people,
         beside=bool(to_train),
@@ -161,16 +160,16 @@ def _train_and_evaluate(
         measured=index.record,
         say=progress.say,
     )
-    with closing(workers):
+    with evaluation:
         for bot in to_evaluate:
-            workers.add(bot)
+            evaluation.add(bot)
         if to_train:
             from pipeline.train import driver
 
             if evaluates:
-                workers.begin()
-            driver.train(job, to_train, progress, done=workers.add if evaluates else lambda bot: None)
-        return workers.settle(progress)
+                evaluation.begin()
+            driver.train(job, to_train, progress, done=evaluation.add if evaluates else lambda bot: None)
+        return evaluation.settle(progress)
 
 
 def _publish(

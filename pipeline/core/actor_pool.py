@@ -12,20 +12,21 @@ A task that raises an error gives `Failed`; the others are not affected. Tasks a
 added while the first ones are worked on.
 """
 
-import logging
-import pickle
+import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import ray
-import ray.data
+from ray.exceptions import RayError
 
 from pipeline.core.errors import one_line
-from pipeline.core.ray_session import capacity, this_node
+from pipeline.core.ray_session import capacity
 
 _POLL_SECONDS = 0.3
+_RETRIES = 3  # of a task whose actor died
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -56,22 +57,21 @@ class Failed:
 class Feed(Generic[TaskT]):
     """Tasks that may be added, from any thread, while earlier ones are worked on."""
 
-    def __init__(self) -> None:
-        # on the node of the driver, with which it ends; it needs no core
-        self.actor: Any = ray.remote(cast(Any, _FeedActor)).options(num_cpus=0, label_selector=this_node()).remote()
+    def __init__(self, tasks: Sequence[TaskT] = ()) -> None:
+        self.tasks = deque(tasks)  # not given to a worker yet
+        self.closed = self.aborted = False
 
     def add(self, task: TaskT) -> None:
         """Adds a task at the end."""
-        self.actor.add.remote(pickle.dumps(task))
+        self.tasks.append(task)
 
     def close(self) -> None:
         """No task is added after this: the pool ends once it has done those that were added."""
-        self.actor.close.remote()
+        self.closed = True
 
     def abort(self) -> None:
-        """Ends the pool now: without its feed Ray Data's executor fails, and `run_tasks` raises that error."""
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it would print the error's trace
-        ray.kill(self.actor)
+        """Ends the pool now: `run_tasks` raises an error."""
+        self.aborted = True
 
 
 def run_tasks(
@@ -86,33 +86,68 @@ def run_tasks(
 
     The pool has an actor for each GPU of the cluster, or for each core where there are no GPUs or the worker uses
     none. `beside_training` reserves nothing, so that lanes that start again find their cores free; the pool then has
-    `workers_per_gpu`, or an actor for every second core where there are no GPUs.
+    `workers_per_gpu`, or an actor for every second core where there are no GPUs. Where an actor or its node dies, Ray
+    starts it again and it repeats its task; a task that ends its process each time fails alone. Raises the
+    constructor's error if no actor can be set up.
     """
-    if not isinstance(tasks, Feed) and not tasks:
-        return
+    if not isinstance(tasks, Feed):
+        if not tasks:
+            return
+        feed, most = Feed(tasks), len(tasks)
+        feed.close()
+    else:
+        feed, most = tasks, sys.maxsize
     gpus, cores = capacity()
     gpus = gpus if worker.uses_gpu else 0
-    size = _pool_size(gpus, cores, workers_per_gpu if beside_training else None)
-    source: ray.data.Dataset
-    if isinstance(tasks, Feed):
-        source = ray.data.from_items([{"feed": 0}])
-        source.context.target_max_block_size = 1  # a block for each task, passed on at once
-        source = source.map_batches(cast(Any, _read), batch_size=None, num_cpus=0, fn_kwargs={"feed": tasks.actor})
-    else:
-        size = min(size, len(tasks))
-        rows = [{"task": pickle.dumps(task)} for task in tasks]
-        source = ray.data.from_items(rows, override_num_blocks=len(tasks))
-    results = source.map_batches(
-        _Actor,
-        # in Ray's object store, once: a base model is too large to travel with every actor
-        fn_constructor_kwargs={"worker": worker, "arguments": [ray.put(arguments)]},
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=size),
+    size = min(most, _pool_size(gpus, cores, workers_per_gpu if beside_training else None))
+    actor_class: Any = ray.remote(cast(Any, PoolActor)).options(
         num_cpus=0 if beside_training else 0.5,
         num_gpus=1 if gpus and not beside_training else 0,
+        max_restarts=-1,
+        max_task_retries=_RETRIES,
+        scheduling_strategy="SPREAD",
     )
-    for row in results.iter_rows():
-        yield pickle.loads(row["task"]), pickle.loads(row["result"])
+    actors = [actor_class.remote() for _ in range(size)]
+    try:
+        # in Ray's object store, once: a base model is too large to travel with every actor
+        yield from _results(actors, _SetUp(worker, ray.put(arguments)), feed)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+def _results(actors: list[Any], set_up: "_SetUp", feed: Feed[TaskT]) -> Iterator[tuple[TaskT, Any]]:
+    """Gives each actor one task after another, and yields the results."""
+    idle: list[Any] = []
+    setting_up = {actor.ready.remote(set_up): actor for actor in actors}
+    working: dict[Any, tuple[Any, TaskT]] = {}  # by the call's result: the actor, the task
+    while feed.tasks or working or not feed.closed:
+        if feed.aborted:
+            raise RuntimeError("the tasks were aborted")
+        while idle and feed.tasks:
+            actor, task = idle.pop(), feed.tasks.popleft()
+            working[actor.work.remote(set_up, task)] = (actor, task)
+        if not setting_up and not working:
+            time.sleep(_POLL_SECONDS)  # for the next task
+            continue
+        for call in ray.wait([*setting_up, *working], timeout=_POLL_SECONDS)[0]:
+            if call in setting_up:
+                actor = setting_up.pop(call)
+                try:
+                    ray.get(call)
+                    idle.append(actor)
+                except RayError:
+                    if not (idle or setting_up or working):
+                        raise
+                continue
+            actor, task = working.pop(call)
+            try:
+                result = ray.get(call)
+                idle.append(actor)
+            except RayError as error:
+                result = Failed(f"its worker died: {one_line(error)}")
+                setting_up[actor.ready.remote(set_up)] = actor  # Ray starts it again
+            yield task, result
 
 
 def _pool_size(gpus: int, cores: int, beside_training: int | None) -> int:
@@ -122,52 +157,40 @@ def _pool_size(gpus: int, cores: int, beside_training: int | None) -> int:
     return max(1, min(cores // 2, beside_training * gpus) if gpus else cores // 2)
 
 
-class _Actor:
-    """What Ray Data runs: a worker, called with batches of pickled tasks."""
+@dataclass(frozen=True)
+class _SetUp:
+    """What an actor needs to set its worker up: the class, and its arguments in Ray's object store."""
 
-    def __init__(self, worker: type[Worker[Any, Any]], arguments: list[Any]):
-        self.worker = worker(**ray.get(arguments[0]))
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        results = [pickle.dumps(self._result(pickle.loads(task))) for task in batch["task"]]
-        return {"task": list(batch["task"]), "result": results}
-
-    def _result(self, task: Any) -> Any:
-        started = time.perf_counter()
-        try:
-            result = self.worker.work(task)
-        except Exception as error:
-            self.worker.log(task).warning("not %s: %s", self.worker.verb, one_line(error))
-            return Failed(one_line(error))
-        self.worker.log(task).info("%s in %.1f s", self.worker.verb, time.perf_counter() - started)
-        return result
+    worker: type[Worker[Any, Any]]
+    arguments: "ray.ObjectRef[dict[str, Any]]"
 
 
-class _FeedActor:
-    """A feed's tasks, pickled, between the threads that add them and the pool that reads them."""
+class PoolActor:
+    """A worker in a process of its own.
+
+    It is set up by the first call, not by its constructor: Ray starts an actor again with the constructor's arguments,
+    and objects in its store may be lost by then.
+    """
 
     def __init__(self) -> None:
-        self.tasks: list[bytes] = []
-        self.closed = False
+        self.worker: Worker[Any, Any] | None = None
 
-    def add(self, task: bytes) -> None:
-        self.tasks.append(task)
+    def ready(self, set_up: _SetUp) -> None:
+        """Sets the worker up."""
+        self._worker(set_up)
 
-    def close(self) -> None:
-        self.closed = True
+    def work(self, set_up: _SetUp, task: Any) -> Any:
+        """The result of a task, or `Failed`."""
+        worker, started = self._worker(set_up), time.perf_counter()
+        try:
+            result = worker.work(task)
+        except Exception as error:
+            worker.log(task).warning("not %s: %s", worker.verb, one_line(error))
+            return Failed(one_line(error))
+        worker.log(task).info("%s in %.1f s", worker.verb, time.perf_counter() - started)
+        return result
 
-    def after(self, count: int) -> tuple[list[bytes], bool]:
-        """The tasks after the first `count`, and whether the feed is closed."""
-        return self.tasks[count:], self.closed
-
-
-def _read(batch: Any, feed: Any) -> Iterator[dict[str, list[bytes]]]:
-    """A feed's tasks as they are added, until it is closed."""
-    count, closed = 0, False
-    while not closed:
-        tasks, closed = ray.get(feed.after.remote(count))
-        count += len(tasks)
-        for task in tasks:
-            yield {"task": [task]}
-        if not tasks:
-            time.sleep(_POLL_SECONDS)
+    def _worker(self, set_up: _SetUp) -> Worker[Any, Any]:
+        if self.worker is None:
+            self.worker = set_up.worker(**ray.get(set_up.arguments))
+        return self.worker

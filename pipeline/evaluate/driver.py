@@ -1,11 +1,11 @@
 """Measures bots on the cluster while others still train; the driver's side, around worker.py.
 
-    evaluation = Evaluation(job, prepared.people, beside=True, publish=True)
-    evaluation.begin()                          # starts the pool of workers, beside the lanes
-    evaluation.add(bot)                         # from any thread, as bots are trained
-    published = evaluation.settle(progress)     # waits for all of them and sets their metrics
+    with Evaluation(job, prepared.people, beside=True, publish=True) as evaluation:
+        evaluation.begin()                          # starts the pool of workers, beside the lanes
+        evaluation.add(bot)                         # from any thread, as bots are trained
+        published = evaluation.settle(progress)     # waits for all of them and sets their metrics
 
-Wrap it in `contextlib.closing`, so that the pool is also ended when the command fails.
+At the end of the block the pool ends, too, if the command failed or was interrupted.
 
 First the classifiers of the fleet's voices are trained (voice_groups.py). Then a pool of actors measures one bot after
 another: the loss on the held-out tweets, and what samples show about voice, copying, variety and safety. `evaluate`
@@ -36,7 +36,7 @@ from pipeline.publish.publishing import PublishTask
 
 _POLL_SECONDS = 0.3
 _RESTARTS = 2  # of a pool that died
-_END_SECONDS = 10  # to wait for the pool to end, if the command failed or was interrupted
+_END_SECONDS = 10  # to wait for the pool to end, if the command failed
 
 
 def needs_evaluation(bot: Bot) -> bool:
@@ -139,15 +139,20 @@ class Evaluation(threading.Thread):
             if self.complete:
                 self.feed.close()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Evaluation":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Ends the pool if `settle` did not, because the command failed or was interrupted.
 
-        Nothing uses the cluster any more when the command leaves it.
+        After a failure nothing may use the cluster any more when the command leaves it. After Ctrl-C the process exits
+        next, and waits for nothing.
         """
         if self.is_alive() and self.feed is not None:
             self.aborted = True
             self.feed.abort()
-            self.join(_END_SECONDS)
+            if not isinstance(error, KeyboardInterrupt):
+                self.join(_END_SECONDS)
 
     def settle(self, progress: Progress) -> list[Bot]:
         """Waits until all added bots are measured, and sets their metrics and status; returns those published."""

@@ -11,7 +11,6 @@ work/sweep.json keeps their scores, so that a wider sweep trains only what is ne
 import itertools
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any, Literal, TypedDict
@@ -145,7 +144,7 @@ def _train(job: Job, recipes: list[Train], prepared: Prepared, variants: list[Va
         **job.train.model_dump(), of_variant={variant.name: recipes[variant.recipe] for variant in variants}
     )
     try:
-        with closing(Evaluation(job, prepared.people, beside=True, say=progress.say)) as evaluation:
+        with Evaluation(job, prepared.people, beside=True, say=progress.say) as evaluation:
             driver.train(replace(job, train=settings), list(variants), progress, done=evaluation.add)
             evaluation.settle(progress)
     finally:

@@ -7,6 +7,8 @@
 The restarted actor finds in the store what is finished, and learns from the lanes' reports what they have in hand.
 """
 
+import pickle
+import zlib
 from typing import Any, cast
 
 import ray
@@ -17,12 +19,17 @@ from pipeline.core.store import Store
 from pipeline.train.queue import Queue
 from pipeline.train.tasks import Task
 
+# Ray keeps arguments of up to 100 KB, 10 MB in all, with the actor. Larger ones go to its object store, where they may
+# be lost before the actor is started again.
+_PIECE_BYTES = 90_000
+
 
 class QueueActor(Queue):
     """The queue inside the actor."""
 
-    def __init__(self, tasks: list[Task], retries: int, store: Store):
-        super().__init__(tasks, retries)
+    def __init__(self, retries: int, store: Store, *pieces: bytes):
+        """`pieces` are those of the compressed list of tasks."""
+        super().__init__(pickle.loads(zlib.decompress(b"".join(pieces))), retries)
         if ray.get_runtime_context().was_current_actor_reconstructed:
             self.recover(store)
 
@@ -31,7 +38,9 @@ def start_queue(tasks: list[Task], retries: int, store: Store) -> ActorHandle:
     """Starts the actor on this process's node, with which it ends; it reserves no core."""
     actor = ray.remote(cast(Any, QueueActor))
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "label_selector": this_node()}
-    return actor.options(**options).remote(tasks, retries, store)
+    pickled = zlib.compress(pickle.dumps(tasks))
+    pieces = [pickled[start : start + _PIECE_BYTES] for start in range(0, len(pickled), _PIECE_BYTES)]
+    return actor.options(**options).remote(retries, store, *pieces)
 
 
 def remote_queue(actor: ActorHandle) -> Queue:

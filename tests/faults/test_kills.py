@@ -35,7 +35,7 @@ TITLES = {
     "worker": "RayTrainWorker",
     "queue": "QueueActor",
     "controller": "TrainController",
-    "publisher": "MapWorker",
+    "publisher": "PoolActor",
 }
 
 

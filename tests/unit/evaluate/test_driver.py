@@ -1,7 +1,6 @@
 """The driver of the evaluation without Ray: a pool that dies, and classifiers that cannot be trained."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -56,7 +55,7 @@ def evaluate(make_fleet, monkeypatch) -> Callable[..., tuple[list[Bot], list[str
         names = ("ada", "ben", "cleo")
         people = {name: Person(name, COUNTS, 7000, 100, "digest") for name in names}
         bots = [Bot(name, [people[name]], version="v", status="trained") for name in names]
-        with Progress() as progress, closing(Evaluation(job, people, beside=True, say=lines.append)) as evaluation:
+        with Progress() as progress, Evaluation(job, people, beside=True, say=lines.append) as evaluation:
             for bot in bots:
                 evaluation.add(bot)
             evaluation.settle(progress)
