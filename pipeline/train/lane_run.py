@@ -1,4 +1,4 @@
-"""One run of lanes: a TorchTrainer whose workers are lanes, and a thread of the driver that waits for its end.
+"""One run of lanes: a LaneTrainer whose workers are lanes, and a thread of the driver that waits for its end.
 
 run = LaneRun(config, lanes=4, node=node_id, scratch="/tmp/runs")
 run.start()
@@ -10,11 +10,11 @@ import threading
 from typing import Any, cast
 
 import ray.train
-from ray.train.torch import TorchTrainer
 
 from pipeline.core.errors import one_line
 from pipeline.core.ray_session import NODE_LABEL
 from pipeline.train.lane import LaneConfig, run_lane_worker
+from pipeline.train.lane_trainer import LaneTrainer
 from pipeline.train.placement import worker_resources
 
 _WRAPPER = "UserExceptionWithTraceback: "  # in which Ray Train passes on an error of a worker
@@ -43,9 +43,9 @@ class LaneRun(threading.Thread):
             self.error, self.reason = str(error), one_line(next(iter(failures.values()), error)).removeprefix(_WRAPPER)
             self.found_no_room = "WorkerGroupStartupTimeoutError" in self.error
 
-    def _trainer(self) -> TorchTrainer:
+    def _trainer(self) -> LaneTrainer:
         each = worker_resources(self.config.settings)
-        return TorchTrainer(
+        return LaneTrainer(
             cast(Any, run_lane_worker),
             train_loop_config={"config": self.config},
             scaling_config=cast(Any, ray.train.ScalingConfig)(
@@ -54,7 +54,7 @@ class LaneRun(threading.Thread):
                 resources_per_worker=each,
                 label_selector={NODE_LABEL: self.node} if self.node else None,
             ),
-            run_config=ray.train.RunConfig(
+            run_config=cast(Any, ray.train.RunConfig)(
                 name=self.name,
                 storage_path=self.scratch,
                 # the driver decides whether and where to start again
