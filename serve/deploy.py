@@ -33,7 +33,7 @@ from serve.http.web import old_links
 _READY_SECONDS = 120
 _STALL_SECONDS = 600.0  # an autoscaler may have to start machines
 _LOCK_SECONDS = 900.0  # for another command that deploys to this cluster
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.3
 _BATCH = 100  # applications in one call to Serve
 _GATEWAY_KEYS = {"keys_file", "requests_per_minute", "cors_origins", "host", "port"}  # of `serve`: not of a bot
 
@@ -137,6 +137,7 @@ def _run(targets: list[RunTarget]) -> None:
     serve.run_many(targets, wait_for_applications_running=False)
     waiting, deadline = {target.name for target in targets}, time.monotonic() + _STALL_SECONDS
     while waiting:
+        asked = time.monotonic()
         found = serve.status().applications
         if failed := [name for name in sorted(waiting) if name in found and found[name].status == "DEPLOY_FAILED"]:
             raise UserError(f"{failed[0]} cannot be deployed: {' '.join(found[failed[0]].message.split())[-500:]}")
@@ -145,7 +146,8 @@ def _run(targets: list[RunTarget]) -> None:
             waiting, deadline = waiting - running, time.monotonic() + _STALL_SECONDS
         elif time.monotonic() > deadline:
             raise UserError(f"{min(waiting)} was not ready after {_STALL_SECONDS:.0f} seconds; see Serve's logs")
-        time.sleep(_POLL_SECONDS)
+        # with many applications the question itself keeps Serve's controller from starting them
+        time.sleep(max(_POLL_SECONDS, 5 * (time.monotonic() - asked)))
 
 
 def _delete_unused(fleet: str, touched: Iterable[str]) -> None:
@@ -230,7 +232,7 @@ def _wait_until_ready(fleet: Fleet, versions: dict[str, str], revision: int) -> 
             if time.monotonic() > deadline:
                 what = sorted(waiting)[0] if waiting else "HTTP"
                 raise UserError(f"{what} was not ready after {_READY_SECONDS} seconds; see Serve's logs")
-            time.sleep(0.05)
+            time.sleep(_POLL_SECONDS / 3)
 
 
 def _answers(url: str) -> bool:
@@ -244,4 +246,4 @@ def _answers(url: str) -> bool:
 def _wait_until_gone(names: set[str]) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while names & set(_applications()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(_POLL_SECONDS)
