@@ -25,7 +25,7 @@ from ray.cluster_utils import Cluster
 from pipeline.core import fleet as fleets
 from pipeline.core.model_folder import WEIGHTS
 from pipeline.core.store import Store
-from tests.support.toys import ROOT, WORDS, environment, ray_processes, tweets_of, write_csv
+from tests.support.toys import ROOT, WORDS, cpu_seconds, environment, ray_processes, tweets_of, write_csv
 
 KILLS = int(os.environ.get("FAULT_KILLS", "20"))
 BOTS = int(os.environ.get("FAULT_BOTS", "12"))
@@ -117,7 +117,7 @@ def _kill_until_done(fleet: Fleet, nodes: Cluster, rng: random.Random) -> list[s
 
 def _at_work() -> bool:
     """Whether a lane is past its imports."""
-    return any(worker.info["cpu_times"].user > _IMPORTED for worker in ray_processes(TITLES["worker"]))
+    return any(cpu_seconds(worker) > _IMPORTED for worker in ray_processes(TITLES["worker"]))
 
 
 def _kill(victim: str, fleet: Fleet, nodes: Cluster, rng: random.Random) -> bool:

@@ -15,7 +15,7 @@ from pipeline.core.progress import Progress
 from pipeline.core.ray_internals import abandoned_placement_groups
 from pipeline.core.store import Store
 from pipeline.train.placement import free_abandoned_places, node_resources
-from tests.support.toys import ray_processes, until
+from tests.support.toys import cpu_seconds, ray_processes, until
 
 _IMPORTED = 3.0  # seconds of CPU: by then a worker has read its libraries, or is about to
 
@@ -74,7 +74,7 @@ def _kill_each(titles: list[str], killed: list[str], ended: threading.Event) -> 
     """kill -9 to a process of each title in turn, each time as soon as a worker computes."""
     while len(killed) < len(titles) and not ended.wait(0.1):
         workers, victims = ray_processes("RayTrainWorker"), ray_processes(titles[len(killed)])
-        if victims and any(worker.info["cpu_times"].user > _IMPORTED for worker in workers):
+        if victims and any(cpu_seconds(worker) > _IMPORTED for worker in workers):
             with contextlib.suppress(psutil.NoSuchProcess):
                 victims[0].kill()  # SIGKILL
                 killed.append(titles[len(killed)])

@@ -80,12 +80,20 @@ def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
 
 
 def ray_processes(title: str) -> list[psutil.Process]:
-    """This machine's Ray processes whose title begins so ("QueueActor"), with their `cpu_times` in `info`."""
+    """The processes of clusters that the tests have started whose title begins so ("QueueActor")."""
     found = []
-    for process in psutil.process_iter(["cmdline", "cpu_times"]):
-        if " ".join(process.info["cmdline"] or []).startswith(f"ray::{title}"):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if " ".join(process.cmdline()).startswith(f"ray::{title}"):
+                found.append(process)
     return found
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """The processor time that a process has used; 0 if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return process.cpu_times().user
+    return 0.0
 
 
 def cluster_processes() -> list[psutil.Process]:

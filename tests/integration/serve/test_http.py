@@ -6,11 +6,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 
 from pipeline.core import signing_keys
 from tests.support.serve_fleet import publish
+from tests.support.toys import ray_processes
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_stream_continues_when_its_replica_is_killed(served):
     client = served[0]
     body = {"model": "ada", "prompt": ["Engine"] * 4, "n": 4, "max_tokens": 110, "min_tokens": 110, "seed": 4}
     whole = [choice["text"] for choice in client.post("/v1/completions", json=body).json()["choices"]]
-    doomed = [one for one in psutil.process_iter(["cmdline"]) if is_replica(one)]
+    doomed = ray_processes("ServeReplica:bot-ada")
     assert doomed
     said = [""] * 16
     with client.stream("POST", "/v1/completions", json=body | {"stream": True}) as reply:
@@ -93,10 +93,6 @@ def test_a_stream_continues_when_its_replica_is_killed(served):
                 for choice in json.loads(line.removeprefix("data: "))["choices"]:
                     said[choice["index"]] += choice["text"]
     assert said == whole
-
-
-def is_replica(process: psutil.Process) -> bool:
-    return any("ServeReplica:bot-ada" in part for part in process.info["cmdline"] or ())
 
 
 def test_concurrent_requests_do_not_change_each_other(served):

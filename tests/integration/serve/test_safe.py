@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from serve.engine.parameters import Parameters
 from serve.http import keys
 from tests.support.access_log import lines_of
+from tests.support.toys import ray_processes
 
 KEY, SLOW_KEY = "the-key-of-these-tests", "another-key-of-these-tests"
 ORIGIN = "https://example.org"
@@ -178,7 +178,7 @@ def test_a_replica_that_is_killed_under_load_costs_no_request(served):
 
     def talk(number: int) -> httpx.Response:
         if number == 10:
-            workers = [one for one in psutil.process_iter(["cmdline"]) if is_worker(one)]
+            workers = ray_processes("ServeReplica:pool-safe")
             assert workers
             for worker in workers:
                 worker.send_signal(signal.SIGKILL)
@@ -188,10 +188,6 @@ def test_a_replica_that_is_killed_under_load_costs_no_request(served):
         answers = list(pool.map(talk, range(40)))
     assert {answer.status_code for answer in answers} == {200}
     assert all(answer.json() == expected for answer in answers)
-
-
-def is_worker(process: psutil.Process) -> bool:
-    return any("ServeReplica:pool-safe" in part for part in process.info["cmdline"] or ())
 
 
 ALLOWED = {200, 400, 404, 405, 408, 413, 415, 422, 303, 403, 431}

@@ -6,7 +6,6 @@ import time
 from ipaddress import ip_address
 
 import httpx
-import psutil
 import pytest
 
 from serve.deployments import gateway
@@ -150,7 +149,7 @@ def test_a_lost_registry_is_restored_with_its_state_and_delays_no_request(served
     before = client.get("/bots").json()
     expected = client.post("/bots/ada", json=ASK).json()
     public_keys = client.get("/.well-known/huggingtweets-keys.json").json()
-    registries = [one for one in psutil.process_iter(["cmdline"]) if is_registry(one)]
+    registries = ray_processes("ServeReplica:gateway:Registry")
     assert len(registries) == 1
     registries[0].send_signal(signal.SIGKILL)
     for _ in range(20):
@@ -163,7 +162,3 @@ def test_a_lost_registry_is_restored_with_its_state_and_delays_no_request(served
     assert [bot["name"] for bot in client.get("/bots").json()["bots"]] == ["ada", "ben", "newcomer", "slowbot"]
     assert httpx.get(f"{client.base_url}/bots").status_code == 401
     assert client.get("/.well-known/huggingtweets-keys.json").json() == public_keys
-
-
-def is_registry(process: psutil.Process) -> bool:
-    return any("ServeReplica:gateway:Registry" in part for part in process.info["cmdline"] or ())
