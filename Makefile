@@ -12,9 +12,10 @@ ARGS ?=
 demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
 
-# The unit tests first, in processes of their own: they must not find the cluster that the integration tests share.
+# The unit tests first, in processes of their own: they must not find the clusters of the integration tests. These run in
+# two processes, each with a cluster of its own, since they wait about as long as they compute.
 test: test-fast
-	$(BIN)/pytest tests/integration $(ARGS)
+	$(BIN)/pytest tests/integration --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The unit tests, on all cores: no Ray cluster, no Serve.
 test-fast: .venv/ready

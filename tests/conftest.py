@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,15 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.support.toys import ROOT, toy_base, tweets_of, write_csv
+from tests.support.toys import ROOT, free_port, toy_base, tweets_of, write_csv
 
 # Set before Ray is imported, which reads some of these only once: the tests have their own home folder, use no hub, no
 # W&B account and no cluster but their own, which asks for a token, and compute with one thread, as our workers do.
 HOME = Path(tempfile.mkdtemp(prefix="huggingtweets-tests-"))
 (HOME / "ray-token").write_text(secrets.token_hex(16))
-with socket.socket() as _probe:
-    _probe.bind(("127.0.0.1", 0))
-    S3_PORT = _probe.getsockname()[1]
+S3_PORT = free_port()
 SECRET = "a-secret-of-the-process-that-starts-the-cluster"
 for _name in ("WANDB_API_KEY", "WANDB_MODE", "RAY_ADDRESS"):
     os.environ.pop(_name, None)
@@ -53,7 +50,9 @@ def cluster() -> Iterator[str]:
     from pipeline.core import ray_session
 
     os.environ["X_BEARER_TOKEN"] = SECRET
-    ray_session.start_head("--num-cpus=2", "--dashboard-port=0")
+    # ports of its own: a second process of tests has a cluster, too
+    ports = ("dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
+    ray_session.start_head("--num-cpus=2", *(f"--{port}={free_port()}" for port in ports))
     del os.environ["X_BEARER_TOKEN"]
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     yield os.environ["RAY_ADDRESS"]

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,14 +10,12 @@ import httpx
 import psutil
 from ray import serve
 
-from tests.support.toys import ROOT, environment
+from tests.support.toys import ROOT, environment, free_port
 
 
 def test_the_demo_serves_until_ctrl_c_and_leaves_nothing(base, cluster, tmp_path):
     """With a toy base, since the sample's own takes a minute of training."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = [f"base_model={base}", "train.epochs=1", "wandb.mode=disabled", f"serve.port={port}"]
     options = [part for setting in settings for part in ("--set", setting)]
     command = [sys.executable, "-m", "pipeline", "demo", "--storage", str(tmp_path / "fleets"), *options]

@@ -1,7 +1,6 @@
 """A person is taken out of a running service and of later runs."""
 
 import json
-import socket
 import time
 
 import httpx
@@ -9,6 +8,7 @@ import httpx
 from pipeline.core.store import Store
 from pipeline.operate.forget import forget
 from tests.support import published
+from tests.support.toys import free_port
 
 VERSION = "0123456789ab"
 BOTS = ("owl", "owl-wren", "stork", "wren")
@@ -17,9 +17,7 @@ BOTS = ("owl", "owl-wren", "stork", "wren")
 def test_the_persons_endpoints_are_removed_and_the_others_stay(cluster, tmp_path):
     from serve.deploy import deploy, served, undeploy
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     fleet = published.fleet_of(tmp_path, BOTS, serve={"port": port})
     address = deploy(fleet, Store.of(fleet), dict.fromkeys(BOTS, VERSION))["address"]
     try:

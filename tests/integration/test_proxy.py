@@ -8,7 +8,8 @@ from pipeline.core import fleet as fleets
 from pipeline.core import ray_session
 from pipeline.core.store import Store
 from serve.deploy import undeploy
-from tests.support.serve_fleet import free_port, publish
+from tests.support.serve_fleet import publish
+from tests.support.toys import free_port
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -2,19 +2,12 @@
 
 import json
 import os
-import socket
 import zlib
 from pathlib import Path
 
 from pipeline.core.names import handles_of
 
 VERSION = "000000000001"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def publish(storage: Path, base: Path, bot: str, version: str = VERSION, seed: int = 0) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -77,6 +78,13 @@ def until(holds: Callable[[], Any], seconds: float = 30.0) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"still not true after {seconds} seconds"
         time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def ray_processes(title: str) -> list[psutil.Process]:

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.serve_fleet import free_port, publish
+from tests.support.serve_fleet import publish
+from tests.support.toys import free_port
 
 
 @pytest.fixture(scope="module")

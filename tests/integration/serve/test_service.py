@@ -14,8 +14,8 @@ from pipeline.core import checksums
 from pipeline.core import fleet as fleets
 from pipeline.core.store import Store
 from tests.support.s3 import BUCKET
-from tests.support.serve_fleet import VERSION, free_port, publish
-from tests.support.toys import ROOT, until
+from tests.support.serve_fleet import VERSION, publish
+from tests.support.toys import ROOT, free_port, until
 
 MANIFEST = ROOT / "cluster" / "kuberay" / "service" / "rayservice.yaml"
 STORAGE = f"s3://{BUCKET}/service-{uuid.uuid4().hex}"  # nothing of an earlier run is on this node's disk
