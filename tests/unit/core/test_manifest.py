@@ -227,8 +227,7 @@ def test_status_shows_the_version_in_use(many, monkeypatch):
     store.write("report.json", json.dumps({"bots": bots}).encode())
     command(store, ["bot_7"], NEW)
     monkeypatch.setattr("pipeline.operate.status.Store.of", lambda fleet: store)
-    monkeypatch.setattr("pipeline.operate.status.served", lambda fleet: {})
-    monkeypatch.setattr("pipeline.operate.status._address", lambda fleet: "")
+    monkeypatch.setattr("pipeline.operate.status._listed", lambda fleet: {})
     requests.number = 0
     report, _ = status(None)
     current = {row["bot"]: row["current"] for row in report["bots"]}
