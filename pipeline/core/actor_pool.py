@@ -121,7 +121,7 @@ def _results(actors: list[Any], set_up: "_SetUp", feed: Feed[TaskT]) -> Iterator
     idle: list[Any] = []
     setting_up = {actor.ready.remote(set_up): actor for actor in actors}
     working: dict[Any, tuple[Any, TaskT]] = {}  # by the call's result: the actor, the task
-    while feed.tasks or working or not feed.closed:
+    while not feed.closed or feed.tasks or working:  # in this order: tasks come before the feed is closed
         if feed.aborted:
             raise RuntimeError("the tasks were aborted")
         while idle and feed.tasks:
