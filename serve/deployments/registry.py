@@ -309,7 +309,7 @@ class Registry:
             latest = self.fleets.get(fleet)
             if latest and bots:
                 bots = {bot: one for bot, one in bots.items() if bot in latest["bots"] or latest["follow"]}
-                await self._change(fleet, {**latest, "bots": latest["bots"] | bots})
+                await self._change(fleet, {**latest, "bots": saved_state.with_versions(latest["bots"], bots)})
 
     async def _read_again(self, fleet: str, store: Store) -> None:
         """Reads the entries again of which some file could not be read."""
@@ -324,25 +324,31 @@ class Registry:
         try:
             for start in range(0, len(bots), _BATCH):
                 batch = dict(list(bots.items())[start : start + _BATCH])
-                await self._roll_batch(fleet, batch, watcher.store)
+                await self._roll_batch(fleet, batch, watcher)
         except Exception:
             logs.log(fleet=fleet).exception("new versions could not be served")
             watcher.forget(bots)
         finally:
             del self.rolling[fleet]
 
-    async def _roll_batch(self, fleet: str, bots: dict[str, BotRecord], store: Store) -> None:
+    async def _roll_batch(self, fleet: str, bots: dict[str, BotRecord], watcher: Watcher) -> None:
         bots = {bot: one for bot, one in bots.items() if self._is_dedicated(fleet, bot)}
         served = saved_state.by_served_name(fleet, bots)
         for name, one in served.items():
             self._update([name], newer=one["version"])
-        targets = [_target(name, store, one["version"], Serve(**one["settings"])) for name, one in served.items()]
+        targets = [
+            _target(name, watcher.store, one["version"], Serve(**one["settings"])) for name, one in served.items()
+        ]
         await asyncio.to_thread(serve.run_many, targets)
         async with self.lock:
             gone = [bot for bot in bots if not self._is_dedicated(fleet, bot)]  # removed or changed meanwhile
             latest = self.fleets.get(fleet)
             if latest:
                 left = {bot: one for bot, one in bots.items() if bot not in gone}
+                # a deploy in the meantime gave them other settings: they are rolled once more, with these
+                other = [bot for bot, one in left.items() if latest["bots"][bot]["settings"] != one["settings"]]
+                watcher.forget(other)
+                left = {bot: one for bot, one in left.items() if bot not in other}
                 await self._change(fleet, {**latest, "bots": latest["bots"] | left})
         for name in served:
             if short_name(name) in gone:

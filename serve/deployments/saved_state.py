@@ -60,6 +60,12 @@ class FleetRecord(TypedDict):
     follow: NewBots | None
 
 
+def with_versions(bots: dict[str, BotRecord], new: dict[str, BotRecord]) -> dict[str, BotRecord]:
+    """These bots in the versions of the new records, with the settings that they have; and the bots that are new."""
+    known = {bot: BotRecord(version=new[bot]["version"], settings=bots[bot]["settings"]) for bot in bots if bot in new}
+    return bots | new | known
+
+
 def by_served_name(fleet: str, bots: dict[str, BotRecord]) -> dict[str, BotRecord]:
     """These bots of a fleet by the names under which they are served."""
     return {served_name(bot, fleet, one["settings"].get("full_names", False)): one for bot, one in bots.items()}

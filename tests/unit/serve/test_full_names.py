@@ -2,13 +2,10 @@
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pipeline.core.settings import Serve
-from pipeline.core.signing import SigningKey
 from pipeline.core.store import Store
 from serve.deployments import gateway, registry, saved_state
 from serve.deployments.endpoint import app_name
@@ -18,9 +15,10 @@ from serve.deployments.traffic import Traffic
 from serve.engine.parameters import Parameters
 from serve.engine.question import Question
 from serve.http.errors import ApiError
+from tests.support import registries
+from tests.support.registries import new_registry
 
 VERSIONS = {"small": "000000000001", "large": "000000000002"}
-GATEWAY = {"keys": {}, "origins": [], "signing_key": None, "answer_keys": []}
 
 
 @pytest.fixture
@@ -33,27 +31,8 @@ def storage(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-async def new_registry(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A registry that saves nothing, and follows the stores only when it is told to."""
-    nothing = SimpleNamespace(
-        kv_items=lambda prefix: {},
-        kv_put=lambda *entry: None,
-        kv_create=lambda *entry: None,
-        kv_delete=lambda key: None,
-    )
-    monkeypatch.setattr(saved_state, "ray_internals", nothing)
-    monkeypatch.setattr(saved_state, "answer_key", SigningKey.new)
-    monkeypatch.setattr(registry.ray_internals, "listen_on_loopback", lambda: None)
-    one: Any = object.__new__(registry.Registry.func_or_class)  # type: ignore[attr-defined]
-    await one.__init__()
-    for task in one.tasks:
-        task.cancel()
-    return one
-
-
 async def put(one: Any, storage: str, fleet: str, endpoint: str = "dedicated", full_names: bool = False) -> None:
-    settings = Serve(endpoint=endpoint, full_names=full_names).model_dump(mode="json")  # type: ignore[arg-type]
-    await one.put(fleet, storage, {"ada": {"version": VERSIONS[fleet], "settings": settings}}, GATEWAY, None)
+    await registries.put(one, storage, fleet, endpoint, VERSIONS[fleet], full_names=full_names)
 
 
 async def gateway_of(one: Any) -> Any:
