@@ -110,10 +110,10 @@ class Store:
         return self._retry(read)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Returns the object in a JSON file; {} if the file is missing or holds anything else."""
+        """Returns the object in a JSON file; {} if the file or its folder is missing, or it holds anything else."""
         try:
             value = json.loads(self.read(name))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
         return value if isinstance(value, dict) else {}
 

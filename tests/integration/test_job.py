@@ -23,8 +23,9 @@ def dashboard(cluster):
 def submit(dashboard):
     def run(*command: str, folder: Path = ROOT, **changes: str) -> subprocess.CompletedProcess:
         arguments = ["ray", "job", "submit", "--address", dashboard, "--working-dir", ".", "--", *command]
-        options = {"cwd": folder, "env": environment() | changes, "capture_output": True, "text": True, "timeout": 300}
-        return subprocess.run(arguments, **options)
+        # as in another terminal: a client of Ray's would take RAY_ADDRESS over the address that it is given
+        variables = {name: value for name, value in environment().items() if name != "RAY_ADDRESS"} | changes
+        return subprocess.run(arguments, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)
 
     return run
 

@@ -93,7 +93,7 @@ def test_a_bucket_that_is_not_there_is_named_at_once(s3):
 def test_of_many_commands_on_a_bucket_one_works_at_a_time_and_a_dead_one_is_taken_over_from(store, s3, monkeypatch):
     monkeypatch.setattr(leases, "RENEWAL_SECONDS", 0.1)
     monkeypatch.setattr(leases, "_PAUSE_SECONDS", (0.0, 0.3))
-    monkeypatch.setattr(leases, "END_SECONDS", 3.0)
+    monkeypatch.setattr(leases, "END_SECONDS", 8.0)
     dead = leases.Claim("run", "ada@far", "another machine", 1, 1.0, since=time.time())
     store.write(f"{FOLDER}/dead.json", json.dumps(asdict(dead)).encode())
     at_work, most, done = [0], [0], []

@@ -157,6 +157,12 @@ def test_json_that_is_missing_or_broken_reads_as_empty(store, content):
     assert store.read_json("report.json") == {}
 
 
+def test_json_below_what_is_no_folder_reads_as_empty(tmp_path):
+    store = Store.of(Fleet(fleet="birds", tweets=["x.csv"], storage=str(tmp_path)))
+    store.write("work/trained/wren", b"a file")
+    assert store.read_json("work/trained/wren/0123456789ab/training.json") == {}
+
+
 class Flaky(Remote):
     """A remote store whose requests to read fail `failures` times."""
 
