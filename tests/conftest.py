@@ -16,7 +16,8 @@ from hypothesis import settings
 from tests.support.toys import ROOT, free_port, toy_base, tweets_of, write_csv
 
 # Set before Ray is imported, which reads some of these only once: the tests have their own home folder, use no hub, no
-# W&B account and no cluster but their own, which asks for a token, and compute with one thread, as our workers do.
+# W&B account and no cluster but their own, which asks for a token, and compute with one thread, as our workers do. Ray
+# finds a machine's cluster by a file in its temporary folder: each process of tests has one, and its own cluster.
 HOME = Path(tempfile.mkdtemp(prefix="huggingtweets-tests-"))
 (HOME / "ray-token").write_text(secrets.token_hex(16))
 S3_PORT = free_port()
@@ -25,6 +26,7 @@ for _name in ("WANDB_API_KEY", "WANDB_MODE", "RAY_ADDRESS"):
     os.environ.pop(_name, None)
 os.environ |= {
     "HOME": str(HOME),
+    "RAY_TMPDIR": str(HOME),
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
