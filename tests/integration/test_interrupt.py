@@ -44,7 +44,7 @@ def test_ctrl_c_at_eight_moments_of_a_run_on_a_cluster(cluster, program, make_fl
         log = tmp_path / f"log-{number}"
         command = program.start(["run", str(path)], log)
         try:
-            until(lambda log=log, text=text: text in log.read_text(), 90)
+            until(lambda log=log, text=text: text in log.read_text(), 240)
             time.sleep(seconds)
             os.killpg(command, signal.SIGINT)  # as a terminal does
             pressed = time.monotonic()
