@@ -6,6 +6,7 @@ import random
 
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from pipeline.core import manifest
 from pipeline.core.manifest import FOLDER, FORM, Writer, files, known_files, published, unused_versions
@@ -236,7 +237,7 @@ def test_status_shows_the_version_in_use(many, monkeypatch):
 
 
 def test_a_disk_has_no_manifest(tmp_path):
-    store = Store(remote_store(tmp_path)[1]._disk, str(tmp_path / "birds"))
+    store = Store(fs.LocalFileSystem(), str(tmp_path / "birds"))
     command(store, ["wren"], OLD)
     assert published(store) == {"wren": OLD} and not store.exists(FOLDER)
     publish(store, "wren", NEW)

@@ -9,52 +9,9 @@ from pyarrow import fs
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.store import Store, resolve, write_folder_at
+from tests.support.remote_store import Remote
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
-
-
-class Remote(fs.FileSystemHandler):
-    """Makes of a local folder what the store takes for an object store: no renaming to be relied on."""
-
-    def __init__(self, root: Path):
-        self.inner = fs.SubTreeFileSystem(str(root), fs.LocalFileSystem())
-
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-    def get_type_name(self):
-        return "remote"
-
-    def normalize_path(self, path):
-        return path
-
-    def get_file_info(self, paths):
-        return self.inner.get_file_info(paths)
-
-    def get_file_info_selector(self, selector):
-        return self.inner.get_file_info(selector)
-
-    def open_output_stream(self, path, metadata):
-        self.inner.create_dir(path.rpartition("/")[0], recursive=True)
-        return self.inner.open_output_stream(path)
-
-    def open_input_file(self, path):
-        return self.inner.open_input_file(path)
-
-    def delete_dir(self, path):
-        self.inner.delete_dir(path)
-
-    def delete_file(self, path):
-        self.inner.delete_file(path)
-
-    def move(self, source, target):
-        raise AssertionError("an object store cannot rename")
-
-    copy_file = create_dir = delete_dir_contents = delete_root_dir_contents = open_append_stream = move
-    open_input_stream = open_input_file
-
-
-Remote.__abstractmethods__ = frozenset()
 
 
 @pytest.fixture
@@ -175,9 +132,6 @@ class Flaky(Remote):
         if self.asked <= self.failures:
             raise OSError(self.message)
         return super().open_input_file(path)
-
-
-Flaky.__abstractmethods__ = frozenset()
 
 
 @pytest.fixture

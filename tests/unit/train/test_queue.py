@@ -347,7 +347,7 @@ def test_how_far_a_fleet_is_fits_a_line():
 
 
 def test_a_restarted_queue_asks_an_object_store_for_many_bots_at_once_and_for_none_that_is_not_there(tmp_path):
-    store, requests = remote_store(tmp_path, seconds=0.002)
+    store, requests = remote_store(tmp_path, seconds=0.01)
     for i in range(60):
         store.write(f"work/trained/bot_{i}/{VERSION}/training.json", b'{"metrics": {}, "seconds": 1}')
     requests.number = requests.most_at_once = 0
