@@ -7,7 +7,7 @@
 The bots' own files are the truth, `bots/{bot}/current` above all; the manifest repeats it in a few Parquet files under
 work/manifest/. These rules keep it from speaking for a version that is not in use:
 
-- It has no say on disks, which are read in any case, nor on at most 256 bots.
+- It is not used on disks, whose files are read in any case, nor where 256 bots or fewer are asked for.
 - Before a command changes bots, it withdraws their rows (`Writer.withdraw`), and adds new ones once `current` is
   written. A bot without a row is read from its folder, with many requests at once: one that a killed command may have
   changed, all where the manifest is lost, and those that were copied into the store by hand.

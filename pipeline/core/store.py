@@ -120,7 +120,7 @@ class Store:
     def current_version(self, bot: str) -> str | None:
         """Returns the published version of a bot, or None if none is published.
 
-        What is not the name of a version is nobody's: a path in it would lead to another bot.
+        Anything but the name of a version counts as none: a path in its place could lead to another bot.
         """
         try:
             name = self.read(f"bots/{bot}/current").decode(errors="replace").strip()

@@ -47,7 +47,7 @@ def detect(fleet: Fleet, file: Path) -> Detection:
     """
     posts, store = _posts(file), Store.of(fleet)
     if not (keys := watermark_keys.load(store)):
-        raise UserError(f"fleet {fleet.fleet} has never marked texts; serve.watermark: true does from now on")
+        raise UserError(f"fleet {fleet.fleet} has never marked texts; serve.watermark: true marks what its bots write")
     if not (vocabularies := _vocabularies(store)):
         raise UserError(f"fleet {fleet.fleet}: no bot is published, so the posts' tokens are not known")
     tokens, best, created = 0, 1.0, 0

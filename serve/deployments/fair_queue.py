@@ -40,9 +40,10 @@ class FairQueue:
 
     @asynccontextmanager
     async def place(self, client: str, places: int, waiting: int, end: float) -> AsyncIterator[None]:
-        """One of so many places; `waiting` requests wait for one, until the loop's time `end`.
+        """Holds one of the bot's `places` during the block; before, the request waits for it.
 
-        Raises Full or TimeoutError.
+        At most `waiting` requests wait, each until `end`, in seconds of the event loop's clock. Raises Full if no more
+        may wait, TimeoutError at `end`.
         """
         self._places = places
         if len(self._queue) >= waiting and self._passed.total() >= places and not self._make_room(client):

@@ -230,7 +230,7 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def _place(self, bot: str, entry: BotEntry, began: float, end: float) -> AsyncIterator[None]:
-        """One of the bot's requests that are passed on; measures how long it takes. Raises ApiError 503 or 504."""
+        """Waits until a request may be passed on; measures the time until it is done. Raises ApiError 503 or 504."""
         gateways, queue = self.guard.gateways, self.queues.setdefault(bot, FairQueue())
         places = math.ceil(endpoint.places(entry["max_replicas"]) / gateways)
         waiting = math.ceil(entry["max_queued_requests"] / gateways)

@@ -78,7 +78,7 @@ def test_posts_may_be_json_and_may_be_parts_of_the_text(huggingtweets, fleet, tm
 
 def test_it_says_what_is_missing(huggingtweets, fleet, make_fleet, tmp_path):
     file = write(tmp_path / "posts.txt", ["A post."])
-    assert "has never marked texts; serve.watermark: true does" in huggingtweets("detect", fleet, file)[2]
+    assert "has never marked texts; serve.watermark: true marks" in huggingtweets("detect", fleet, file)[2]
     code, _, err = huggingtweets("detect", fleet, tmp_path / "none.txt")
     assert code == 2 and "none.txt: no such file" in err
     code, _, err = huggingtweets("detect", fleet, write(tmp_path / "empty.txt", []))
