@@ -1,6 +1,6 @@
 # Everything a fresh machine needs is set up on first use, in .venv, from requirements.lock.
 #   make demo    tweets to talking bots, ARGS=--once exits when they have spoken
-#   make test    all tests, 15 minutes at most on 2 cores; make test-fast the unit tests, 90 seconds
+#   make test    all tests, half an hour on 2 cores; make test-fast the unit tests, three minutes
 #   make check   linter, formatter, types, imports
 #   make test-faults   kill -9 to every process of a fleet, on a cluster of several nodes
 PYTHON ?= python3.11
@@ -13,7 +13,7 @@ demo: .venv/ready
 	$(BIN)/huggingtweets demo $(ARGS)
 
 # The unit tests first, in processes of their own: they must not find the clusters of the integration tests. These run in
-# two processes, each with a cluster of its own, since they wait about as long as they compute.
+# two processes, each with a cluster of its own: one computes while the other waits.
 test: test-fast
 	$(BIN)/pytest tests/integration --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
