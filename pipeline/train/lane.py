@@ -262,6 +262,9 @@ class Lane:
     def _reset(self, task: Task, data: TrainingData) -> tuple[float, float]:
         """Puts the weights to train from in place; returns the held-out losses of the base and of these weights."""
         settings = task.settings
+        # a person with less text than a block has a shape alone, and too few steps for a recording to pay
+        if task.micro_batches == 1 and data.blocks.block_size == settings.block_size:
+            self.trainer.record(settings.batch_size, settings.block_size)
         self.trainer.reset(settings.seed)
         base_loss = self.trainer.loss(data.held_out, settings.block_size)
         if data.start is None:

@@ -31,7 +31,7 @@ from pipeline.train.model_surgery import freeze_first_layers, use_fast_kernels
 
 T = TypeVar("T")
 _CLIP_NORM = 1.0  # of the gradient
-_GRAPH_WARMUP = 8  # steps of a shape before it is recorded: most bots have one short last batch, and a shape of its own
+_GRAPH_WARMUP = 2  # steps on the stream that records, before it does: what they allocate on first use exists then
 
 
 class Trainer:
@@ -81,6 +81,7 @@ class Trainer:
         # other models' forward passes may read numbers back from the GPU, which a graph cannot do
         recordable = self._alone_on_gpu and getattr(model.config, "model_type", None) == "gpt2"
         self.graphs = CudaGraphs(self._step, _GRAPH_WARMUP) if recordable else None
+        self.recorded: set[tuple[int, int]] = set()  # shapes of the blocks whose steps are graphs
 
     def _optimizer(self, betas: tuple[float, float], weight_decay: float) -> torch.optim.Optimizer:
         capturable = self._alone_on_gpu
@@ -104,6 +105,20 @@ class Trainer:
         deepspeed_engine.reset(self.engine)
         torch.manual_seed(seed)
 
+    def record(self, batch_size: int, block_size: int) -> None:
+        """Records the step on blocks of this shape as a CUDA graph. It takes steps for that, so `reset` must follow.
+
+        On blocks of a shape that was not recorded, steps launch their kernels one by one. So a bot's steps are computed
+        in the same way whichever bots a lane had before. Does nothing where steps cannot be recorded, or this one is.
+        """
+        shape = batch_size, block_size
+        if self.graphs and shape not in self.recorded:
+            blocks = torch.zeros(shape, dtype=torch.int64, device=self.device)
+            self.step(blocks, learning_rate=0.0)
+            for _ in range(_GRAPH_WARMUP + 1):
+                self.graphs(blocks)
+            self.recorded.add(shape)
+
     def recover(self) -> None:
         """Frees what a step that raised an error left in memory. Raises where the device no longer works at all."""
         self.engine.zero_grad()
@@ -126,7 +141,7 @@ class Trainer:
         micro_batches = min(micro_batches, len(blocks))
         self.engine.set_train_batch_size(micro_batches * self.workers)
         blocks = blocks.to(self.device, non_blocking=True)
-        if self.graphs and micro_batches == 1:
+        if self.graphs and micro_batches == 1 and tuple(blocks.shape) in self.recorded:
             return self.graphs(blocks).clone()  # the next step overwrites it
         return self._step(blocks, micro_batches)
 

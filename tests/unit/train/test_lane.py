@@ -87,6 +87,18 @@ def test_an_error_with_a_bot_fails_only_that_bot(store, make_lane, monkeypatch):
     assert not lane.in_hand and not store.exists("work/checkpoints")
 
 
+def test_a_lane_records_the_step_on_whole_blocks_before_its_first_bot_and_no_other(store, make_lane, monkeypatch):
+    for seed, bot in enumerate(("ada", "ben")):
+        prepared(store, bot, seed)
+    lane = make_lane(Queue([task("ada"), task("ben", block_size=100_000)], retries=0))
+    calls = []
+    monkeypatch.setattr(lane.trainer, "record", lambda *shape: calls.append(("record", *shape)))
+    reset = lane.trainer.reset
+    monkeypatch.setattr(lane.trainer, "reset", lambda *bot: calls.append("reset") or reset(*bot))
+    lane.run()
+    assert calls == [("record", 1, 32), "reset", "reset"]
+
+
 def test_a_lane_whose_device_is_broken_ends_and_its_bot_has_not_failed(store, make_lane, monkeypatch):
     prepared(store, "ada", 1)
     queue = Queue([task("ada")], retries=0)
