@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import dataclasses
 import math
+import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any, cast
 
 import ray
@@ -42,7 +43,7 @@ from serve.deployments.traffic import Traffic
 from serve.engine.question import Part, Question, ReplicaPart
 from serve.http.errors import ApiError
 from serve.http.guard import Guard, current_client
-from serve.http.public_facts import Order, PublicBot, ordered
+from serve.http.public_facts import Order, Outcome, PublicBot, ordered
 from serve.http.routes import build
 
 APP = "gateway"
@@ -115,7 +116,7 @@ class Gateway:
             table = ({} if news["whole"] else self.table) | news["bots"]
             self.table = {bot: entry for bot, entry in table.items() if entry}
             if len(self.table) < len(table):
-                published.picture.cache_clear()  # it holds those of bots that are gone
+                published.clear_caches()  # they hold what is of people whose bots are gone
             # a registry of an earlier release does not say
             self.listed = any(entry.get("search_engines") for entry in self.table.values())
 
@@ -164,6 +165,23 @@ class Gateway:
         fleet = entry["fleet"]
         storage, version = self.storages[fleet], entry["version"]
         return await asyncio.to_thread(published.picture, fleet, storage, short_name(bot), version, handle)
+
+    async def held_out(self, bot: str) -> Sequence[str]:
+        """Held-out tweets of the bot's people, to play with; none unless the fleet has a game."""
+        entry = self.table[bot]
+        if not entry.get("fooled"):
+            return ()
+        fleet, version = entry["fleet"], entry["version"]
+        handle = random.choice(entry["handles"])
+        return await asyncio.to_thread(published.held_out, fleet, self.storages[fleet], handle, version)
+
+    async def begin_round(self, bot: str, real: int) -> str:
+        """Opens a round of the game; `real` is the place of the real tweet. Returns the round's id."""
+        return await self.registry.begin_round.remote(bot, real)
+
+    async def end_round(self, bot: str, round_id: str, pick: int) -> Outcome | None:
+        """Ends a round of the game; None if there is no such open round with this bot."""
+        return await self.registry.end_round.remote(bot, round_id, pick)
 
     async def known(self, name: str) -> str:
         """The bot of this name, typed in any case and, for a blend, in any order. Raises ApiError 404.

@@ -17,13 +17,15 @@ from pyarrow import fs
 from pipeline.core import logs, manifest
 from pipeline.core.names import handles_of, is_bot_name, short_name
 from pipeline.core.picture import profile_file
+from pipeline.core.real_tweets import held_out_texts
 from pipeline.core.store import Store, resolve
 from serve.deployments.saved_state import BotRecord
-from serve.http.public_facts import display_names, public_metrics
+from serve.http.public_facts import Fooled, display_names, public_metrics
 
 _REPORT = "report.json"
 _REMOTE_SECONDS = 30.0  # between looks at an object store
 _PICTURES = 256  # that a gateway keeps, some 50 KB each
+_PEOPLE, _REAL_TWEETS = 64, 500  # whose held-out tweets a gateway keeps, and how many of each
 _FILES = ("stats.json", "profiles.json", "metrics.json")
 
 
@@ -45,6 +47,7 @@ class BotEntry(TypedDict):
     complete: bool  # False: some of its files could not be read
     contact: str | None  # where people report the bot
     search_engines: bool  # whether they may list its page
+    fooled: Fooled | None  # the tally of the game; None if the fleet has none
     deadline_seconds: float
     max_queued_requests: int
     max_replicas: int
@@ -148,6 +151,18 @@ def picture(fleet: str, uri: str, bot: str, version: str, handle: str) -> bytes 
     return data if data.startswith(b"\x89PNG\r\n\x1a\n") else None
 
 
+@lru_cache(_PEOPLE)
+def held_out(fleet: str, uri: str, handle: str, version: str) -> tuple[str, ...]:
+    """A person's held-out tweets, to play with. `version` is the bot's: with a new one they are read again."""
+    return tuple(held_out_texts(open_storage(fleet, uri), handle, _REAL_TWEETS))
+
+
+def clear_caches() -> None:
+    """Drops all pictures and tweets of people that this process has read."""
+    picture.cache_clear()
+    held_out.cache_clear()
+
+
 def _entry(store: Store, bot: str, record: BotRecord, known: Mapping[str, Any]) -> BotEntry:
     """A bot's entry; `known` has the content of those of its files that need not be read."""
     folder, settings = f"bots/{bot}/{record['version']}", record["settings"]
@@ -170,6 +185,7 @@ def _entry(store: Store, bot: str, record: BotRecord, known: Mapping[str, Any]) 
         "complete": complete,
         "contact": settings.get("contact"),
         "search_engines": settings.get("search_engines", False),
+        "fooled": {"rounds": 0, "fooled": 0} if settings.get("game", False) else None,
         "deadline_seconds": settings["deadline_seconds"],
         "max_queued_requests": settings["max_queued_requests"],
         "max_replicas": settings["max_replicas"],

@@ -24,11 +24,13 @@ from pipeline.core.settings import Serve
 from pipeline.core.signing import Keyring
 from pipeline.core.store import Store
 from serve.deployments import endpoint, published, ray_internals, saved_state
+from serve.deployments.game import Game
 from serve.deployments.gateway_messages import GatewayReport, News
 from serve.deployments.gateway_metrics import MetricSums
 from serve.deployments.placement import Mover
 from serve.deployments.published import BotEntry, Watcher, open_storage
 from serve.deployments.saved_state import BotRecord, FleetRecord, GatewaySettings, NewBots, ServedBot
+from serve.http.public_facts import Outcome
 
 NAME = "Registry"
 _POLL_SECONDS = 1.0  # how long a gateway's question waits for something to change
@@ -62,6 +64,7 @@ class Registry:
         self.rolling: dict[str, asyncio.Task[None]] = {}  # by fleet: its replicas change to new versions
         self.answer_key = await asyncio.to_thread(saved_state.answer_key)
         self.old_link_key = await asyncio.to_thread(saved_state.old_link_key)
+        self.game = Game(await asyncio.to_thread(saved_state.load_tallies))
         self.lock = asyncio.Lock()  # one change at a time
         for fleet, record in (await asyncio.to_thread(saved_state.load_all)).items():
             await self._take(fleet, record)
@@ -134,6 +137,18 @@ class Registry:
             }
         )
 
+    async def begin_round(self, bot: str, real: int) -> str:
+        """Opens a round of the game with a bot; see game.py."""
+        return self.game.begin(bot, self.entries[bot]["version"], real)
+
+    async def end_round(self, bot: str, round_id: str, pick: int) -> Outcome | None:
+        """Ends a round of the game; None if there is no such open round."""
+        outcome = self.game.end(bot, round_id, pick)
+        if outcome:
+            self._update([bot], fooled=self.game.fooled(bot, self.entries[bot]["version"]))
+            await asyncio.to_thread(saved_state.save_tally, bot, self.game.tallies[bot])
+        return outcome
+
     async def changes(self, gateway: str, epoch: str, since: int, report: GatewayReport) -> News:
         """The news since a revision; waits up to a second for some. `gateway` is the id of the gateway that reports."""
         self._take_report(gateway, report)
@@ -184,6 +199,10 @@ class Registry:
         for bot in self.dedicated & set(entries):
             if entries[bot]["endpoint"] == "auto":
                 entries[bot]["where"] = "dedicated"
+        await asyncio.to_thread(saved_state.delete_tallies, self.game.drop(gone))
+        for bot, entry in entries.items():
+            if entry["fooled"]:
+                entry["fooled"] = self.game.fooled(bot, entry["version"])
         self.revision += 1
         self.entries = {bot: one for bot, one in self.entries.items() if bot not in gone} | entries
         self.changed_at |= dict.fromkeys([*gone, *new], self.revision)

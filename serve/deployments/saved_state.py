@@ -11,10 +11,12 @@ from typing import Any, NotRequired, TypedDict
 from pipeline.core import ray_internals
 from pipeline.core.names import served_name
 from pipeline.core.signing import KeyRecord, SigningKey
+from serve.http.public_facts import Fooled
 
 _PREFIX = "huggingtweets:fleet:"
 _OLD_LINK_KEY = "huggingtweets:signing-key"
 _ANSWER_KEY = "huggingtweets:answer-key"
+_TALLY = "huggingtweets:game:"
 
 
 class BotRecord(TypedDict):
@@ -29,6 +31,13 @@ class ServedBot(BotRecord):
 
     fleet: str
     newer: str | None
+
+
+class Tally(TypedDict):
+    """The rounds of the game with one version of a bot (game.py)."""
+
+    version: str
+    fooled: Fooled
 
 
 class GatewaySettings(TypedDict):
@@ -85,6 +94,22 @@ def load_all() -> dict[str, FleetRecord]:
         key.removeprefix(_PREFIX): json.loads(zlib.decompress(value))
         for key, value in ray_internals.kv_items(_PREFIX).items()
     }
+
+
+def save_tally(bot: str, tally: Tally) -> None:
+    """Writes the tally of a bot, which is named as it is served."""
+    ray_internals.kv_put(_TALLY + bot, json.dumps(tally).encode())
+
+
+def delete_tallies(bots: list[str]) -> None:
+    """Deletes the tallies of these bots."""
+    for bot in bots:
+        ray_internals.kv_delete(_TALLY + bot)
+
+
+def load_tallies() -> dict[str, Tally]:
+    """The tallies of all bots with which somebody has played."""
+    return {key.removeprefix(_TALLY): json.loads(tally) for key, tally in ray_internals.kv_items(_TALLY).items()}
 
 
 def own_answer_keys(settings: GatewaySettings) -> tuple[SigningKey, ...]:

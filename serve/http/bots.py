@@ -3,14 +3,14 @@
 The routes know no Ray: anything with these methods can serve, such as the fake bots of the tests.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
 from pipeline.core.signing import Keyring
 from serve.engine.question import Part, Question
-from serve.http.public_facts import Order, PublicBot
+from serve.http.public_facts import Order, Outcome, PublicBot
 
 
 class Bots(Protocol):
@@ -36,6 +36,15 @@ class Bots(Protocol):
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
         """The profile picture of one of the bot's people as PNG, or None."""
+
+    async def held_out(self, bot: str) -> Sequence[str]:
+        """Held-out tweets of the bot's people, to play with; none unless the fleet has a game."""
+
+    async def begin_round(self, bot: str, real: int) -> str:
+        """Opens a round of the game; `real` is the place of the real tweet. Returns the round's id."""
+
+    async def end_round(self, bot: str, round_id: str, pick: int) -> Outcome | None:
+        """Ends a round of the game; None if there is no such open round with this bot."""
 
     async def known(self, name: str) -> str:
         """The name of a served bot, in its own spelling. Raises ApiError 404."""

@@ -31,6 +31,21 @@ class BotFacts(TypedDict):
     metrics: Metrics
 
 
+class Fooled(TypedDict):
+    """How often visitors who looked for the real tweet picked a text of the bot's instead."""
+
+    rounds: int
+    fooled: int
+
+
+class Outcome(TypedDict):
+    """The end of a round of the game: the place of the real tweet, whether it was found, and the bot's tally."""
+
+    real: int
+    found: bool
+    fooled: Fooled
+
+
 class PublicBot(BotFacts):
     """A bot as `GET /bots/{bot}` shows it."""
 
@@ -47,6 +62,7 @@ class PublicBot(BotFacts):
     links: dict[str, str]
     contact: NotRequired[str | None]  # where people report it; as `search_engines`, unknown to earlier registries
     search_engines: NotRequired[bool]  # whether they may list its page
+    fooled: NotRequired[Fooled | None]  # None: the fleet has no game
 
 
 class ListedBot(PublicBot):

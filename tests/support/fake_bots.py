@@ -14,11 +14,12 @@ from starlette.types import ASGIApp
 
 from pipeline.core.names import handles_of
 from pipeline.core.signing import Keyring, SigningKey
+from serve.deployments.game import Game
 from serve.engine.question import Part, Question
 from serve.http import keys
 from serve.http.errors import ApiError
 from serve.http.guard import Guard
-from serve.http.public_facts import Order, PublicBot, ordered
+from serve.http.public_facts import Order, Outcome, PublicBot, ordered
 from serve.http.routes import build
 
 _FILE = io.BytesIO()
@@ -30,6 +31,7 @@ SAMPLES = {
     "My dream is": ["My dream is", "My dream is to be number one in a town of whales", "My dream is tea " * 40],
     "": ["Today we watch the whales", "I think the fog is over"],
 }
+TWEET = "The fog is over, and the whales are back in the bay"
 ANSWER = " to see a <b>whale</b> 🐋 from the kitchen window, twice a day"
 
 
@@ -42,6 +44,8 @@ class FakeBots:
         self.asked: list[tuple[str, str]] = []
         self.temperatures: list[float] = []
         self.refuse: list[ApiError] = []  # raised by the next requests, one each
+        self.game = Game({})  # for those whose `fooled` is not None
+        self.tweets = [TWEET]
 
     def display_names(self, name: str) -> list[str]:
         return list(self.table[name]["names"].values())
@@ -57,6 +61,17 @@ class FakeBots:
 
     async def picture(self, bot: str, handle: str) -> bytes | None:
         return FACE if handle in self.table[bot]["pictures"] else None
+
+    async def held_out(self, bot: str) -> list[str]:
+        return self.tweets if self.table[bot]["fooled"] else []
+
+    async def begin_round(self, bot: str, real: int) -> str:
+        return self.game.begin(bot, VERSION, real)
+
+    async def end_round(self, bot: str, round_id: str, pick: int) -> Outcome | None:
+        outcome = self.game.end(bot, round_id, pick)
+        self.table[bot]["fooled"] = outcome["fooled"] if outcome else self.table[bot]["fooled"]
+        return outcome
 
     async def metrics_text(self) -> str:
         return ""
@@ -84,7 +99,10 @@ class FakeBots:
             reason = "stop" if number == len(words) else None
             piece = {"index": 0, "token": number, "name": word, "text": word, "logprob": -1.0, "special": False}
             yield {"pieces": [piece | {"top": {}, "from_prompt": False, "finish_reason": reason}], **counted}
-        yield {"choices": [{"text": self.text, "tokens": len(words), "finish_reason": "stop"}], **counted}
+        several = question.parameters.num_return_sequences > 1
+        texts = [f"{self.text}, {i}" if several else self.text for i in range(question.parameters.num_return_sequences)]
+        choices = [{"text": text, "tokens": len(words), "finish_reason": "stop"} for text in texts]
+        yield {"choices": choices, **counted}
 
 
 def about(bot: str, number: int = 0) -> PublicBot:
@@ -106,6 +124,7 @@ def about(bot: str, number: int = 0) -> PublicBot:
         "metrics": {"held_out": losses | {"tokens": 4000}, "voice": {"top1": 0.95}, "samples": SAMPLES},
         "contact": "mailto:operator@ferry.example",
         "search_engines": False,
+        "fooled": {"rounds": 0, "fooled": 0} if bot == "nasa" else None,
         "links": {"self": f"/bots/{bot}"},
     }
 

@@ -5,9 +5,21 @@ import os
 import zlib
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline.core.names import handles_of
+from pipeline.core.store import Store
 
 VERSION = "000000000001"
+
+
+def write_tweets(store: Store, handle: str, held_out: list[str], training: list[str]) -> None:
+    """A person's kept tweets, as `prepare` writes them, without tokens."""
+    texts, flags = [*held_out, *training], [True] * len(held_out) + [False] * len(training)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": texts, "held_out": flags}), sink)
+    store.write(f"work/tweets/{handle}.parquet", sink.getvalue().to_pybytes())
 
 
 def publish(storage: Path, base: Path, bot: str, version: str = VERSION, seed: int = 0) -> str:

@@ -61,6 +61,11 @@ class Serve(Section):
     search_engines: bool = Field(
         False, description="Search engines may list the bots' pages. Otherwise all pages forbid it."
     )
+    game: bool = Field(
+        False,
+        description="Let visitors of the page guess which of four texts is a real tweet of the bot's person. It shows "
+        "held-out tweets to everyone who can reach the page.",
+    )
     cpus_per_replica: float = Field(0.1, gt=0, description="Cores that Ray reserves for a replica.")
     gpus_per_replica: float = Field(0.0, ge=0, description="GPUs that Ray reserves for a replica.")
     idle_seconds: float = Field(300.0, ge=0, description="Seconds without requests after which a bot goes to sleep.")

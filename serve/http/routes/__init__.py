@@ -21,8 +21,9 @@ from serve.http.bots import Bots
 from serve.http.errors import ApiError, internal_error
 from serve.http.forms.chat import Chat
 from serve.http.forms.completions import Completion
+from serve.http.forms.game import Pick
 from serve.http.forms.text_generation import TextGeneration
-from serve.http.routes import listing, openai, signatures, text_generation
+from serve.http.routes import game, listing, openai, signatures, text_generation
 
 
 def build(bots: Bots) -> FastAPI:
@@ -33,7 +34,7 @@ def build(bots: Bots) -> FastAPI:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)  # the framework would answer in plain text, then raise it again
-    for router in (web.router, listing.router, signatures.router, text_generation.router, openai.router):
+    for router in (web.router, listing.router, signatures.router, text_generation.router, openai.router, game.router):
         app.include_router(router)
     app.openapi = functools.partial(_openapi, app)  # type: ignore[method-assign]
     return app
@@ -51,7 +52,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, with the forms that the routes read themselves."""
     if not app.openapi_schema:
         document = FastAPI.openapi(app)
-        forms = [(form, "validation") for form in (TextGeneration, Completion, Chat)]
+        forms = [(form, "validation") for form in (TextGeneration, Completion, Chat, Pick)]
         _, schemas = models_json_schema(forms, ref_template=REFERENCE)  # type: ignore[arg-type]
         document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
         app.openapi_schema = document

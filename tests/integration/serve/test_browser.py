@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from serve.http import keys
 from serve.http.errors import ApiError
 from tests.support import browser
-from tests.support.fake_bots import ANSWER, FakeBots, routes, serving
+from tests.support.fake_bots import ANSWER, TWEET, FakeBots, routes, serving
 
 DESKTOP = {"viewport": {"width": 1280, "height": 860}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
@@ -360,6 +360,23 @@ def test_two_bots_continue_one_sentence_side_by_side(open_page, bots):
     assert page.url.endswith("/b/nasa?with=billnye-nasa")
     lone = open_page("/b/nasa?with=nobody")
     expect(lone.get_by_role("heading")).to_have_text("No bot of this name is served here.")
+
+
+def test_a_visitor_looks_for_the_tweet_among_texts_of_the_bot(open_page, bots):
+    page = open_page("/b/nasa")
+    page.get_by_text("Which one is real?").click()
+    expect(page.locator(".round button")).to_have_count(4)
+    expect(page.locator(".game .hint")).to_have_text("Which of these did @nasa write?")
+    page.get_by_role("button", name=TWEET).click()
+    expect(page.locator(".game .hint")).to_have_text("Right. 0 of 1 visitors picked a text by the bot.")
+    expect(page.locator(".round .real")).to_contain_text("By @nasa")
+    expect(page.locator("#status")).to_contain_text("Right.")
+    page.get_by_role("button", name="Another round").click()
+    page.locator(".round button", has_text="🐋").first.click()
+    expect(page.locator(".game .hint")).to_contain_text("1 of 2 visitors picked a text by the bot.")
+    expect(page.locator(".round .wrong")).to_contain_text("By the bot")
+    assert Axe().run(page).response["violations"] == []
+    assert open_page("/b/billnye-nasa").get_by_text("Which one is real?").count() == 0
 
 
 def test_while_a_page_loads_a_skeleton_stands_in_its_place(open_page):

@@ -21,18 +21,24 @@ from pipeline.core import signing_keys
 from pipeline.core.store import Store
 from serve.deploy import deploy
 from tests.support.browser import chromium
+from tests.support.serve_fleet import write_tweets
 from tests.support.toys import ROOT
 
 LONG = {"max_new_tokens": 12, "seed": 3}
 
 
+TWEET = "The fog is over, and the whales are back in the bay"
 BOTS = {"dedicated": "nasa", "pooled": "ada", "auto": "ben"}
 
 
 @pytest.fixture(scope="module")
 def fleets(make_served):
     """A fleet for each kind of endpoint, with one bot."""
-    return {kind: make_served(f"clients-{kind}", (bot,), endpoint=kind, max_replicas=1) for kind, bot in BOTS.items()}
+    settings = {"max_replicas": 1, "game": True}
+    fleets = {kind: make_served(f"clients-{kind}", (bot,), endpoint=kind, **settings) for kind, bot in BOTS.items()}
+    for kind, bot in BOTS.items():
+        write_tweets(Store.of(fleets[kind][1]), bot, held_out=[TWEET], training=["Seven bells, and nobody is up yet"])
+    return fleets
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +315,23 @@ def test_the_hugging_face_javascript_client_and_langchain_are_understood(fleets,
     defaults |= {"repetition_penalty": None, "return_full_text": False, "truncate": None, "stop": [], "seed": None}
     defaults |= {"do_sample": False, "watermark": False}
     assert client.post(f"/bots/{bot}", json={"inputs": "Engine", "parameters": defaults}).status_code == 200
+
+
+def test_a_visitor_who_picks_a_text_of_the_bot_was_fooled_and_every_gateway_says_so(fleets, bot):
+    client = fleets["dedicated"][0]
+    for _ in range(30):  # a toy mostly writes texts that are too short to be shown
+        begun = client.post(f"/bots/{bot}/game", json={})
+        if begun.status_code == 200:
+            break
+        assert begun.status_code == 503 and "too few texts" in begun.json()["error"]["message"]
+    assert begun.headers["x-ai-generated"] == "true" and begun.json()["texts"].count(TWEET) == 1
+    real = begun.json()["texts"].index(TWEET)
+    ended = client.post(f"/bots/{bot}/game/{begun.json()['round']}", json={"pick": (real + 1) % 4})
+    assert ended.json() == {"real": real, "found": False, "fooled": {"rounds": 1, "fooled": 1}}
+    until = time.monotonic() + 20
+    while client.get(f"/bots/{bot}").json()["fooled"] != {"rounds": 1, "fooled": 1}:
+        assert time.monotonic() < until
+        time.sleep(0.2)
 
 
 def test_twenty_prompts_in_one_request_are_all_answered(oai, bot):

@@ -34,7 +34,7 @@ def stored(monkeypatch) -> dict[str, bytes]:
 
 
 def entry(store) -> dict[str, Any]:
-    return {"fleet": store.fleet, "version": VERSION, "endpoint": "pooled"}
+    return {"fleet": store.fleet, "version": VERSION, "endpoint": "pooled", "fooled": None}
 
 
 async def learned(change=None) -> Any:

@@ -1,5 +1,6 @@
 // The page of a bot, or of two side by side: start a sentence, watch it being continued, pick a text.
 import { announce, atHandles, copy, el, faces, getJson, hue, kind, number, title, tweets } from "./dom.js";
+import { game } from "./game.js";
 import { picks } from "./picks.js";
 import { actions, text, write } from "./texts.js";
 
@@ -62,7 +63,7 @@ function fill(main, bots, given, left) {
     el("fieldset", { className: "sides" }, el("legend", { className: "unseen" }, "Continuations: pick one"),
       ...bots.map((about, i) => el("div", { vars: { "--hue": hue(about.name) }, className: "side" }, comparing ? header(about, "h2") : null, lists[i]))),
     picks(bots.map((about) => about.name)),
-    ...(comparing ? [] : [comparison(first), details(first)]),
+    ...(comparing ? [] : [first.fooled ? game(first, left) : null, comparison(first), details(first)]),
   ].filter((part) => part));
 
   let running = null;
