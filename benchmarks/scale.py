@@ -136,7 +136,7 @@ def _gateway(fleet: Fleet, versions: Mapping[str, str]) -> dict[str, float]:
     settings = bot_settings(fleet)
     records = {bot: {"version": version, "settings": settings} for bot, version in versions.items()}
     one = object.__new__(gateway.Gateway.func_or_class)
-    one.table, one.orders, one.listed = published.read_entries(Store.of(fleet), records), {}, False
+    one.table, one.catalogues, one.listed = published.read_entries(Store.of(fleet), records), {}, False
     one.keyrings = {fleet.fleet: Keyring((SigningKey.new(),))}
     filled, memory = time.perf_counter() - began, _memory() - empty
     seconds: dict[str, list[float]] = {"page": [], "search": []}

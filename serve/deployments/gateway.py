@@ -15,7 +15,7 @@ import math
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, cast
 
 import ray
@@ -41,9 +41,10 @@ from serve.deployments.published import BotEntry
 from serve.deployments.registry import Registry
 from serve.deployments.traffic import Traffic
 from serve.engine.question import Part, Question, ReplicaPart
+from serve.http.catalogue import Catalogue
 from serve.http.errors import ApiError
 from serve.http.guard import Guard, current_client
-from serve.http.public_facts import Order, Outcome, PublicBot, ordered
+from serve.http.public_facts import Order, Outcome, PublicBot
 from serve.http.routes import build
 
 APP = "gateway"
@@ -69,7 +70,7 @@ class Gateway:
         ray_internals.listen_on_loopback()
         self.registry = registry
         self.table: dict[str, BotEntry] = {}
-        self.orders: dict[Order, list[str]] = {}  # the bots' names in the orders that were asked for
+        self.catalogues: dict[Order, Catalogue] = {}  # of the orders that were asked for
         self.listed = False  # whether search engines may list any bot
         self.epoch, self.revision = "", 0
         self.handles, self.traffic, self.metrics = Handles(), Traffic(), GatewayMetrics()
@@ -112,7 +113,7 @@ class Gateway:
         if news["whole"] or news["bots"]:
             # most news are of where a bot is answered from: 100,000 bots need not be sorted for these
             if news["whole"] or any(_moves(self.table.get(bot), entry) for bot, entry in news["bots"].items()):
-                self.orders = {}
+                self.catalogues = {}
             table = ({} if news["whole"] else self.table) | news["bots"]
             self.table = {bot: entry for bot, entry in table.items() if entry}
             if len(self.table) < len(table):
@@ -124,11 +125,11 @@ class Gateway:
         """The revision of this gateway's table, and the version of each of these bots in it."""
         return self.revision, {bot: self.table[bot]["version"] for bot in bots if bot in self.table}
 
-    def names(self, order: Order = "name") -> list[str]:
-        """The names of all bots in this order."""
-        if order not in self.orders:
-            self.orders[order] = ordered(self.table, order)
-        return self.orders[order]
+    def catalogue(self, order: Order = "name") -> Catalogue:
+        """All bots in this order."""
+        if order not in self.catalogues:
+            self.catalogues[order] = Catalogue(self.table, order)
+        return self.catalogues[order]
 
     async def metrics_text(self) -> str:
         """The metrics of all gateways, in Prometheus' text format."""
@@ -138,10 +139,6 @@ class Gateway:
         """What `GET /bots/{bot}` shows of a bot."""
         shown = {key: value for key, value in self.table[name].items() if key not in _HIDDEN}
         return cast(PublicBot, {"name": name} | shown | {"links": {"self": f"/bots/{name}"}})
-
-    def display_names(self, name: str) -> Iterable[str]:
-        """The display names of a bot's people."""
-        return self.table[name]["names"].values()
 
     def keyring(self, bot: str | None = None) -> Keyring:
         """The keys of a bot's fleet; those of all fleets without a bot, or for one that is not served (any more)."""
@@ -341,8 +338,8 @@ class Gateway:
 
 
 def _moves(old: BotEntry | None, new: BotEntry | None) -> bool:
-    """Whether a bot may have another place in a list now: it came, it went, or its numbers changed."""
-    return old is None or new is None or (old["counts"], old["metrics"]) != (new["counts"], new["metrics"])
+    """Whether a bot may have another place in a list now: it came, it went, or its names or numbers changed."""
+    return old is None or new is None or any(old[field] != new[field] for field in ("counts", "metrics", "names"))
 
 
 def _new(index: int, passing: Counter[int], sent: Counter[int]) -> bool:

@@ -3,27 +3,25 @@
 The routes know no Ray: anything with these methods can serve, such as the fake bots of the tests.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
 from pipeline.core.signing import Keyring
 from serve.engine.question import Part, Question
+from serve.http.catalogue import Catalogue
 from serve.http.public_facts import Order, Outcome, PublicBot
 
 
 class Bots(Protocol):
     """The bots that a gateway serves."""
 
-    def names(self, order: Order = "name") -> list[str]:
-        """The names of all bots in this order."""
+    def catalogue(self, order: Order = "name") -> Catalogue:
+        """All bots in this order."""
 
     def about(self, name: str) -> PublicBot:
         """What `GET /bots/{bot}` shows of a served bot; wakes no replica."""
-
-    def display_names(self, name: str) -> Iterable[str]:
-        """The display names of a served bot's people."""
 
     def keyring(self, bot: str | None = None) -> Keyring:
         """The keys that sign a bot's answers; those of all fleets without a bot, or for one that is not served."""

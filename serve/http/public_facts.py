@@ -25,10 +25,11 @@ _LEAD_IN = re.compile(r"(?<=[^\w\s,;:@#&-])\s+[^\W\d_]['’\w]*(?: [\w'’]+){0,
 
 
 class BotFacts(TypedDict):
-    """What of a bot decides its place in a list."""
+    """What of a bot decides its place in a list, and whether a search finds it."""
 
     counts: dict[str, Any]  # `tweets` of stats.json
     metrics: Metrics
+    names: dict[str, str]  # display names by handle
 
 
 class Fooled(TypedDict):
@@ -52,7 +53,6 @@ class PublicBot(BotFacts):
     name: str
     fleet: str
     handles: list[str]
-    names: dict[str, str]  # display names by handle
     pictures: list[str]  # handles with a profile picture
     version: str
     newer: str | None  # a published version that is not served yet

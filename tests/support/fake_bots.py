@@ -17,9 +17,10 @@ from pipeline.core.signing import Keyring, SigningKey
 from serve.deployments.game import Game
 from serve.engine.question import Part, Question
 from serve.http import keys
+from serve.http.catalogue import Catalogue
 from serve.http.errors import ApiError
 from serve.http.guard import Guard
-from serve.http.public_facts import Order, Outcome, PublicBot, ordered
+from serve.http.public_facts import Order, Outcome, PublicBot
 from serve.http.routes import build
 
 _FILE = io.BytesIO()
@@ -47,9 +48,6 @@ class FakeBots:
         self.game = Game({})  # for those whose `fooled` is not None
         self.tweets = [TWEET]
 
-    def display_names(self, name: str) -> list[str]:
-        return list(self.table[name]["names"].values())
-
     def keyring(self, bot: str | None = None) -> Keyring:
         return KEYRING
 
@@ -76,8 +74,8 @@ class FakeBots:
     async def metrics_text(self) -> str:
         return ""
 
-    def names(self, order: Order = "name") -> list[str]:
-        return ordered(self.table, order)
+    def catalogue(self, order: Order = "name") -> Catalogue:
+        return Catalogue(self.table, order)
 
     def about(self, name: str) -> PublicBot:
         return self.table[name]

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, TypedDict, cast, get_args
 
 from fastapi import APIRouter
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
-from serve.http.bots import Bots, ServedBots
+from serve.http.bots import ServedBots
 from serve.http.errors import ApiError
 from serve.http.public_facts import DescribedBot, ListedBot, Order, PublicBot, described, listed
 
@@ -49,7 +49,7 @@ async def list_bots(
     limit: str = "100",
     cursor: str = "",
     shuffle: str = "",
-) -> BotList:
+) -> JSONResponse:
     """A page of the bots whose name or display names contain `q` and whose name begins with `letter`.
 
     `order` is name, tweets (most first) or voice (most often taken for the person first); `next` is the following
@@ -57,14 +57,10 @@ async def list_bots(
     `shuffle=daily` at random for the day (UTC). Each bot comes with the single numbers of its metrics, and with one
     text that it wrote when it was measured.
     """
-    size, every = _page_size(limit), bots.names(_order(order))
-    wanted = q.strip().removeprefix("@").casefold()
-    start = _start(every, order, cursor)
-    found = (
-        (place, every[place])
-        for place in range(start, len(every))
-        if every[place].startswith(letter.casefold()) and _matches(bots, every[place], wanted)
-    )
+    size, catalogue, letter = _page_size(limit), bots.catalogue(_order(order)), letter.casefold()
+    every = catalogue.names
+    places = catalogue.search(q.strip().removeprefix("@"), _start(every, order, cursor))
+    found = ((place, every[place]) for place in places if every[place].startswith(letter))
     following = None
     if shuffle in ("true", "daily"):
         names = [name for _, name in found]
@@ -75,12 +71,13 @@ async def list_bots(
         names = [name for _, name in page[:size]]
         if len(page) > size:
             following = names[-1] if order == "name" else str(page[size][0])
-    return {
+    page_of_bots: BotList = {
         "bots": [listed(bots.about(name)) for name in names],
         "next": following,
         "total": len(every),
-        "letters": _first_letters(bots.names()),
+        "letters": _first_letters(bots.catalogue().names),
     }
+    return JSONResponse(page_of_bots)  # FastAPI would first copy all of it, which takes longer than everything else
 
 
 @router.get("/bots/{bot}", response_model=None)
@@ -92,18 +89,13 @@ async def describe(bots: ServedBots, bot: str) -> DescribedBot:
 @router.get("/v1/models")
 async def list_models(bots: ServedBots) -> dict[str, Any]:
     """All bots, as OpenAI lists models."""
-    return {"object": "list", "data": [_model(bots.about(name)) for name in bots.names()]}
+    return {"object": "list", "data": [_model(bots.about(name)) for name in bots.catalogue().names]}
 
 
 @router.get("/v1/models/{bot}")
 async def describe_model(bots: ServedBots, bot: str) -> dict[str, Any]:
     """One bot, as OpenAI describes a model."""
     return _model(bots.about(await bots.known(bot.removeprefix("@"))))
-
-
-def _matches(bots: Bots, name: str, wanted: str) -> bool:
-    """Whether a bot's name contains a text (case folded), or a display name of its people does."""
-    return wanted in name or any(wanted in shown.casefold() for shown in bots.display_names(name))
 
 
 def _order(order: str) -> Order:

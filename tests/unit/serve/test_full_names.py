@@ -98,7 +98,7 @@ def test_each_name_leads_to_its_fleets_bot(storage, monkeypatch, endpoint):
             await put(one, storage, "large", endpoint)
         await put(one, storage, "large", endpoint, full_names=True)
         gate = await gateway_of(one)
-        assert gate.names() == ["ada", "ada@large"]
+        assert gate.catalogue().names == ["ada", "ada@large"]
         own = endpoint == "dedicated"
         small = (app_name("ada") if own else "pool-small", "ada", VERSIONS["small"])
         large = (app_name("ada@large") if own else "pool-large", "ada", VERSIONS["large"])
@@ -109,7 +109,7 @@ def test_each_name_leads_to_its_fleets_bot(storage, monkeypatch, endpoint):
         for name in ("ada@other", "ben@large", "ada@large@large"):
             with pytest.raises(ApiError, match="no such bot"):
                 await gate.known(name)
-        assert [gate.about(name)["names"]["ada"] for name in gate.names()] == ["Ada, small", "Ada, large"]
+        assert [gate.about(name)["names"]["ada"] for name in gate.catalogue().names] == ["Ada, small", "Ada, large"]
         assert gate.keyrings[gate.table["ada@large"]["fleet"]] == gate.keyring("ada@large")
         assert set(await one.bots("large")) == {"ada@large"}
 
@@ -123,12 +123,12 @@ def test_a_short_name_never_passes_to_another_fleet_by_itself(storage, monkeypat
         await put(one, storage, "large", full_names=True)
         assert await one.remove("small") == ["ada"]
         gate = await gateway_of(one)
-        assert gate.names() == ["ada@large"]
+        assert gate.catalogue().names == ["ada@large"]
         with pytest.raises(ApiError, match="no such bot"):
             await gate.known("ada")
         await put(one, storage, "large")  # deployed again, under the short name
         gate = await gateway_of(one)
-        assert gate.names() == ["ada"] and await gate.known("ada@large") == "ada"
+        assert gate.catalogue().names == ["ada"] and await gate.known("ada@large") == "ada"
         with pytest.raises(ValueError, match="already served for fleet large"):
             await put(one, storage, "small")
 

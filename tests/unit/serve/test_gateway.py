@@ -56,19 +56,24 @@ def test_where_there_is_room_two_gateways_run_so_that_one_may_be_lost(monkeypatc
 
 def test_the_orders_of_the_bots_follow_the_table():
     one: Any = object.__new__(gateway.Gateway.func_or_class.__bases__[0])  # without HTTP
-    one.guard, one.table, one.orders, one.epoch, one.revision = Guard(), {}, {}, "", 0
+    one.guard, one.table, one.catalogues, one.epoch, one.revision = Guard(), {}, {}, "", 0
 
     def learn(revision: int, bots: dict[str, int | None]) -> None:
-        entries = {bot: kept and {"counts": {bot: {"kept": kept}}, "metrics": {}} for bot, kept in bots.items()}
+        entries = {
+            bot: kept and {"counts": {bot: {"kept": kept}}, "metrics": {}, "names": {bot: f"{bot} {kept}"}}
+            for bot, kept in bots.items()
+        }
         news = {"epoch": "e", "revision": revision, "whole": False, "bots": entries, "keys": {}, "origins": []}
         one._learn(news | {"gateways": 1, "keyrings": {}, "old_link_keys": {}, "storages": {}})
 
     learn(1, {"wren": 300, "lark": 200})
-    assert (one.names(), one.names("tweets")) == (["lark", "wren"], ["wren", "lark"])
+    assert (one.catalogue().names, one.catalogue("tweets").names) == (["lark", "wren"], ["wren", "lark"])
     learn(2, {"dove": 900, "lark": None})
-    assert (one.names(), one.names("tweets")) == (["dove", "wren"], ["dove", "wren"])
-    known = one.names()
+    assert (one.catalogue().names, one.catalogue("tweets").names) == (["dove", "wren"], ["dove", "wren"])
+    known = one.catalogue().names
     learn(3, {"wren": 300})
-    assert one.names() is known  # nothing that decides an order has changed
+    assert one.catalogue().names is known  # nothing that decides an order has changed
+    assert [known[place] for place in one.catalogue().search("wren 3")] == ["wren"]
     learn(4, {"wren": 1_000})
-    assert one.names("tweets") == ["wren", "dove"]
+    assert list(one.catalogue().search("wren 3")) == [] and list(one.catalogue().search("WREN 1")) == [1]
+    assert one.catalogue("tweets").names == ["wren", "dove"]
