@@ -2,6 +2,8 @@
 
     make bench-gpu                                      # or: python benchmarks/gpu.py lanes engine --models mini
 
+    training  which way fills the GPU: one lane, several lanes in one process, several bots in a step (gpu_training.py);
+              alone it takes at most 8 minutes for both models
     lanes     a lane's steps with separate kernel launches, as CUDA graphs (the default), and in a bare PyTorch loop
               in bf16; the time to set a lane up and to change to the next bot
     compile   the same after torch.compile
@@ -30,21 +32,21 @@ import numpy as np
 import torch
 import transformers
 from engine import SAMPLING, beginnings, random_gpt2
+from gpu_training import BUDGET_SECONDS, GPU, PRECISION, plan, synchronize
+from gpu_training import training as measure_training
 
 from pipeline.core import model_folder
 from pipeline.core.own_code import ASSETS
 from pipeline.core.weights import safetensors_bytes, snapshot
 from pipeline.train.deepspeed_engine import init_single_process_group
-from pipeline.train.device import choose_precision, limit_gpu_memory
+from pipeline.train.device import limit_gpu_memory
 from pipeline.train.loop import train_blocks
 from pipeline.train.loss import next_token_loss
 from pipeline.train.trainer import Trainer
 from serve.engine.engine import Engine, Request
 from serve.engine.parameters import Parameters
 
-GPU = torch.cuda.is_available()
-PRECISION = choose_precision("auto")
-PARTS = ("lanes", "shared", "seeds", "engine", "fleet", "compile")
+PARTS = ("training", "lanes", "shared", "seeds", "engine", "fleet", "compile")
 Job = tuple[str, Path, int]  # a model's name, its folder, the tokens of a block
 
 
@@ -80,11 +82,6 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def synchronize() -> None:
-    if GPU:
-        torch.cuda.synchronize()
-
-
 def seconds(work: Callable[[], Any], times: int = 3) -> float:
     """Returns the median seconds of several runs; each waits for the GPU."""
     taken = []
@@ -105,15 +102,21 @@ def blocks_of(job: Job, steps: int) -> np.ndarray:
 def lane_of(job: Job, **options: Any) -> Trainer:
     init_single_process_group()
     trainer = Trainer(model_folder.load_model(job[1]), precision=PRECISION, **options)
+    trainer.record(1, job[2])
     trainer.reset(seed=0)
     return trainer
 
 
 def steps_of(trainer: Trainer, blocks: np.ndarray) -> str:
     """Trains twice and times the second pass; returns "12,345 tokens/s, 1.2 ms a step"."""
-    train_blocks(trainer, blocks[:12], 1, 1e-4)  # passes the steps before a graph is recorded
+    train_blocks(trainer, blocks[:12], 1, 1e-4)
     taken = seconds(lambda: train_blocks(trainer, blocks, 1, 1e-4))
     return f"{blocks.size / taken:10,.0f} tokens/s, {1000 * taken / len(blocks):7.2f} ms a step"
+
+
+def training(job: Job, chosen: argparse.Namespace) -> None:
+    share = BUDGET_SECONDS / len(chosen.models.split(","))
+    measure_training(job[1], job[2], plan(), time.perf_counter() + share)
 
 
 def lanes(job: Job, chosen: argparse.Namespace) -> None:
