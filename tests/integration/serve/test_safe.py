@@ -16,18 +16,20 @@ from hypothesis import strategies as st
 from serve.engine.parameters import Parameters
 from serve.http import keys
 from tests.support.access_log import lines_of
-from tests.support.toys import ray_processes
+from tests.support.serve_fleet import publish
+from tests.support.toys import ray_processes, until
 
 KEY, SLOW_KEY = "the-key-of-these-tests", "another-key-of-these-tests"
+OTHER_KEY = "the-key-of-somebody-else"
 ORIGIN = "https://example.org"
 SHORT = {"max_new_tokens": 4, "seed": 1}
 
 
 @pytest.fixture(scope="module")
 def served(make_served, tmp_path_factory):
-    """A pooled fleet that asks for a key; its client has one."""
+    """A pooled fleet that asks for one of two keys; its client has the first."""
     path = tmp_path_factory.mktemp("keys") / "keys.txt"
-    path.write_text(KEY + "\n")
+    path.write_text(f"{KEY}\n{OTHER_KEY}\n")
     client, *rest = make_served(
         "safe", ("ada", "ben"), endpoint="pooled", max_replicas=1, keys_file=str(path), cors_origins=[ORIGIN]
     )
@@ -169,6 +171,56 @@ def test_a_request_past_its_deadline_gets_an_error(make_served, served):
     body = {"inputs": "River", "parameters": {"n": 16, "max_new_tokens": 100, "min_new_tokens": 100}}
     answer = client.post("/bots/cleo", json=body, headers={"Authorization": f"Bearer {KEY}"})
     assert answer.status_code == 504 and answer.json()["error"]["type"] == "deadline_exceeded"
+
+
+def test_a_client_with_sixty_requests_for_sixteen_texts_keeps_nobody_waiting_for_all_of_them(served, stranger):
+    client = served[0]
+    ask = {"inputs": "Engine", "parameters": {"n": 16, "max_new_tokens": 40, "min_new_tokens": 40}}
+    with ThreadPoolExecutor(60) as pool:
+        crowd = [pool.submit(client.post, "/bots/ada", json=ask) for _ in range(60)]
+        until(lambda: any(one.done() for one in crowd), 60)
+        headers = {"Authorization": f"Bearer {OTHER_KEY}"}
+        answer = stranger.post("/bots/ada", json={"inputs": "Engine", "parameters": SHORT}, headers=headers)
+        waiting = sum(not one.done() for one in crowd)
+    assert answer.status_code == 200 and waiting > 40
+    assert {one.result().status_code for one in crowd} == {200}
+
+
+def test_long_numbers_and_head_requests_are_answered(served):
+    client = served[0]
+    for limit in ("0" * 4_400 + "5", "9" * 4_400, "-1", "1e3", "٣"):
+        assert client.get("/bots", params={"limit": limit}).status_code == 422
+    for number in ("9" * 4_400, "1" + "0" * 400, "1e4400", "-" + "0" * 4_400):
+        for name in ("max_new_tokens", "temperature", "seed", "n", "unknown"):
+            content = f'{{"inputs": "Engine", "parameters": {{"{name}": {number}}}}}'
+            answer = client.post("/bots/ada", content=content)
+            assert answer.status_code in (400, 422), (name, number[:5], answer.text)
+            assert set(answer.json()["error"]) == {"message", "type", "code"}
+    for path, code in (("/", 200), ("/health", 200), ("/bots", 405), ("/nothing", 404)):
+        assert client.head(path).status_code == code, path
+
+
+def test_what_stands_in_a_published_folder_is_shown_only_where_it_is_harmless(served, base, tmp_path):
+    client, _, storage, _ = served
+    secret = tmp_path / "secret.png"
+    secret.write_text("a file of the machine")
+    folder = storage / "elsewhere" / "bots" / "ben" / publish(storage / "elsewhere", base, "ben", "000000000002")
+    (folder / "profiles.json").write_text(json.dumps({"names": {"ben": "\u202eneB" * 200}, "pictures": ["ben"]}))
+    (folder / "profile-ben.png").symlink_to(secret)
+    (folder / "metrics.json").write_text(json.dumps({"copying": {"longest_text": "somebody's tweet", "longest": 8}}))
+    folder.rename(storage / "bots" / "ben" / folder.name)
+    (storage / "bots" / "ben" / "current").unlink()
+    (storage / "bots" / "ben" / "current").write_text(folder.name)
+    until(lambda: client.get("/bots/ben").json()["version"] == folder.name, 60)
+    entry = client.get("/bots/ben").json()
+    assert entry["names"]["ben"].startswith("neBneB") and len(entry["names"]["ben"]) == 60
+    assert entry["metrics"] == {"copying": {"longest": 8}}
+    assert client.get("/bots/ben/pictures/ben.png").status_code == 404
+    (storage / "bots" / "ben" / folder.name / "model.safetensors").write_bytes(b"no weights")
+    answer = client.post("/bots/ben", json={"inputs": "Engine", "parameters": SHORT})
+    assert (
+        answer.status_code == 503 and str(storage) not in answer.text and "/" not in answer.json()["error"]["message"]
+    )
 
 
 def test_a_replica_that_is_killed_under_load_costs_no_request(served):
