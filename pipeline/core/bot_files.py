@@ -88,6 +88,19 @@ class Voice(TypedDict):
     attributed: NotRequired[list[list[Any]]]  # [handle, number of the bot's samples], the ten most frequent
 
 
+class RealOrBot(TypedDict):
+    """`real_or_bot`: how often a detector is right that tells texts from real tweets; 0.5 is perfect.
+
+    None where there are too few pairs of texts of similar length.
+    """
+
+    accuracy: float | None  # for the bot's samples
+    standard_error: float | None  # of the accuracy
+    pairs: int  # of a sample and a real tweet
+    base_accuracy: float | None  # for the base model's samples
+    real_accuracy: float | None  # for one half of the real tweets against the other
+
+
 class Copying(TypedDict):
     """`copying`: shares are of the samples, `real_` shares of as many held-out tweets."""
 
@@ -131,6 +144,7 @@ class Metrics(TypedDict, total=False):
     continued: Continued
     started_over: StartedOver
     voice: Voice
+    real_or_bot: RealOrBot
     copying: Copying
     variety: Variety
     safety: Safety

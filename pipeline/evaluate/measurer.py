@@ -15,23 +15,25 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import model_folder, onednn
-from pipeline.core.bot_files import HeldOut, Metrics
+from pipeline.core.bot_files import Metrics
 from pipeline.core.model_folder import ModelFolder
 from pipeline.core.weights import load_weights
 from pipeline.evaluate import voice_groups
 from pipeline.evaluate.measures.copying import copying
 from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet
+from pipeline.evaluate.measures.real_or_bot import Texts, real_or_bot
 from pipeline.evaluate.measures.safety import safety
 from pipeline.evaluate.measures.variety import variety
 from pipeline.evaluate.measures.voice import VoiceClassifier, voice
 from pipeline.plan.job import Job
-from pipeline.prepare.kept_tweets import Tweets, read_tweets
+from pipeline.prepare.kept_tweets import read_tweets
 from pipeline.publish.card import PROMPT
 from pipeline.train import packing
 from pipeline.train.learned_tweets import read_learned
 from pipeline.train.loss import token_losses
 
-MEASURED = {"held_out", "voice", "copying", "variety", "safety", "samples"}  # the keys of metrics.json set here
+# the keys of metrics.json set here
+MEASURED = {"held_out", "voice", "real_or_bot", "copying", "variety", "safety", "samples"}
 PROMPTS = (PROMPT, "I think", "Today", "The best thing about")  # of one half of the samples; the other half has none
 _SHOWN = 5  # samples kept in metrics.json, with PROMPT and without a prompt each
 _CHOICES = 8  # samples of one request
@@ -70,7 +72,9 @@ class Measurer:
                 onednn.patch_linear_layers(self.network)
             self.engine = Engine(Path(folder))
         self.base_state = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        self.base_texts = [text for _, text in self._samples()]
+        samples = self._samples()
+        self.base_texts = [text for _, text in samples]
+        self.base_unprompted = self._with_nats(_unprompted(samples))
         self.classifiers: dict[str, VoiceClassifier | None] = {}  # the last one used, by its group
 
     def measure(
@@ -85,15 +89,21 @@ class Measurer:
         people = [read_tweets(self.store, handle, learned) for handle in handles]
         training = [text for tweets in people for text in tweets.training]
         real = [text for tweets in people for text in tweets.held_out]
-        losses = self._held_out(people, weights)
         self.engine.load_weights(weights)
         samples = self._samples()
-        texts = [text for _, text in samples]
-        unprompted = [text for prompt, text in samples if not prompt]
+        texts, unprompted = [text for _, text in samples], _unprompted(samples)
+        self.network.load_state_dict(self.base_state)
+        with_nats = self._with_nats(unprompted)
+        ids = [ids for tweets in people for ids in tweets.held_out_ids]
+        base_nats = self._nats(ids)
+        load_weights(self.network, weights)
+        bot_nats = self._nats(ids)
+        lengths, sizes = [len(one) + 1 for one in ids], characters(real)
         classifier = self._classifier(group)
         return {
-            "held_out": losses,
+            "held_out": held_out(bot_nats, base_nats, lengths, sizes),
             "voice": voice(classifier, handles, texts, self.base_texts, real) if classifier else {"people": 1},
+            "real_or_bot": real_or_bot(with_nats, self.base_unprompted, Texts(real, base_nats / sizes), training),
             "copying": copying([prompt + text for prompt, text in samples], training, real),
             "variety": variety(unprompted, real),
             "safety": safety(texts, self.block_list),
@@ -103,18 +113,16 @@ class Measurer:
             },
         }
 
-    def _held_out(self, people: Sequence[Tweets], weights: Path) -> HeldOut:
-        ids = [ids for tweets in people for ids in tweets.held_out_ids]
-        stream = packing.join(ids, self.engine.separator)
-        lengths = [len(one) + 1 for one in ids]
-        self.network.load_state_dict(self.base_state)
-        base = self._nats(stream, lengths)
-        load_weights(self.network, weights)
-        texts = [text for tweets in people for text in tweets.held_out]
-        return held_out(self._nats(stream, lengths), base, lengths, characters(texts))
+    def _with_nats(self, texts: Sequence[str]) -> Texts:
+        """Texts, with single spaces as in kept tweets, and what the network spends on each as it reads all in a row."""
+        texts = [" ".join(text.split()) for text in texts]
+        ids = [np.array(self.engine.vocabulary.encode(text), np.int64) for text in texts]
+        return Texts(texts, self._nats(ids) / characters(texts))
 
-    def _nats(self, stream: np.ndarray, lengths: list[int]) -> np.ndarray:
-        """What the network spends on each tweet of a stream, in nats: [tweets]."""
+    def _nats(self, tweets: Sequence[np.ndarray]) -> np.ndarray:
+        """What the network spends on each tweet of a stream of tweets' token ids, in nats: [tweets]."""
+        stream = packing.join(tweets, self.engine.separator)
+        lengths = [len(ids) + 1 for ids in tweets]
         return per_tweet(token_losses(self.network, stream, self.block_size, self.device), lengths)
 
     def _classifier(self, group: str | None) -> VoiceClassifier | None:
@@ -140,6 +148,10 @@ class Measurer:
             for request, choices in zip(requests, answers, strict=True)
             for choice in choices
         ]
+
+
+def _unprompted(samples: Sequence[Sample]) -> list[str]:
+    return [text for prompt, text in samples if not prompt]
 
 
 def workers_per_gpu(base: ModelFolder) -> int:

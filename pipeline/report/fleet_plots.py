@@ -8,13 +8,14 @@ Up to 40 bots each has its row in a plot; above that plots show distributions an
 from collections.abc import Mapping, Sequence
 
 from pipeline.core.names import handles_of
-from pipeline.report.rows import ReportRow, kept
+from pipeline.report.rows import ReportRow, kept, metric
 from pipeline.report.svg_plots import Dumbbell, Mark, Plot, bars, dumbbells, histogram, matrix, scatter
 
 FEW = 40  # bots that a plot can show by name
 _MARKS = 2000  # points of a plot at most
 _EXTREMES = 20
 _COMMON = 0.1  # a person without a bot here has a column in the matrix from this share of some bot's samples
+_INTERVAL = 1.96  # standard errors on each side of an estimate: 95 % of a normal distribution
 _LOSS = "held-out loss, nats per token"
 
 
@@ -37,6 +38,7 @@ def fleet_plots(
     plots = [
         _losses(measured),
         *(_voices if len(attributed) <= FEW else _voices_of_many)(attributed),
+        _real_or_bot(rows),
         Plot(
             "How many tweets does a good bot need?",
             "Held-out loss after training against the number of kept tweets; lower is better.",
@@ -113,6 +115,23 @@ def _voices_of_many(rows: Sequence[ReportRow]) -> list[Plot]:
             bars(sorted(wrong, key=lambda one: -one[1])[:_EXTREMES], "share of samples"),
         ),
     ]
+
+
+def _real_or_bot(rows: Sequence[ReportRow]) -> Plot:
+    """How often each bot is told from its person."""
+    title, axis = "Real or bot", "share told apart"
+    text = "How often a detector tells a bot's samples from its person's held-out tweets; at 0.5 it only guesses."
+    lines = []
+    for row in rows:
+        accuracy, error = (metric(row, "real_or_bot", key) for key in ("accuracy", "standard_error"))
+        if accuracy is not None and error is not None:
+            interval = (accuracy - _INTERVAL * error, accuracy + _INTERVAL * error)
+            base = metric(row, "real_or_bot", "base_accuracy")
+            lines.append(Dumbbell(row["bot"], accuracy if base is None else base, accuracy, interval))
+    if len(lines) > FEW:
+        return Plot(title, text, histogram([line.after for line in lines], axis))
+    lines.sort(key=lambda line: line.after)
+    return Plot(title, f"{text} The base model is grey, the bot blue, with its 95 % interval.", dumbbells(lines, axis))
 
 
 def _attributed(rows: Sequence[ReportRow]) -> dict[str, dict[str, float]]:

@@ -45,7 +45,19 @@ class BotRow:
 
 
 # the columns after the bot's name
-COLUMNS = ("status", "tweets", "before", "after", "voice", "real", "copied", "variety", "mentions", "seconds")
+COLUMNS = (
+    "status",
+    "tweets",
+    "before",
+    "after",
+    "voice",
+    "real",
+    "detected",
+    "copied",
+    "variety",
+    "mentions",
+    "seconds",
+)
 
 
 def page(report: Report, places: Mapping[str, Sequence[float]], epochs: Sequence[tuple[str, int, float]]) -> str:
@@ -81,6 +93,8 @@ def _facts(rows: Sequence[ReportRow], seconds: Mapping[str, float]) -> list[tupl
     voice, real = metric_values(rows, "voice", "top1"), metric_values(rows, "voice", "real_top1")
     if voice:
         facts.append((f"{median(voice):.0%}", f"median voice; of real tweets {median(real):.0%}"))
+    if found := metric_values(rows, "real_or_bot", "accuracy"):
+        facts.append((f"{median(found):.0%}", "median share of samples told from real tweets; 50 % would be perfect"))
     if copied := metric_values(rows, "copying", "long_runs"):
         facts.append((f"{median(copied):.0%}", "median share of samples with a copied run"))
     if continued := [row for row in rows if "continued" in row["metrics"]]:
@@ -127,6 +141,7 @@ def _cells(row: ReportRow) -> list[Cell]:
         number("held_out", "loss", ".3f"),
         number("voice", "top1", ".0%"),
         number("voice", "real_top1", ".0%"),
+        number("real_or_bot", "accuracy", ".0%"),
         number("copying", "long_runs", ".0%"),
         number("variety", "distinct_2", ".0%"),
         number("safety", "mentions", ".0%"),
@@ -150,6 +165,12 @@ def _figures(row: ReportRow) -> list[tuple[str, str]]:
         ("loss of the base model", number("held_out", "base_loss", ".3f")),
         ("loss", number("held_out", "loss", ".3f") + ("" if not interval else " ({:.3f} to {:.3f})".format(*interval))),
         ("voice", number("voice", "top1", ".0%") + number("voice", "real_top1", ".0%", " (real tweets ", ")")),
+        (
+            "detected",
+            number("real_or_bot", "accuracy", ".0%")
+            + number("real_or_bot", "standard_error", ".0%", " ± ")
+            + number("real_or_bot", "base_accuracy", ".0%", " (base ", ")"),
+        ),
         ("copied runs", number("copying", "long_runs", ".0%")),
         ("exact copies", number("copying", "exact", ".0%")),
         ("variety", number("variety", "distinct_2", ".0%")),

@@ -4,13 +4,14 @@ show(Console(stderr=True), report, only=["nasa"])
 """
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.report.rows import Report, ReportRow, continuation, kept, metric, outdated
+from pipeline.report.rows import Report, ReportRow, continuation, kept, metric, metric_values, outdated
 
 COLUMNS = ("bot", "status", "version", "tweets kept", "loss before", "loss after", "voice", "copied runs")
 _TEXT_COLUMNS = ("bot", "status", "version")  # the others are numbers
@@ -52,7 +53,7 @@ def show(
         for text in (endpoint, row["reason"], continuation(row["metrics"])):
             if text:
                 console.print(f"{row['bot']}: {text}", markup=False, soft_wrap=True)
-    for line in (_warning(rows), _outdated(rows) if endpoints is None else ""):
+    for line in (_told_apart(rows), _warning(rows), _outdated(rows) if endpoints is None else ""):
         if line:
             console.print(line, markup=False, soft_wrap=True)
 
@@ -75,6 +76,15 @@ def _table(title: str, rows: Sequence[ReportRow], width: int) -> Table:
 
 def _shortened(name: str, width: int) -> str:
     return name if cell_len(name) <= width else set_cell_size(name, width - 1) + "…"
+
+
+def _told_apart(rows: Sequence[ReportRow]) -> str:
+    """How often a detector tells bots from their people, in one line."""
+    found = metric_values(rows, "real_or_bot", "accuracy")
+    if not found:
+        return ""
+    of = "samples are told from real tweets" if len(found) == 1 else "samples are told from real tweets, in the median,"
+    return f"{of} {median(found):.0%} of the time (50% would be perfect)"
 
 
 def _warning(rows: Sequence[ReportRow]) -> str:

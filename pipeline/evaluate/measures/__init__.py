@@ -1,6 +1,10 @@
 """The measures of a bot as pure functions: from texts and numbers to an entry of metrics.json; no Ray, no store.
 
-held_out   how well it predicts tweets that it was not trained on     voice     whether it sounds like its person
-copying    whether it just repeats them                             variety   whether it says different things
-safety     links, mentions, blocked words                           style     a map of people by how they write
+held_out      how well it predicts tweets that it was not trained on
+voice         whether it sounds like its person
+real_or_bot   whether a detector can tell it from its person
+copying       whether it just repeats them
+variety       whether it says different things
+safety        links, mentions, blocked words
+style_map     a map of people by how they write
 """

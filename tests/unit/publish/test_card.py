@@ -22,6 +22,7 @@ METRICS = {
     | PERPLEXITIES
     | {"tokens": 900, "tweets": 60, "per_character": LOSSES | PERPLEXITIES | {"characters": 3000}},
     "voice": {"top1": 0.7, "base_top1": 0.1, "real_top1": 0.8, "chance": 0.1, "people": 10, "samples": 64},
+    "real_or_bot": {"accuracy": 0.71, "standard_error": 0.05, "pairs": 30, "base_accuracy": 0.9, "real_accuracy": None},
     "copying": {"exact": 0, "long_runs": 0.05, "real_exact": 0, "real_long_runs": 0.1, "longest_run": 9, "samples": 64},
     "variety": {"distinct_2": 0.9, "real_distinct_2": 0.95, "duplicates": 0.0}
     | {"length": {"p50": 70.0}, "real_length": {"p50": 80.0}},
@@ -123,6 +124,19 @@ def test_what_a_bot_says_is_shown_as_text(job):
 def test_the_card_of_a_fleet_of_one_person_has_no_voice(job):
     text = card_of(job, bot_of("nasa"), METRICS | {"voice": {"people": 1}})
     assert "Voice" not in text and "accuracy" not in text
+
+
+def test_the_card_says_how_often_the_bot_is_told_from_its_person_or_why_it_is_not_known(job):
+    text = " ".join(card_of(job, bot_of("nasa")).split())
+    assert "| Real or bot: told apart from real tweets (50 % would be perfect) | 90 % | 71 % | – |" in text
+    assert (
+        "tells its samples from real tweets 71 % of the time (standard error 5 %, 30 pairs of similar length)" in text
+    )
+    unknown = {"accuracy": None, "standard_error": None, "pairs": 3, "base_accuracy": None, "real_accuracy": None}
+    few = " ".join(card_of(job, bot_of("nasa"), METRICS | {"real_or_bot": unknown}).split())
+    assert "too few samples and held-out tweets of similar length (3 pairs)" in few and "| Real or bot" not in few
+    older = card_of(job, bot_of("nasa"), {name: METRICS[name] for name in METRICS if name != "real_or_bot"})
+    assert "detector" not in older and "| Copying: a training tweet" in older
 
 
 def test_runs_on_wandb_are_linked_where_they_are_sent(job):

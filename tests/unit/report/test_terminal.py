@@ -55,6 +55,15 @@ def test_what_is_not_known_yet_is_an_empty_cell():
     assert terminal.cells(row_of(failed())) == ["lark", "failed", "", "0", "", "", "", ""]
 
 
+def test_one_line_says_how_often_samples_are_told_from_real_tweets():
+    bots = [bot_of(name) for name in ("lark", "wren", "tern")]
+    assert "told from" not in printed(bots)
+    for bot, accuracy in zip(bots, (0.6, 0.71, None), strict=True):
+        bot.metrics = MEASURED | {"real_or_bot": {"accuracy": accuracy}}
+    assert "in the median, 66% of the time (50% would be perfect)" in printed(bots)
+    assert "samples are told from real tweets 60% of the time" in printed(bots[:1])
+
+
 @pytest.mark.parametrize("endpoints", [None, {"wren": "http://127.0.0.1:8000/bots/wren"}])
 def test_the_table_has_each_bot_and_its_endpoint_where_asked(endpoints):
     shown = printed([failed(), wren()], endpoints=endpoints)
