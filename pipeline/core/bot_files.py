@@ -101,6 +101,21 @@ class RealOrBot(TypedDict):
     real_accuracy: float | None  # for one half of the real tweets against the other
 
 
+class Authorship(TypedDict):
+    """`authorship`: how close the writing is to the person's, apart from topics: 0 is other people, 1 is the person.
+
+    A value may be below 0 or above 1. None where there are too few texts or the people write like the others.
+    """
+
+    people: int  # of the group, with those of the bot
+    value: float | None
+    standard_error: float | None  # of the value
+    base_value: float | None  # of the base model's samples
+    score: NotRequired[float]  # of the bot's samples: mean log-likelihood ratio per n-gram, against other people
+    floor: NotRequired[float]  # the score of the other people's held-out tweets
+    ceiling: NotRequired[float]  # the score of the person's own
+
+
 class Copying(TypedDict):
     """`copying`: shares are of the samples, `real_` shares of as many held-out tweets."""
 
@@ -144,6 +159,7 @@ class Metrics(TypedDict, total=False):
     continued: Continued
     started_over: StartedOver
     voice: Voice
+    authorship: Authorship
     real_or_bot: RealOrBot
     copying: Copying
     variety: Variety

@@ -19,12 +19,14 @@ from pipeline.core.bot_files import Metrics
 from pipeline.core.model_folder import ModelFolder
 from pipeline.core.weights import load_weights
 from pipeline.evaluate import voice_groups
+from pipeline.evaluate.measures.authorship import authorship
 from pipeline.evaluate.measures.copying import copying
 from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet
 from pipeline.evaluate.measures.real_or_bot import Texts, real_or_bot
 from pipeline.evaluate.measures.safety import safety
 from pipeline.evaluate.measures.variety import variety
-from pipeline.evaluate.measures.voice import VoiceClassifier, voice
+from pipeline.evaluate.measures.voice import voice
+from pipeline.evaluate.voice_groups import Voices
 from pipeline.plan.job import Job
 from pipeline.prepare.kept_tweets import read_tweets
 from pipeline.publish.card import PROMPT
@@ -33,7 +35,7 @@ from pipeline.train.learned_tweets import read_learned
 from pipeline.train.loss import token_losses
 
 # the keys of metrics.json set here
-MEASURED = {"held_out", "voice", "real_or_bot", "copying", "variety", "safety", "samples"}
+MEASURED = {"held_out", "voice", "authorship", "real_or_bot", "copying", "variety", "safety", "samples"}
 PROMPTS = (PROMPT, "I think", "Today", "The best thing about")  # of one half of the samples; the other half has none
 _SHOWN = 5  # samples kept in metrics.json, with PROMPT and without a prompt each
 _CHOICES = 8  # samples of one request
@@ -75,7 +77,7 @@ class Measurer:
         samples = self._samples()
         self.base_texts = [text for _, text in samples]
         self.base_unprompted = self._with_nats(_unprompted(samples))
-        self.classifiers: dict[str, VoiceClassifier | None] = {}  # the last one used, by its group
+        self.voices: dict[str, Voices | None] = {}  # the last ones used, by their group
 
     def measure(
         self, folder: str, weights: Path, handles: Sequence[str], group: str | None, continued: bool
@@ -99,10 +101,13 @@ class Measurer:
         load_weights(self.network, weights)
         bot_nats = self._nats(ids)
         lengths, sizes = [len(one) + 1 for one in ids], characters(real)
-        classifier = self._classifier(group)
+        voices = self._voices(group)
         return {
             "held_out": held_out(bot_nats, base_nats, lengths, sizes),
-            "voice": voice(classifier, handles, texts, self.base_texts, real) if classifier else {"people": 1},
+            "voice": voice(voices.classifier, handles, texts, self.base_texts, real) if voices else {"people": 1},
+            "authorship": authorship(
+                voices.authorship if voices else None, handles, with_nats.texts, self.base_unprompted.texts, real
+            ),
             "real_or_bot": real_or_bot(with_nats, self.base_unprompted, Texts(real, base_nats / sizes), training),
             "copying": copying([prompt + text for prompt, text in samples], training, real),
             "variety": variety(unprompted, real),
@@ -125,10 +130,10 @@ class Measurer:
         lengths = [len(ids) + 1 for ids in tweets]
         return per_tweet(token_losses(self.network, stream, self.block_size, self.device), lengths)
 
-    def _classifier(self, group: str | None) -> VoiceClassifier | None:
-        if group is not None and group not in self.classifiers:
-            self.classifiers = {group: voice_groups.load(self.store, group)}
-        return self.classifiers[group] if group else None
+    def _voices(self, group: str | None) -> Voices | None:
+        if group is not None and group not in self.voices:
+            self.voices = {group: voice_groups.load(self.store, group)}
+        return self.voices[group] if group else None
 
     def _samples(self) -> list[Sample]:
         """Samples of the weights that the engine holds: the same prompts and seeds each time."""

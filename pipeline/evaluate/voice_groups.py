@@ -2,10 +2,11 @@
 
     groups = VoiceGroups(people, holdout=0.1)
     learn(job, groups, beside=False, say=print)     # work/voices/{group}.npz, for groups whose tweets changed
-    load(store, groups.of(["nasa"]))                # a VoiceClassifier
+    load(store, groups.of(["nasa"])).classifier     # a VoiceClassifier
 
-A group's file holds its classifier and its people's style profiles. From the profiles of all groups `learn` also makes
-the map of people by style (work/style.json). The computation is in measures/voice.py and measures/style_map.py.
+A group's file holds its classifier, its model of authorship, and its people's style profiles. From the profiles of all
+groups `learn` also makes the map of people by style (work/style.json). The computation is in measures/: voice.py,
+authorship.py and style_map.py.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ import ray
 from pipeline.core import actor_pool, logs
 from pipeline.core.store import Store
 from pipeline.evaluate.measures import style_map
+from pipeline.evaluate.measures.authorship import Authorship
 from pipeline.evaluate.measures.voice import VoiceClassifier, groups
 from pipeline.plan.job import Job
 from pipeline.prepare.index import Person
@@ -29,7 +31,7 @@ from pipeline.prepare.kept_tweets import read_tweets
 
 MAP = "work/style.json"  # {"nasa": [x, y], …}
 _FOLDER = "work/voices"
-_FORMAT = 1  # of the files; raise it when classifiers or profiles have to be made again
+_FORMAT = 2  # of the files; raise it when classifiers or profiles have to be made again
 _MAPPED = 2000  # people on the map at most: a picture shows no more
 
 
@@ -51,6 +53,14 @@ class VoiceGroups:
     def of(self, handles: Sequence[str]) -> str | None:
         """The group in which a bot is judged: its person's, or a blend's first person's; None if there is none."""
         return next((self._group_of[handle] for handle in handles if handle in self._group_of), None)
+
+
+@dataclass(frozen=True)
+class Voices:
+    """What a group's people are told apart with."""
+
+    classifier: VoiceClassifier
+    authorship: Authorship
 
 
 @dataclass(frozen=True)
@@ -99,11 +109,11 @@ class VoiceLearner(actor_pool.Worker[VoiceTask, None]):
 
     def work(self, task: VoiceTask) -> None:
         """Writes the group's file. People whose tweets cannot be read are left out."""
-        tweets = {}
-        for handle in task.handles:
+        tweets, held_out = {}, {}
+        for handle in sorted(task.handles):
             with contextlib.suppress(OSError, ValueError):  # that person's own bot fails with the reason
-                tweets[handle] = read_tweets(self.store, handle).training
-        tweets = {handle: texts for handle, texts in sorted(tweets.items()) if texts}
+                if (found := read_tweets(self.store, handle)).training:
+                    tweets[handle], held_out[handle] = found.training, found.held_out
         arrays: dict[str, Any] = {
             "people": np.array(list(tweets)),
             "style": np.stack([style_map.profile(texts) for texts in tweets.values()]),
@@ -111,17 +121,24 @@ class VoiceLearner(actor_pool.Worker[VoiceTask, None]):
         if len(tweets) > 1:
             classifier = VoiceClassifier.fit(tweets)
             arrays |= {"idf": classifier.idf, "weights": classifier.weights, "bias": classifier.bias}
+            authorship = Authorship.fit(tweets, held_out)
+            arrays |= {"words": np.array(authorship.words), "ngrams": np.array(authorship.ngrams)}
+            arrays |= {"ratios": authorship.weights, "scores": authorship.scores}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         self.store.write(_file(task.group), buffer.getvalue())
 
 
-def load(store: Store, group: str) -> VoiceClassifier | None:
-    """A group's classifier; None if tweets of one of its people only could be read."""
+def load(store: Store, group: str) -> Voices | None:
+    """A group's classifier and model of authorship; None if tweets of one of its people only could be read."""
     with _arrays(store, group) as arrays:
         if "weights" not in arrays:
             return None
-        return VoiceClassifier(arrays["people"].tolist(), arrays["idf"], arrays["weights"], arrays["bias"])
+        people, words, ngrams = (arrays[name].tolist() for name in ("people", "words", "ngrams"))
+        return Voices(
+            VoiceClassifier(people, arrays["idf"], arrays["weights"], arrays["bias"]),
+            Authorship(people, words, ngrams, arrays["ratios"], arrays["scores"]),
+        )
 
 
 def _arrays(store: Store, group: str) -> Any:

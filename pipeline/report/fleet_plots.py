@@ -38,6 +38,7 @@ def fleet_plots(
     plots = [
         _losses(measured),
         *(_voices if len(attributed) <= FEW else _voices_of_many)(attributed),
+        _authorship(rows),
         _real_or_bot(rows),
         Plot(
             "How many tweets does a good bot need?",
@@ -121,17 +122,35 @@ def _real_or_bot(rows: Sequence[ReportRow]) -> Plot:
     """How often each bot is told from its person."""
     title, axis = "Real or bot", "share told apart"
     text = "How often a detector tells a bot's samples from its person's held-out tweets; at 0.5 it only guesses."
-    lines = []
-    for row in rows:
-        accuracy, error = (metric(row, "real_or_bot", key) for key in ("accuracy", "standard_error"))
-        if accuracy is not None and error is not None:
-            interval = (accuracy - _INTERVAL * error, accuracy + _INTERVAL * error)
-            base = metric(row, "real_or_bot", "base_accuracy")
-            lines.append(Dumbbell(row["bot"], accuracy if base is None else base, accuracy, interval))
+    lines = _with_intervals(rows, "real_or_bot", "accuracy", "base_accuracy")
     if len(lines) > FEW:
         return Plot(title, text, histogram([line.after for line in lines], axis))
-    lines.sort(key=lambda line: line.after)
     return Plot(title, f"{text} The base model is grey, the bot blue, with its 95 % interval.", dumbbells(lines, axis))
+
+
+def _authorship(rows: Sequence[ReportRow]) -> Plot:
+    """How close each bot's writing is to its person's, apart from topics."""
+    title, axis = "Authorship", "from other people (0) to the person (1)"
+    text = (
+        "How close the writing is to the person's, by common words, punctuation and the shape of other words alone: "
+        "other people are at 0, the person is at 1, and a caricature is above 1."
+    )
+    lines = _with_intervals(rows, "authorship", "value", "base_value")
+    if len(lines) > FEW:
+        marks = [Mark(line.before, line.after, line.name) for line in lines[:_MARKS]]
+        return Plot(title, text, scatter(marks, "base model", "bot", diagonal=True))
+    return Plot(title, f"{text} The base model is grey, the bot blue, with its 95 % interval.", dumbbells(lines, axis))
+
+
+def _with_intervals(rows: Sequence[ReportRow], measure: str, key: str, base_key: str) -> list[Dumbbell]:
+    """The base model's and the bot's figure, with the interval of the bot's, lowest first; bots without it left out."""
+    lines = []
+    for row in rows:
+        value, error, base = (metric(row, measure, name) for name in (key, "standard_error", base_key))
+        if value is not None and error is not None:
+            interval = (value - _INTERVAL * error, value + _INTERVAL * error)
+            lines.append(Dumbbell(row["bot"], value if base is None else base, value, interval))
+    return sorted(lines, key=lambda line: line.after)
 
 
 def _attributed(rows: Sequence[ReportRow]) -> dict[str, dict[str, float]]:

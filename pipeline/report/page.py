@@ -93,6 +93,8 @@ def _facts(rows: Sequence[ReportRow], seconds: Mapping[str, float]) -> list[tupl
     voice, real = metric_values(rows, "voice", "top1"), metric_values(rows, "voice", "real_top1")
     if voice:
         facts.append((f"{median(voice):.0%}", f"median voice; of real tweets {median(real):.0%}"))
+    if written := metric_values(rows, "authorship", "value"):
+        facts.append((f"{median(written):.2f}", "median authorship: other people are at 0, the person is at 1"))
     if found := metric_values(rows, "real_or_bot", "accuracy"):
         facts.append((f"{median(found):.0%}", "median share of samples told from real tweets; 50 % would be perfect"))
     if copied := metric_values(rows, "copying", "long_runs"):
@@ -165,6 +167,12 @@ def _figures(row: ReportRow) -> list[tuple[str, str]]:
         ("loss of the base model", number("held_out", "base_loss", ".3f")),
         ("loss", number("held_out", "loss", ".3f") + ("" if not interval else " ({:.3f} to {:.3f})".format(*interval))),
         ("voice", number("voice", "top1", ".0%") + number("voice", "real_top1", ".0%", " (real tweets ", ")")),
+        (
+            "authorship",
+            number("authorship", "value", ".2f")
+            + number("authorship", "standard_error", ".2f", " ± ")
+            + number("authorship", "base_value", ".2f", " (base ", ")"),
+        ),
         (
             "detected",
             number("real_or_bot", "accuracy", ".0%")

@@ -22,6 +22,7 @@ METRICS = {
     | PERPLEXITIES
     | {"tokens": 900, "tweets": 60, "per_character": LOSSES | PERPLEXITIES | {"characters": 3000}},
     "voice": {"top1": 0.7, "base_top1": 0.1, "real_top1": 0.8, "chance": 0.1, "people": 10, "samples": 64},
+    "authorship": {"people": 10, "value": 1.18, "standard_error": 0.1, "base_value": 0.4},
     "real_or_bot": {"accuracy": 0.71, "standard_error": 0.05, "pairs": 30, "base_accuracy": 0.9, "real_accuracy": None},
     "copying": {"exact": 0, "long_runs": 0.05, "real_exact": 0, "real_long_runs": 0.1, "longest_run": 9, "samples": 64},
     "variety": {"distinct_2": 0.9, "real_distinct_2": 0.95, "duplicates": 0.0}
@@ -137,6 +138,19 @@ def test_the_card_says_how_often_the_bot_is_told_from_its_person_or_why_it_is_no
     assert "too few samples and held-out tweets of similar length (3 pairs)" in few and "| Real or bot" not in few
     older = card_of(job, bot_of("nasa"), {name: METRICS[name] for name in METRICS if name != "real_or_bot"})
     assert "detector" not in older and "| Copying: a training tweet" in older
+
+
+def test_the_card_shows_the_authorship_or_why_it_is_not_known(job):
+    text = " ".join(card_of(job, bot_of("nasa")).split())
+    assert "from other people (0) to the person (1) | 0.40 | 1.18 | 1 |" in text
+    assert "(standard error 0.10); above 1 a bot is a caricature." in text
+    unknown = METRICS | {"authorship": {"people": 10, "value": None, "standard_error": None, "base_value": None}}
+    few = " ".join(card_of(job, bot_of("nasa"), unknown).split())
+    assert "The authorship is not known: there are too few samples" in few and "| Authorship" not in few
+    assert "uthorship" not in card_of(job, bot_of("nasa"), unknown | {"voice": {"people": 1}})
+    assert "uthorship" not in card_of(
+        job, bot_of("nasa"), {name: METRICS[name] for name in METRICS if name != "authorship"}
+    )
 
 
 def test_runs_on_wandb_are_linked_where_they_are_sent(job):

@@ -63,6 +63,7 @@ def test_report_html_shows_every_bot_and_lets_no_markup_through(store):
 MANY = {
     "held_out": {"loss": 3.1, "loss_interval": [3.0, 3.2], "base_loss": 4.5},
     "voice": {"top1": 0.75, "real_top1": 0.8, "people": 2, "samples": 64, "attributed": [["wren", 48], ["lark", 16]]},
+    "authorship": {"people": 2, "value": 0.9, "standard_error": 0.1, "base_value": -0.2},
     "real_or_bot": {"accuracy": 0.71, "standard_error": 0.05, "pairs": 30, "base_accuracy": 0.9, "real_accuracy": None},
     "copying": {"long_runs": 0.05},
     "variety": {"distinct_2": 0.9},
@@ -85,7 +86,7 @@ def test_the_page_stands_alone_and_its_plots_are_whole(count):
     assert not re.search(r"""(?:src|href)=|url\(|@import""", shown)
     assert "My dream is &lt;i&gt;flight&lt;/i&gt;" in shown and "Chirp &amp; chirp" in shown
     svgs = re.findall(r"<svg.*?</svg>", shown, re.DOTALL)
-    assert len(svgs) == (7 if count <= FEW else 8)
+    assert len(svgs) == (8 if count <= FEW else 9)
     for svg in svgs:
         ElementTree.fromstring(svg)
         assert "nan" not in svg
@@ -100,6 +101,14 @@ def test_the_page_says_how_often_bots_are_told_from_their_people_where_it_was_me
         assert "Real or bot" not in older and "<h2>Voice</h2>" in older
     without_base = MANY["real_or_bot"] | {"base_accuracy": None}
     assert "<h2>Real or bot</h2>" in page(fleet_of(3, MANY | {"real_or_bot": without_base}), {}, [])
+
+
+def test_the_page_shows_the_authorship_where_it_is_known():
+    shown = page(fleet_of(3), {}, [])
+    assert "<h2>Authorship</h2>" in shown and "0.90 ± 0.10 (base -0.20)" in shown and "median authorship" in shown
+    unknown = {"people": 1, "value": None, "standard_error": None, "base_value": None}
+    for metrics in (MANY | {"authorship": unknown}, {key: MANY[key] for key in MANY if key != "authorship"}):
+        assert "uthorship" not in page(fleet_of(3, metrics), {}, [])
 
 
 def test_a_large_fleets_page_lists_the_failed_and_says_what_it_leaves_out():
