@@ -156,6 +156,7 @@ def _train_and_evaluate(
         job,
         prepared.people,
         beside=bool(to_train),
+        most=len(changing),
         publish="publish" in steps,
         measured=index.record,
         say=progress.say,

@@ -22,7 +22,8 @@ HOME = Path(tempfile.mkdtemp(prefix="huggingtweets-tests-"))
 (HOME / "ray-token").write_text(secrets.token_hex(16))
 S3_PORT = free_port()
 SECRET = "a-secret-of-the-process-that-starts-the-cluster"
-for _name in ("WANDB_API_KEY", "WANDB_MODE", "RAY_ADDRESS"):
+# Python keeps our modules compiled, so that not each of some hundred processes compiles them again.
+for _name in ("WANDB_API_KEY", "WANDB_MODE", "RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(_name, None)
 os.environ |= {
     "HOME": str(HOME),

@@ -57,8 +57,10 @@ class Failed:
 class Feed(Generic[TaskT]):
     """Tasks that may be added, from any thread, while earlier ones are worked on."""
 
-    def __init__(self, tasks: Sequence[TaskT] = ()) -> None:
+    def __init__(self, tasks: Sequence[TaskT] = (), most: int = sys.maxsize) -> None:
+        """`most`: how many tasks there will be at most, so that the pool has no actor without work."""
         self.tasks = deque(tasks)  # not given to a worker yet
+        self.most = most
         self.closed = self.aborted = False
 
     def add(self, task: TaskT) -> None:
@@ -93,13 +95,13 @@ def run_tasks(
     if not isinstance(tasks, Feed):
         if not tasks:
             return
-        feed, most = Feed(tasks), len(tasks)
+        feed = Feed(tasks, most=len(tasks))
         feed.close()
     else:
-        feed, most = tasks, sys.maxsize
+        feed = tasks
     gpus, cores = capacity()
     gpus = gpus if worker.uses_gpu else 0
-    size = min(most, _pool_size(gpus, cores, workers_per_gpu if beside_training else None))
+    size = min(feed.most, _pool_size(gpus, cores, workers_per_gpu if beside_training else None))
     actor_class: Any = ray.remote(cast(Any, PoolActor)).options(
         num_cpus=0 if beside_training else 0.5,
         num_gpus=1 if gpus and not beside_training else 0,

@@ -1,6 +1,6 @@
 """Measures bots on the cluster while others still train; the driver's side, around worker.py.
 
-    with Evaluation(job, prepared.people, beside=True, publish=True) as evaluation:
+    with Evaluation(job, prepared.people, beside=True, most=len(bots), publish=True) as evaluation:
         evaluation.begin()                          # starts the pool of workers, beside the lanes
         evaluation.add(bot)                         # from any thread, as bots are trained
         published = evaluation.settle(progress)     # waits for all of them and sets their metrics
@@ -52,18 +52,20 @@ class Evaluation(threading.Thread):
         job: Job,
         people: Mapping[str, Person],
         beside: bool,
+        most: int,
         publish: bool = False,
         measured: Callable[[Bot], None] = lambda bot: None,
         say: Callable[[str], None] = lambda line: None,
     ):
         """`people` are all that are prepared. `beside`: lanes train meanwhile. `publish`: also publish trained bots.
 
+        `most` is the number of bots that are added at most: the pool has no more workers than that.
         `measured` is called, in this thread, with a copy of each bot whose published folder has new metrics.
         `say` reports at once what goes wrong with the pool or the classifiers.
         Raises UserError if the file of `evaluate.block_list` cannot be read.
         """
         super().__init__(daemon=True, name="evaluation")
-        self.job, self.beside, self.publish = job, beside, publish
+        self.job, self.beside, self.most, self.publish = job, beside, most, publish
         enough = {handle: person for handle, person in people.items() if person.chars >= MIN_CHARS}
         self.groups = VoiceGroups(enough, job.train.holdout)
         self.block_list = _block_list(job.fleet.evaluate.block_list)
@@ -79,7 +81,7 @@ class Evaluation(threading.Thread):
     def begin(self) -> None:
         """Starts the pool, before the first bot is there."""
         if self.feed is None:
-            self.feed = actor_pool.Feed()
+            self.feed = actor_pool.Feed(most=self.most)
             self.start()
 
     def add(self, bot: Bot) -> None:
@@ -133,7 +135,7 @@ class Evaluation(threading.Thread):
 
     def _renew_feed(self) -> None:
         with self.lock:
-            self.feed = actor_pool.Feed()
+            self.feed = actor_pool.Feed(most=self.most)
             for task in self.tasks.values():
                 self.feed.add(task)
             if self.complete:

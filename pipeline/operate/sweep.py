@@ -144,7 +144,7 @@ def _train(job: Job, recipes: list[Train], prepared: Prepared, variants: list[Va
         **job.train.model_dump(), of_variant={variant.name: recipes[variant.recipe] for variant in variants}
     )
     try:
-        with Evaluation(job, prepared.people, beside=True, say=progress.say) as evaluation:
+        with Evaluation(job, prepared.people, beside=True, most=len(variants), say=progress.say) as evaluation:
             driver.train(replace(job, train=settings), list(variants), progress, done=evaluation.add)
             evaluation.settle(progress)
     finally:

@@ -54,7 +54,13 @@ def adapted(tmp_path_factory, base, s3) -> Path:
     write_tweets(folder / "tweets")
     write_csv(folder / "tweets" / "ada.csv", [*tweets_of("ada"), *CANARIES])
     keys = {"fleet": "adapted", "tweets": ["tweets/*.csv"], "base_model": str(base), "bots": ["ada", "ben"]}
-    keys |= {"adapt": ADAPT, "evaluate": {"samples": 8}, "storage": f"s3://{BUCKET}/all", "wandb": {"mode": "offline"}}
+    keys |= {
+        "train": {"lanes": 1},
+        "adapt": ADAPT,
+        "evaluate": {"samples": 8},
+        "storage": f"s3://{BUCKET}/all",
+        "wandb": {"mode": "offline"},
+    }
     path = folder / "adapted.yaml"
     path.write_text(json.dumps(keys))
     report = huggingtweets.run(huggingtweets.Fleet(path))

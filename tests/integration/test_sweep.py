@@ -12,7 +12,7 @@ from pipeline.operate.sweep import PAGE
 
 @pytest.mark.usefixtures("cluster")
 def test_a_sweep_trains_what_is_new_and_leaves_no_models(make_fleet, huggingtweets):
-    path = make_fleet(("ada", "ben"), sweep={"bots": 1, "epochs": [1, 3]})
+    path = make_fleet(("ada", "ben"), sweep={"bots": 1, "epochs": [1, 3]}, train={"lanes": 1})
     code, out, err = huggingtweets("sweep", path, "--json")
     assert code == 0, err
     first = json.loads(out)

@@ -3,8 +3,10 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from pipeline.core import actor_pool
-from pipeline.core.actor_pool import Feed
+from pipeline.core.actor_pool import Feed, Worker
 
 
 class ClosedMeanwhile(Feed[str]):
@@ -33,3 +35,25 @@ def test_a_task_that_is_added_just_before_the_feed_is_closed_is_done(monkeypatch
     monkeypatch.setattr(actor_pool, "ray", SimpleNamespace(wait=wait, get=lambda call: call))
     set_up: Any = None
     assert list(actor_pool._results([Actor()], set_up, ClosedMeanwhile())) == [("late", "late: done")]
+
+
+@pytest.mark.parametrize("most, actors", [(3, 3), (100, 8)])
+def test_a_pool_has_no_more_actors_than_tasks_that_may_come(monkeypatch, most, actors):
+    ended: list[Any] = []
+    started = iter(range(100))
+
+    def start() -> Any:
+        number = next(started)
+        return SimpleNamespace(ready=SimpleNamespace(remote=lambda set_up: number))
+
+    fake = SimpleNamespace(
+        remote=lambda actor: SimpleNamespace(options=lambda **options: SimpleNamespace(remote=start)),
+        put=lambda arguments: arguments,
+        kill=ended.append,
+    )
+    monkeypatch.setattr(actor_pool, "ray", fake)
+    monkeypatch.setattr(actor_pool, "capacity", lambda: (0, 16))  # GPUs, cores
+    feed: Feed[str] = Feed(most=most)
+    feed.close()
+    assert list(actor_pool.run_tasks(Worker, feed, beside_training=True)) == []
+    assert len(ended) == actors

@@ -21,7 +21,8 @@ COUNTS = {"downloaded": 9, "retweets": 0, "short": 0, "kept": 9}
 class Feed:
     """Stands in for actor_pool.Feed: a list."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        assert most == 3  # bots
         self.tasks: list[Any] = []
         self.closed = False
 
@@ -55,7 +56,7 @@ def evaluate(make_fleet, monkeypatch) -> Callable[..., tuple[list[Bot], list[str
         names = ("ada", "ben", "cleo")
         people = {name: Person(name, COUNTS, 7000, 100, "digest") for name in names}
         bots = [Bot(name, [people[name]], version="v", status="trained") for name in names]
-        with Progress() as progress, Evaluation(job, people, beside=True, say=lines.append) as evaluation:
+        with Progress() as progress, Evaluation(job, people, beside=True, most=3, say=lines.append) as evaluation:
             for bot in bots:
                 evaluation.add(bot)
             evaluation.settle(progress)
