@@ -24,8 +24,9 @@ from pipeline.core.settings import EngineOptions, Serve
 from pipeline.core.store import Store
 from serve.deployments.disk_cache import Cache
 from serve.deployments.ray_internals import OWN_VERSION, listen_on_loopback
-from serve.engine.question import Choice, ErrorData, Question, ReplicaPart
+from serve.engine.question import Choice, ErrorData, Question, ReplicaPart, Trace
 from serve.engine.request import DamagedModel, Piece, Request
+from serve.http import tracing
 
 if TYPE_CHECKING:
     from serve.engine.thread import EngineThread
@@ -142,7 +143,7 @@ async def stream_answer(thread: "EngineThread", version: str, question: Question
 
     The generation stops when the iterator is closed. Raises DamagedModel.
     """
-    loop, arrived = asyncio.get_running_loop(), asyncio.Queue[Any]()
+    loop, arrived, began = asyncio.get_running_loop(), asyncio.Queue[Any](), time.time_ns()
 
     def put(item: Any) -> None:  # by the engine's thread
         loop.call_soon_threadsafe(arrived.put_nowait, item)
@@ -179,6 +180,17 @@ async def stream_answer(thread: "EngineThread", version: str, question: Question
         yield _error(422, "validation_error", str(error))
     finally:
         request.cancelled = True
+        _record(request, question.trace, began)
+
+
+def _record(request: Request, trace: Trace | None, began: int) -> None:
+    """Adds to the trace how long the request waited for the engine, read its prompt, and generated."""
+    span, ended = tracing.of(trace), time.time_ns()
+    admitted, first = request.admitted or ended, request.first_token or ended
+    tokens = sum(choice.tokens for choice in request.choices.values())
+    span.record("queue", began, admitted, {})
+    span.record("prefill", admitted, first, {"tokens": request.prompt_tokens})
+    span.record("decode", first, ended, {"tokens": tokens, "texts": request.parameters.num_return_sequences})
 
 
 def app_name(served_name: str) -> str:

@@ -41,6 +41,7 @@ from serve.deployments.published import BotEntry
 from serve.deployments.registry import Registry
 from serve.deployments.traffic import Traffic
 from serve.engine.question import Part, Question, ReplicaPart
+from serve.http import tracing
 from serve.http.catalogue import Catalogue
 from serve.http.errors import ApiError
 from serve.http.guard import Guard, current_client
@@ -66,8 +67,9 @@ _CORES_FOR_TWO = 4  # on a smaller machine a second one would take the bots' cor
 class Gateway:
     """The bots that the HTTP routes need (serve.http.bots.Bots), over a copy of the registry's table."""
 
-    async def __init__(self, registry: DeploymentHandle):  # type: ignore[misc]
+    async def __init__(self, registry: DeploymentHandle, traces: tracing.Settings | None = None):  # type: ignore[misc]
         ray_internals.listen_on_loopback()
+        tracing.start(traces, "gateway")
         self.registry = registry
         self.table: dict[str, BotEntry] = {}
         self.catalogues: dict[Order, Catalogue] = {}  # of the orders that were asked for
@@ -249,8 +251,10 @@ class Gateway:
         gateways, queue = self.guard.gateways, self.queues.setdefault(bot, FairQueue())
         places = math.ceil(endpoint.places(entry["max_replicas"]) / gateways)
         waiting = math.ceil(entry["max_queued_requests"] / gateways)
+        wait = tracing.current().child("wait")
         try:
             async with queue.place(current_client(), places, waiting, end):
+                wait.end()
                 self.traffic.begin(bot)
                 try:
                     yield
@@ -262,6 +266,7 @@ class Gateway:
         except TimeoutError:
             raise ApiError(504, "deadline_exceeded", f"{bot} did not answer in time") from None
         finally:
+            wait.end()
             if queue.empty:
                 self.queues.pop(bot, None)
 
@@ -326,6 +331,9 @@ class Gateway:
         else:
             application, deployment = app_name(bot), "BotEndpoint"
         with self.handles.of(application, deployment) as handle:
+            span = tracing.current().child("call", "CLIENT")
+            if span.trace:
+                question = dataclasses.replace(question, trace=span.trace)
             # by value, over gRPC: half the time of Ray's object store, and tokens come in one stream
             handle = handle.options(
                 stream=True, _by_reference=False, session_id=session(bot, self.traffic.ongoing(bot) - 1)
@@ -335,6 +343,7 @@ class Gateway:
                 yield call
             finally:
                 call.cancel()
+                span.end({"where": entry["where"], "attempt": attempt})
 
 
 def _moves(old: BotEntry | None, new: BotEntry | None) -> bool:
@@ -356,4 +365,6 @@ def application() -> Application:
     registry = Registry.options(**pinned_options()).bind()  # type: ignore[attr-defined]
     room = ray.is_initialized() and ray.cluster_resources().get("CPU", 0) >= _CORES_FOR_TWO
     scaling = _REPLICAS | {"min_replicas": 2 if room else 1}
-    return Gateway.options(**pinned_options(), autoscaling_config=scaling).bind(registry)  # type: ignore[attr-defined]
+    traces = tracing.settings()
+    options = pinned_options(*([traces] if traces else []))
+    return Gateway.options(**options, autoscaling_config=scaling).bind(registry, traces)  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ a number behind it when the bot is hot.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -37,6 +38,7 @@ from serve.deployments.loaded_bots import LoadedBots
 from serve.deployments.ray_internals import listen_on_loopback
 from serve.engine.question import Question, ReplicaPart
 from serve.engine.request import DamagedModel
+from serve.http import tracing
 
 SPREAD = 16  # ongoing requests of a bot per session id
 _ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
@@ -77,12 +79,14 @@ class PoolWorker:
 
     async def answer(self, bot: str, version: str, question: Question) -> AsyncIterator[ReplicaPart]:
         """The parts of the bot's answer, see `endpoint.stream_answer`. Loads the bot first if needed."""
-        holding = self.bots.of(bot, version)
+        holding, held, began = self.bots.of(bot, version), (bot, version) in self.bots, time.time_ns()
         try:
             thread: Any = await holding.__aenter__()
         except Exception as error:
             yield not_loaded(bot, one_line(error))
             return
+        if not held:
+            tracing.of(question.trace).record("load", began, time.time_ns(), {"bot": bot, "version": version})
         try:
             async for part in stream_answer(thread, version, question):
                 if "choices" in part:

@@ -10,6 +10,7 @@ request with a seed depends on the seed alone, not on the batch. docs/engine.md 
 """
 
 import secrets
+import time
 from collections import Counter, deque
 from collections.abc import Sequence as Tokens
 from pathlib import Path
@@ -201,6 +202,7 @@ class Engine:
                 groups.setdefault(length, []).append(own_rows.setdefault(request, []))
             own_rows[request].append(len(self._active))
             clients[sequence.request.client] += 1
+            sequence.request.admitted = sequence.request.admitted or time.time_ns()
             self._turn = max(self._turn, sequence.turn)
             self._active.append(sequence)
             del self._waiting[place]

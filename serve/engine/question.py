@@ -11,6 +11,16 @@ from typing import NotRequired, TypedDict
 
 from serve.engine.parameters import Parameters
 
+Settings = dict[str, str]  # environment variables of OpenTelemetry
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a replica needs to add its spans to a request's trace (serve/http/tracing.py)."""
+
+    traceparent: str  # W3C's header: the trace, and the span below which the replica's are
+    settings: Settings  # of the gateway
+
 
 @dataclass(frozen=True)
 class Question:
@@ -29,6 +39,7 @@ class Question:
     only_prompt: bool = False
     client: str = ""
     watermark: bytes | None = field(default=None, repr=False)  # the secret of the watermark that the texts get
+    trace: Trace | None = None
 
 
 class Piece(TypedDict):

@@ -76,3 +76,5 @@ class Request:
     client: str = ""  # who asks: those who wait share an engine fairly
     prompt_tokens: int = 0  # that the model reads, the separator included; set when the request is added
     choices: dict[int, Choice] = field(default_factory=dict)
+    admitted: int = 0  # when its first text joined the batch, in nanoseconds since 1970; 0 until then
+    first_token: int = 0  # when the first token was generated

@@ -3,6 +3,7 @@
 reason = sequence.append(token, log_probabilities)      # None while it continues
 """
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -65,6 +66,7 @@ class Sequence:
 
         `log_probabilities` [vocabulary] are needed where the request wants pieces or log-probabilities.
         """
+        self.request.first_token = self.request.first_token or time.time_ns()
         self.ids.append(token)
         if token in self.text.vocabulary.ends:
             text, reason = self.text.end(), "stop"

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.core import logs
-from serve.http import keys, origin
+from serve.http import keys, origin, tracing
 from serve.http.access_log import AccessLog
 from serve.http.body import receive_whole
 from serve.http.errors import ApiError, internal_error
@@ -108,7 +108,7 @@ class Guard:
         assert self.app
         self.ongoing += 1
         try:
-            await self.app(scope, receive, send)
+            await tracing.passed_on(self.app, scope, receive, send)
         finally:
             self.ongoing -= 1
 

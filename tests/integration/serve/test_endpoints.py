@@ -1,5 +1,6 @@
 """What a client may expect of a bot whether its endpoint is dedicated, pooled or auto."""
 
+import secrets
 import threading
 import time
 
@@ -7,14 +8,26 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.support.otlp import Collector
 from tests.support.serve_fleet import publish
 from tests.support.toys import until
 
 ASK = {"inputs": "Engine", "parameters": {"max_new_tokens": 8, "min_new_tokens": 8, "seed": 1}}
 
 
+@pytest.fixture(scope="module")
+def collector():
+    """An OpenTelemetry collector that the environment of `deploy` names."""
+    one, variables = Collector(), pytest.MonkeyPatch()
+    variables.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", one.endpoint)
+    variables.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+    yield one
+    variables.undo()
+    one.stop()
+
+
 @pytest.fixture(scope="module", params=["dedicated", "pooled", "auto"])
-def served(request, make_served):
+def served(request, make_served, collector):
     kind = request.param
     bots = (f"any_{kind}", f"other_{kind}")
     return *make_served(f"any_{kind}", bots, endpoint=kind, max_replicas=1), *bots
@@ -32,6 +45,22 @@ def test_a_list_of_prompts_is_answered_at_once_and_each_as_if_it_were_alone(serv
     choices = answer.json()["choices"]
     assert [bool(choice.pop("signature")) for choice in choices] == signed and any(signed)
     assert choices == [choice | {"index": index} for index, choice in enumerate(alone)]
+
+
+def test_a_request_is_traced_through_gateway_and_replica(served, collector):
+    client, *_, bot, _ = served
+    trace, parent = secrets.token_hex(16), secrets.token_hex(8)
+    ask = {"inputs": "Engine", "parameters": ASK["parameters"]}
+    assert client.post(f"/bots/{bot}", json=ask, headers={"traceparent": f"00-{trace}-{parent}-01"}).status_code == 200
+    below = {"wait": "POST /bots/{bot}", "call": "POST /bots/{bot}", "queue": "call", "prefill": "call"}
+    below["decode"] = "call"
+    until(lambda: {"POST /bots/{bot}", *below} <= set(collector.of(trace)), 30)
+    spans = collector.of(trace)
+    request = spans["POST /bots/{bot}"]
+    assert request["parent"] == parent and request["attributes"]["huggingtweets.bot"] == bot
+    assert {name: spans[name]["parent"] for name in below} == {name: spans[over]["id"] for name, over in below.items()}
+    assert (request["process"], spans["decode"]["process"]) == ("gateway", "replica")
+    assert spans["decode"]["attributes"] == {"tokens": 8, "texts": 1}
 
 
 def test_a_new_version_is_followed_while_no_request_fails(served, base):
