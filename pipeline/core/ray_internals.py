@@ -10,20 +10,22 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import grpc
 import ray
 from ray._common.filters import CoreContextFilter
 from ray._common.formatters import JSONFormatter, TextFormatter
-from ray._private import auto_init_hook, ray_constants, services, state, worker
+from ray._private import auto_init_hook, grpc_utils, ray_constants, services, state, worker
 from ray._private.authentication import authentication_token_setup
 from ray._raylet import (  # type: ignore[attr-defined]
     AuthenticationMode,
     AuthenticationTokenLoader,
     get_authentication_mode,
 )
-from ray.core.generated import gcs_pb2
+from ray.core.generated import gcs_pb2, gcs_service_pb2, gcs_service_pb2_grpc
 from ray.experimental import internal_kv
 from ray.util.placement_group import PlacementGroup
 
+_AliveRequest: Any = gcs_service_pb2.CheckAliveRequest  # type: ignore[attr-defined]
 _GroupRecord: Any = gcs_pb2.PlacementGroupTableData  # type: ignore[attr-defined]
 
 
@@ -68,6 +70,25 @@ def set_auto_connect(enabled: bool) -> None:
 def running_cluster() -> str | None:
     """host:port of a cluster that runs on this machine, as Ray's own commands find it."""
     return services.find_bootstrap_address(None)
+
+
+def why_unreachable(address: str, seconds: float = 10.0) -> str | None:
+    """Why the cluster at host:port takes no calls of this process, and what to do; None if it takes them.
+
+    `ray.init` would try for 20 seconds to some minutes, and print a line a second from its C++ part.
+    """
+    channel = grpc_utils.init_grpc_channel(address)
+    try:
+        gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).CheckAlive(_AliveRequest(), timeout=seconds)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            return (
+                "it asks for another token; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the file with its token"
+            )
+        return f"it does not answer within {seconds:g} s; it may just be ending: try again"
+    finally:
+        channel.close()
+    return None
 
 
 # In the environment of a head: its processes listen on 127.0.0.1 alone, as they do on macOS and Windows, whatever the

@@ -92,7 +92,10 @@ def ensure() -> None:
 
 
 def join() -> bool:
-    """Connects to the cluster in RAY_ADDRESS, or else to one on this machine. Returns False if there is none."""
+    """Connects to the cluster in RAY_ADDRESS, or else to one on this machine. Returns False if there is none.
+
+    Raises UserError if it takes no calls: it asks for another token, or is just ending.
+    """
     if ray.is_initialized():
         return True
     _shorten_ray_folder()
@@ -105,18 +108,27 @@ def join() -> bool:
     if not address or not _listens(address):
         return False
     ray_internals.use_token_if_available()
+    bypass_proxies()
+    problem = ray_internals.why_unreachable(address)
+    if problem:
+        beside = "to work beside it, set RAY_TMPDIR to a short folder of your own"
+        raise UserError(f"a Ray cluster runs on this machine, at {address}, but {problem}; {beside}")
     _connect(address)
     return True
 
 
 def _join_given(address: str) -> None:
-    hint = "" if os.environ.get("RAY_AUTH_MODE") else "; if it asks for a token, set RAY_AUTH_MODE=token"
     try:
-        if "://" not in address and not _listens(address):
-            raise ConnectionError("nothing listens there")
+        if "://" not in address:
+            if not _listens(address):
+                raise ConnectionError("nothing listens there")
+            bypass_proxies()
+            problem = ray_internals.why_unreachable(address)
+            if problem:
+                raise ConnectionError(problem)
         _connect(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {one_line(error)}{hint}") from error
+        raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {one_line(error)}") from error
 
 
 def _listens(address: str) -> bool:
