@@ -38,6 +38,8 @@ def measured(bot: str) -> dict[str, Any]:
     ]
     more = {
         "voice": metrics()["voice"] | {"real_top1": 0.7, "base_top1": 0.1, "samples": 20},
+        "authorship": {"people": 1000, "value": 0.5, "standard_error": 0.1, "base_value": 0.1},
+        "real_or_bot": {"accuracy": 0.8, "standard_error": 0.05, "base_accuracy": 0.95},
         "copying": {"long_runs": 0.02, "exact": 0.0},
         "variety": {"distinct_2": 0.6},
         "safety": {"mentions": 0.1},

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.evaluate.measurer import MEASURED
+from tests.support.made_up_s3 import measured
 from tests.support.toys import ROOT
 
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
@@ -30,3 +32,8 @@ def test_a_benchmark_finds_what_it_imports(script: Path):
     lines = [ast.unparse(node) for node in tree.body]
     first = next((i for i, line in enumerate(lines) if line.startswith("from tests.")), None)
     assert first is None or FIND_TESTS in lines[:first]
+
+
+def test_nothing_is_to_be_measured_of_the_made_up_bots_of_scale():
+    """Otherwise its `run` with nothing to do would evaluate all of them."""
+    assert measured("bot_1").keys() >= MEASURED
