@@ -116,6 +116,18 @@ class Authorship(TypedDict):
     ceiling: NotRequired[float]  # the score of the person's own
 
 
+class Sense(TypedDict):
+    """`sense`: of texts without a prompt; None where there are none. Nats are the base model's, per character."""
+
+    nats: float | None  # of the bot's samples
+    base_nats: float | None  # of the base model's own samples
+    real_nats: float | None  # of the held-out tweets
+    ratio: float | None  # of the bot's samples to the held-out tweets
+    unknown_words: float | None  # share of words that neither the person's training tweets nor other people's have
+    base_unknown_words: float | None
+    real_unknown_words: float | None
+
+
 class Copying(TypedDict):
     """`copying`: shares are of the samples, `real_` shares of as many held-out tweets."""
 
@@ -161,6 +173,7 @@ class Metrics(TypedDict, total=False):
     voice: Voice
     authorship: Authorship
     real_or_bot: RealOrBot
+    sense: Sense
     copying: Copying
     variety: Variety
     safety: Safety

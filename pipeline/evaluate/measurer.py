@@ -24,6 +24,7 @@ from pipeline.evaluate.measures.copying import copying
 from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet
 from pipeline.evaluate.measures.real_or_bot import Texts, real_or_bot
 from pipeline.evaluate.measures.safety import safety
+from pipeline.evaluate.measures.sense import sense, vocabulary
 from pipeline.evaluate.measures.variety import variety
 from pipeline.evaluate.measures.voice import voice
 from pipeline.evaluate.voice_groups import Voices
@@ -35,7 +36,7 @@ from pipeline.train.learned_tweets import read_learned
 from pipeline.train.loss import token_losses
 
 # the keys of metrics.json set here
-MEASURED = {"held_out", "voice", "authorship", "real_or_bot", "copying", "variety", "safety", "samples"}
+MEASURED = {"held_out", "voice", "authorship", "real_or_bot", "sense", "copying", "variety", "safety", "samples"}
 PROMPTS = (PROMPT, "I think", "Today", "The best thing about")  # of one half of the samples; the other half has none
 _SHOWN = 5  # samples kept in metrics.json, with PROMPT and without a prompt each
 _CHOICES = 8  # samples of one request
@@ -101,14 +102,17 @@ class Measurer:
         load_weights(self.network, weights)
         bot_nats = self._nats(ids)
         lengths, sizes = [len(one) + 1 for one in ids], characters(real)
+        held = Texts(real, base_nats / sizes)
         voices = self._voices(group)
+        known = np.union1d(vocabulary(training), voices.vocabulary if voices else vocabulary([]))
         return {
             "held_out": held_out(bot_nats, base_nats, lengths, sizes),
             "voice": voice(voices.classifier, handles, texts, self.base_texts, real) if voices else {"people": 1},
             "authorship": authorship(
                 voices.authorship if voices else None, handles, with_nats.texts, self.base_unprompted.texts, real
             ),
-            "real_or_bot": real_or_bot(with_nats, self.base_unprompted, Texts(real, base_nats / sizes), training),
+            "real_or_bot": real_or_bot(with_nats, self.base_unprompted, held, training),
+            "sense": sense(with_nats, self.base_unprompted, held, known),
             "copying": copying([prompt + text for prompt, text in samples], training, real),
             "variety": variety(unprompted, real),
             "safety": safety(texts, self.block_list),

@@ -4,9 +4,9 @@
     learn(job, groups, beside=False, say=print)     # work/voices/{group}.npz, for groups whose tweets changed
     load(store, groups.of(["nasa"])).classifier     # a VoiceClassifier
 
-A group's file holds its classifier, its model of authorship, and its people's style profiles. From the profiles of all
-groups `learn` also makes the map of people by style (work/style.json). The computation is in measures/: voice.py,
-authorship.py and style_map.py.
+A group's file holds its classifier, its model of authorship, its vocabulary, and its people's style profiles. From the
+profiles of all groups `learn` also makes the map of people by style (work/style.json). The computation is in measures/:
+voice.py, authorship.py, sense.py and style_map.py.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from pipeline.core import actor_pool, logs
 from pipeline.core.store import Store
 from pipeline.evaluate.measures import style_map
 from pipeline.evaluate.measures.authorship import Authorship
+from pipeline.evaluate.measures.sense import vocabulary
 from pipeline.evaluate.measures.voice import VoiceClassifier, groups
 from pipeline.plan.job import Job
 from pipeline.prepare.index import Person
@@ -31,7 +32,7 @@ from pipeline.prepare.kept_tweets import read_tweets
 
 MAP = "work/style.json"  # {"nasa": [x, y], …}
 _FOLDER = "work/voices"
-_FORMAT = 2  # of the files; raise it when classifiers or profiles have to be made again
+_FORMAT = 3  # of the files; raise it when classifiers or profiles have to be made again
 _MAPPED = 2000  # people on the map at most: a picture shows no more
 
 
@@ -61,6 +62,7 @@ class Voices:
 
     classifier: VoiceClassifier
     authorship: Authorship
+    vocabulary: np.ndarray  # all words of their training tweets (measures/sense.py)
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,14 @@ class VoiceLearner(actor_pool.Worker[VoiceTask, None]):
             authorship = Authorship.fit(tweets, held_out)
             arrays |= {"words": np.array(authorship.words), "ngrams": np.array(authorship.ngrams)}
             arrays |= {"ratios": authorship.weights, "scores": authorship.scores}
+            arrays |= {"vocabulary": vocabulary(text for texts in tweets.values() for text in texts)}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         self.store.write(_file(task.group), buffer.getvalue())
 
 
 def load(store: Store, group: str) -> Voices | None:
-    """A group's classifier and model of authorship; None if tweets of one of its people only could be read."""
+    """What a group's people are told apart with; None if tweets of one of its people only could be read."""
     with _arrays(store, group) as arrays:
         if "weights" not in arrays:
             return None
@@ -138,6 +141,7 @@ def load(store: Store, group: str) -> Voices | None:
         return Voices(
             VoiceClassifier(people, arrays["idf"], arrays["weights"], arrays["bias"]),
             Authorship(people, words, ngrams, arrays["ratios"], arrays["scores"]),
+            arrays["vocabulary"],
         )
 
 

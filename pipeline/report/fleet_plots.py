@@ -40,6 +40,7 @@ def fleet_plots(
         *(_voices if len(attributed) <= FEW else _voices_of_many)(attributed),
         _authorship(rows),
         _real_or_bot(rows),
+        _sense(rows),
         Plot(
             "How many tweets does a good bot need?",
             "Held-out loss after training against the number of kept tweets; lower is better.",
@@ -140,6 +141,18 @@ def _authorship(rows: Sequence[ReportRow]) -> Plot:
         marks = [Mark(line.before, line.after, line.name) for line in lines[:_MARKS]]
         return Plot(title, text, scatter(marks, "base model", "bot", diagonal=True))
     return Plot(title, f"{text} The base model is grey, the bot blue, with its 95 % interval.", dumbbells(lines, axis))
+
+
+def _sense(rows: Sequence[ReportRow]) -> Plot:
+    """What each bot's samples cost the base model against what real tweets cost it."""
+    pairs = [(row["bot"], metric(row, "sense", "real_nats"), metric(row, "sense", "nats")) for row in rows]
+    marks = [Mark(real, nats, bot) for bot, real, nats in pairs if real is not None and nats is not None]
+    return Plot(
+        "Sense",
+        "What the base model, which has not learned from the person, spends on a bot's samples, and on the person's "
+        "held-out tweets, in nats per character. On the dashed line both are as easy to predict.",
+        scatter(marks[:_MARKS], "held-out tweets", "samples", diagonal=True),
+    )
 
 
 def _with_intervals(rows: Sequence[ReportRow], measure: str, key: str, base_key: str) -> list[Dumbbell]:

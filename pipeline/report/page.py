@@ -97,6 +97,10 @@ def _facts(rows: Sequence[ReportRow], seconds: Mapping[str, float]) -> list[tupl
         facts.append((f"{median(written):.2f}", "median authorship: other people are at 0, the person is at 1"))
     if found := metric_values(rows, "real_or_bot", "accuracy"):
         facts.append((f"{median(found):.0%}", "median share of samples told from real tweets; 50 % would be perfect"))
+    if ratios := metric_values(rows, "sense", "ratio"):
+        facts.append(
+            (f"{median(ratios):.2f}", "times what real tweets cost the base model, the median bot's samples do")
+        )
     if copied := metric_values(rows, "copying", "long_runs"):
         facts.append((f"{median(copied):.0%}", "median share of samples with a copied run"))
     if continued := [row for row in rows if "continued" in row["metrics"]]:
@@ -178,6 +182,15 @@ def _figures(row: ReportRow) -> list[tuple[str, str]]:
             number("real_or_bot", "accuracy", ".0%")
             + number("real_or_bot", "standard_error", ".0%", " ± ")
             + number("real_or_bot", "base_accuracy", ".0%", " (base ", ")"),
+        ),
+        (
+            "sense, nats per character",
+            number("sense", "nats", ".2f") + number("sense", "real_nats", ".2f", " (real tweets ", ")"),
+        ),
+        (
+            "unknown words",
+            number("sense", "unknown_words", ".1%")
+            + number("sense", "real_unknown_words", ".1%", " (real tweets ", ")"),
         ),
         ("copied runs", number("copying", "long_runs", ".0%")),
         ("exact copies", number("copying", "exact", ".0%")),

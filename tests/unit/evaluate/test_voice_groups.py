@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core import fleet as fleets
 from pipeline.core.store import Store
+from pipeline.evaluate.measures.sense import unknown_words
 from pipeline.evaluate.voice_groups import VoiceLearner, VoiceTask, load
 from pipeline.plan.job import open_job
 from tests.support.sample_tweets import PEOPLE, sample_tweets
@@ -32,6 +33,8 @@ def test_the_voices_of_a_group_are_read_as_they_were_learned(make_fleet):
     own, others = np.diag(voices.authorship.scores), voices.authorship.scores[~np.eye(4, dtype=bool)]
     assert own.min() > 0 > others.mean()
     texts = sample_tweets("nana_voltage")[:20]
+    assert unknown_words(sample_tweets("nana_voltage")[20:], voices.vocabulary) == 0.0
+    assert unknown_words(texts, voices.vocabulary) > 0.0  # they are held out
     assert voices.classifier.attribute(texts).count("nana_voltage") > 10
     by_all = voices.authorship.counts(texts) @ voices.authorship.weights.T
     assert by_all.sum(axis=0).argmax() == sorted(PEOPLE).index("nana_voltage")

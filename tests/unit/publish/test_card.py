@@ -23,6 +23,8 @@ METRICS = {
     | {"tokens": 900, "tweets": 60, "per_character": LOSSES | PERPLEXITIES | {"characters": 3000}},
     "voice": {"top1": 0.7, "base_top1": 0.1, "real_top1": 0.8, "chance": 0.1, "people": 10, "samples": 64},
     "authorship": {"people": 10, "value": 1.18, "standard_error": 0.1, "base_value": 0.4},
+    "sense": {"nats": 1.9, "base_nats": 1.2, "real_nats": 1.6, "ratio": 1.19, "unknown_words": 0.08}
+    | {"base_unknown_words": None, "real_unknown_words": 0.05},
     "real_or_bot": {"accuracy": 0.71, "standard_error": 0.05, "pairs": 30, "base_accuracy": 0.9, "real_accuracy": None},
     "copying": {"exact": 0, "long_runs": 0.05, "real_exact": 0, "real_long_runs": 0.1, "longest_run": 9, "samples": 64},
     "variety": {"distinct_2": 0.9, "real_distinct_2": 0.95, "duplicates": 0.0}
@@ -151,6 +153,12 @@ def test_the_card_shows_the_authorship_or_why_it_is_not_known(job):
     assert "uthorship" not in card_of(
         job, bot_of("nasa"), {name: METRICS[name] for name in METRICS if name != "authorship"}
     )
+
+
+def test_the_card_shows_the_sense_where_it_was_measured(job):
+    text = card_of(job, bot_of("nasa"))
+    assert "spends | 1.20 | 1.90 | 1.60 |" in text and "of this fleet | – | 8 % | 5 % |" in text
+    assert "Sense" not in card_of(job, bot_of("nasa"), {name: METRICS[name] for name in METRICS if name != "sense"})
 
 
 def test_runs_on_wandb_are_linked_where_they_are_sent(job):

@@ -64,6 +64,8 @@ MANY = {
     "held_out": {"loss": 3.1, "loss_interval": [3.0, 3.2], "base_loss": 4.5},
     "voice": {"top1": 0.75, "real_top1": 0.8, "people": 2, "samples": 64, "attributed": [["wren", 48], ["lark", 16]]},
     "authorship": {"people": 2, "value": 0.9, "standard_error": 0.1, "base_value": -0.2},
+    "sense": {"nats": 1.9, "base_nats": 1.2, "real_nats": 1.6, "ratio": 1.19, "unknown_words": 0.081}
+    | {"base_unknown_words": 0.01, "real_unknown_words": 0.05},
     "real_or_bot": {"accuracy": 0.71, "standard_error": 0.05, "pairs": 30, "base_accuracy": 0.9, "real_accuracy": None},
     "copying": {"long_runs": 0.05},
     "variety": {"distinct_2": 0.9},
@@ -86,7 +88,7 @@ def test_the_page_stands_alone_and_its_plots_are_whole(count):
     assert not re.search(r"""(?:src|href)=|url\(|@import""", shown)
     assert "My dream is &lt;i&gt;flight&lt;/i&gt;" in shown and "Chirp &amp; chirp" in shown
     svgs = re.findall(r"<svg.*?</svg>", shown, re.DOTALL)
-    assert len(svgs) == (8 if count <= FEW else 9)
+    assert len(svgs) == (9 if count <= FEW else 10)
     for svg in svgs:
         ElementTree.fromstring(svg)
         assert "nan" not in svg
@@ -109,6 +111,13 @@ def test_the_page_shows_the_authorship_where_it_is_known():
     unknown = {"people": 1, "value": None, "standard_error": None, "base_value": None}
     for metrics in (MANY | {"authorship": unknown}, {key: MANY[key] for key in MANY if key != "authorship"}):
         assert "uthorship" not in page(fleet_of(3, metrics), {}, [])
+
+
+def test_the_page_shows_the_sense_where_it_is_known():
+    shown = page(fleet_of(3), {}, [])
+    assert "<h2>Sense</h2>" in shown and "1.90 (real tweets 1.60)" in shown and "8.1% (real tweets 5.0%)" in shown
+    older = page(fleet_of(3, {key: MANY[key] for key in MANY if key != "sense"}), {}, [])
+    assert "Sense" not in older and "unknown words" not in older
 
 
 def test_a_large_fleets_page_lists_the_failed_and_says_what_it_leaves_out():
