@@ -102,7 +102,6 @@ def blocks_of(job: Job, steps: int) -> np.ndarray:
 def lane_of(job: Job, **options: Any) -> Trainer:
     init_single_process_group()
     trainer = Trainer(model_folder.load_model(job[1]), precision=PRECISION, **options)
-    trainer.record(1, job[2])
     trainer.reset(seed=0)
     return trainer
 

@@ -150,7 +150,7 @@ class _Lanes:
         for _ in range(one.bots):
             copy = type(model)(model.config) if self.trainers else model
             copy.load_state_dict(state)
-            options = {"compile": one.compile, "gradient_checkpointing": one.checkpointing}
+            options = {"compile": one.compile, "gradient_checkpointing": one.checkpointing, "record_first": True}
             self.trainers.append(Trainer(copy, precision=PRECISION, **options))
             self.streams.append(torch.cuda.Stream() if GPU else None)
             self.trainers[-1].record(1, block)

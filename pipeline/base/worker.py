@@ -101,9 +101,6 @@ def run_worker(loop_config: dict[str, WorkerConfig]) -> None:
         weight_decay=settings.weight_decay,
         betas=_BETAS,
     )
-    trainer.record(settings.batch_size, settings.block_size)
-    if trainer.recorded:
-        trainer.reset(settings.seed)
     held_out = _held_out_stream(config.held_out, settings.separator)[:HELD_OUT_TOKENS]
     before = trainer.loss(held_out, settings.block_size)
     first_step = _restore(trainer)

@@ -118,6 +118,7 @@ class Lane:
             zero_stage=choose_zero_stage(settings.zero_stage, network.num_parameters(), settings.gpus_per_worker),
             gradient_checkpointing=settings.gradient_checkpointing,
             compile=settings.compile,
+            record_first=settings.record_first,
             freeze_layers=settings.freeze_layers,
             lora=settings.lora,
         )

@@ -2,6 +2,7 @@
 
 freeze_first_layers(model, 2)
 use_fast_kernels(model, fp32_on_cpu=True)
+attend_without_mask(model)
 """
 
 from functools import partial
@@ -18,7 +19,6 @@ _WITHOUT_MASK = "causal_without_mask"  # our attention function, in transformers
 def use_fast_kernels(model: nn.Module, fp32_on_cpu: bool) -> None:
     """Replaces forward passes by faster ones that compute the same up to rounding; weights keep names and shapes."""
     fuse_gelu(model)
-    attend_without_mask(model)
     if fp32_on_cpu:
         onednn.patch_linear_layers(model)
 

@@ -27,11 +27,12 @@ from pipeline.core.weights import load_state
 from pipeline.train import deepspeed_engine
 from pipeline.train.lora import LoraAdapters
 from pipeline.train.loss import next_token_loss, stream_loss
-from pipeline.train.model_surgery import freeze_first_layers, use_fast_kernels
+from pipeline.train.model_surgery import attend_without_mask, freeze_first_layers, use_fast_kernels
 
 T = TypeVar("T")
 _CLIP_NORM = 1.0  # of the gradient
-_GRAPH_WARMUP = 2  # steps on the stream that records, before it does: what they allocate on first use exists then
+_GRAPH_WARMUP = 8  # steps of a shape before it is recorded: most bots have one short last batch, and a shape of its own
+_FIRST_WARMUP = 2  # the same where chosen shapes are recorded first: what a step allocates on first use exists then
 
 
 class Trainer:
@@ -52,6 +53,7 @@ class Trainer:
         compile: bool = False,
         freeze_layers: int = 0,
         lora: Lora | None = None,
+        record_first: bool = False,
     ):
         """Takes the model over: it is changed in place. `precision` is "fp32" or "bf16"; weights stay fp32.
 
@@ -69,6 +71,8 @@ class Trainer:
             freeze_first_layers(model, freeze_layers)
         if gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        if record_first:
+            attend_without_mask(model)
         use_fast_kernels(model, fp32_on_cpu=self.device.type == "cpu" and precision == "fp32")
         if compile:
             torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
@@ -80,8 +84,9 @@ class Trainer:
         self.engine = deepspeed_engine.initialize(model, optimizer, zero_stage, precision, clip_norm)
         # other models' forward passes may read numbers back from the GPU, which a graph cannot do
         recordable = self._alone_on_gpu and getattr(model.config, "model_type", None) == "gpt2"
-        self.graphs = CudaGraphs(self._step, _GRAPH_WARMUP) if recordable else None
-        self.recorded: set[tuple[int, int]] = set()  # shapes of the blocks whose steps are graphs
+        self.record_first = record_first
+        self.graphs = CudaGraphs(self._step, _FIRST_WARMUP if record_first else _GRAPH_WARMUP) if recordable else None
+        self.recorded: set[tuple[int, int]] = set()  # shapes of the blocks that `record` was called for
 
     def _optimizer(self, betas: tuple[float, float], weight_decay: float) -> torch.optim.Optimizer:
         capturable = self._alone_on_gpu
@@ -109,13 +114,14 @@ class Trainer:
         """Records the step on blocks of this shape as a CUDA graph. It takes steps for that, so `reset` must follow.
 
         On blocks of a shape that was not recorded, steps launch their kernels one by one. So a bot's steps are computed
-        in the same way whichever bots a lane had before. Does nothing where steps cannot be recorded, or this one is.
+        in the same way whichever bots a lane had before. Does nothing without `record_first`, where steps cannot be
+        recorded, and for a shape that is recorded already.
         """
         shape = batch_size, block_size
-        if self.graphs and shape not in self.recorded:
+        if self.graphs and self.record_first and shape not in self.recorded:
             blocks = torch.zeros(shape, dtype=torch.int64, device=self.device)
             self.step(blocks, learning_rate=0.0)
-            for _ in range(_GRAPH_WARMUP + 1):
+            for _ in range(_FIRST_WARMUP + 1):
                 self.graphs(blocks)
             self.recorded.add(shape)
 
@@ -141,7 +147,8 @@ class Trainer:
         micro_batches = min(micro_batches, len(blocks))
         self.engine.set_train_batch_size(micro_batches * self.workers)
         blocks = blocks.to(self.device, non_blocking=True)
-        if self.graphs and micro_batches == 1 and tuple(blocks.shape) in self.recorded:
+        recordable = not self.record_first or tuple(blocks.shape) in self.recorded
+        if self.graphs and micro_batches == 1 and recordable:
             return self.graphs(blocks).clone()  # the next step overwrites it
         return self._step(blocks, micro_batches)
 

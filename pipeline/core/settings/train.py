@@ -145,6 +145,11 @@ class Train(Section):
     compile: bool = Field(
         False, description="Use torch.compile: faster steps, after up to a minute at the start of each lane."
     )
+    record_first: bool = Field(
+        False,
+        description="On a GPU, record the step as a CUDA graph before a lane's first bot, and give GPT-2's attention "
+        "no mask, so that the first bot is computed as the later ones are. Not measured on a GPU yet.",
+    )
     overrides: list[Override] = Field([], description="Other settings for some of the bots; the last entry wins.")
 
     @model_validator(mode="after")
