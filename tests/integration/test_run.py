@@ -173,7 +173,7 @@ def _check_wandb(folder: Path, row: dict) -> None:
 
 
 def test_a_run_after_a_killed_driver_continues_with_the_rest(make_fleet, huggingtweets):
-    path = make_fleet(("ada", "ben", "cleo"), train={"lanes": 1, "epochs": 20})
+    path = make_fleet(("ada", "ben", "cleo"), train={"lanes": 1, "epochs": 10})
     trained = Path(Store.of(fleets.load(path)).root) / "work" / "trained"
     command = [sys.executable, "-m", "pipeline", "run", str(path)]
     driver = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE)
