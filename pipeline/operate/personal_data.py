@@ -23,8 +23,7 @@ from pipeline.core.names import handles_of
 from pipeline.core.store import Store
 from pipeline.operate.gc import drafts, unchanged_for
 from pipeline.plan.forgotten import FORGOTTEN
-from pipeline.prepare.by_person import PICTURES
-from pipeline.prepare.index import INDEX, REJECTS
+from pipeline.prepare.index import INDEX, PICTURES, REJECTS
 from pipeline.report import progress_record
 
 # Entries of work/ that hold the data of single people. All others are made from everybody's tweets, and made again.

@@ -24,11 +24,10 @@ from pipeline.core.settings import Filters
 from pipeline.core.store import Store
 from pipeline.prepare.filters import active, copies
 from pipeline.prepare.held_out import held_out_count
-from pipeline.prepare.index import Person
+from pipeline.prepare.index import PICTURES, Person
 from pipeline.prepare.repeats import each_once
 from pipeline.prepare.verdicts import FIRST_TWEET, KEPT, VERDICTS, profiles_in
 
-PICTURES = "work/pictures"  # by handle, in the files' own format
 _ROW_GROUP = 50_000  # tweets
 _LARGE_TEXT = 2**30  # bytes; more than this in one table may overflow plain strings
 _WRITERS = 8  # files that are written to a remote store at once

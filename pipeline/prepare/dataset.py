@@ -34,7 +34,7 @@ from pipeline.core.settings import Filters
 from pipeline.core.store import Store
 from pipeline.prepare import by_person
 from pipeline.prepare.filters import TweetFilters, resolved
-from pipeline.prepare.index import INDEX, REJECTS, Person, Prepared, load_index
+from pipeline.prepare.index import INDEX, PICTURES, REJECTS, Person, Prepared, load_index
 from pipeline.prepare.rejects import Case, Group, grouped, merged, same_ids, sentence, summed
 from pipeline.prepare.tokens import Encoder
 from pipeline.prepare.verdicts import KEPT, RAW, judged, profile_note
@@ -116,7 +116,7 @@ def _should_have_tweets(file: TweetFile, problem: str | None) -> bool:
 
 def _delete_others(store: Store, people: Collection[str]) -> None:
     """Deletes what an earlier `prepare` stored of people who are not needed any more."""
-    for folder, suffix in (("work/tweets", ".parquet"), (by_person.PICTURES, "")):
+    for folder, suffix in (("work/tweets", ".parquet"), (PICTURES, "")):
         for name in store.list(folder):
             if name.removesuffix(suffix) not in people:
                 store.delete(f"{folder}/{name}")

@@ -12,6 +12,7 @@ from pipeline.core.store import Store
 
 INDEX = "work/people.json"
 REJECTS = "rejects.jsonl"
+PICTURES = "work/pictures"  # by handle, in the files' own format
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pipeline.core.json_file import JsonObject
 from pipeline.core.manifest import Writer
 from pipeline.core.store import Store
 from pipeline.plan.bot import Bot
-from pipeline.prepare.by_person import PICTURES
+from pipeline.prepare.index import PICTURES
 
 
 class BotIndex(Writer):

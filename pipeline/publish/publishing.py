@@ -23,8 +23,8 @@ from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
 from pipeline.plan.forgotten import forgotten
 from pipeline.plan.job import Job
-from pipeline.prepare.by_person import PICTURES
 from pipeline.prepare.filters import language_of
+from pipeline.prepare.index import PICTURES
 from pipeline.prepare.kept_tweets import read_tweets
 from pipeline.publish.card import PROMPT, CardFacts, card, languages_of
 from pipeline.train import learned_tweets
