@@ -13,7 +13,7 @@ from typing import Literal
 
 from pipeline import tweets
 from pipeline.base import adapt
-from pipeline.core import cycle_collector, signing_keys, watermark_keys
+from pipeline.core import cycle_collector, manifest, signing_keys, watermark_keys
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
 from pipeline.core.lease import Lease, held
@@ -66,8 +66,9 @@ def _run(
     prepared = prepare(job, progress) if "prepare" in steps else prepared_index(job)
     job = adapt.adapted(job, prepared, progress, make="train" in steps)
     with cycle_collector.paused():
-        bots = plan(job, prepared, only)
-        update_status(job.store, bots)
+        in_use = manifest.published(job.store)
+        bots = plan(job, prepared, only, in_use)
+        update_status(job.store, bots, in_use)
     index = BotIndex(job.store, lease.check)
     index.adopt({bot.name: (bot.version or "", bot.metrics) for bot in bots if bot.status == "unchanged"})
     chosen = [bot for bot in bots if only is None or bot.name in only]

@@ -1,9 +1,11 @@
 """The plan: the bots of a fleet, the version wanted of each, and which of them exist already.
 
-bots = plan(job, prepared)                  # one Bot per row of the report
-update_status(job.store, bots)              # what earlier commands have trained or published
+in_use = manifest.published(job.store)
+bots = plan(job, prepared, in_use=in_use)       # one Bot per row of the report
+update_status(job.store, bots, in_use)          # what earlier commands have trained or published
 """
 
+from collections.abc import Mapping
 from typing import cast
 
 from pipeline.core import manifest
@@ -23,11 +25,14 @@ MIN_CHARS = 6_000  # characters of kept text that a bot needs from each of its p
 WARN_CHARS = 40_000  # with fewer from all its people together, it is trained with a warning
 
 
-def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bot]:
+def plan(
+    job: Job, prepared: Prepared, only: list[str] | None = None, in_use: Mapping[str, str] | None = None
+) -> list[Bot]:
     """Returns the fleet's bots sorted by name, each prepared, skipped or failed.
 
-    Also checks `only` (the names given to `--bots`), but does not apply it. Raises UsageError for a name in it that is
-    no bot of the fleet.
+    Also checks `only` (the names given to `--bots`), but does not apply it. `in_use` are the published versions, as
+    `manifest.published` returns them; without it they are read if `train.continue` needs them. Raises UsageError for
+    a name in `only` that is no bot of the fleet.
     """
     names, removed = job.fleet.chosen, forgotten(job.store)
     if names is None:
@@ -35,7 +40,7 @@ def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bo
         names = [name for name in (*prepared.people, *without_tweets) if name not in removed]
     bots = [_bot(job, name, prepared, removed) for name in sorted(names)]
     if job.train.continue_:
-        in_use = manifest.published(job.store)
+        in_use = manifest.published(job.store) if in_use is None else in_use
         others = [bot for bot in bots if bot.version and bot.name in in_use and in_use[bot.name] != bot.version]
         job.store.map(lambda bot: _choose_parent(job, bot, in_use[bot.name]), others)
     unknown = [name for name in only or [] if name not in names]
@@ -45,9 +50,8 @@ def plan(job: Job, prepared: Prepared, only: list[str] | None = None) -> list[Bo
     return bots
 
 
-def update_status(store: Store, bots: list[Bot]) -> None:
-    """Sets the status of bots whose version is in the store: published is "unchanged", else "trained"."""
-    in_use = manifest.published(store)
+def update_status(store: Store, bots: list[Bot], in_use: Mapping[str, str]) -> None:
+    """Sets the status of bots whose version is in the store: in use is "unchanged", only trained is "trained"."""
     wanted = {bot.name: bot.version for bot in bots if bot.version}
     metrics = manifest.files(store, dict(wanted.items() & in_use.items()), "metrics.json")
     trained = set(store.list("work/trained")) & wanted.keys() - metrics.keys()

@@ -63,7 +63,7 @@ def test_many_bots_take_hardly_more_requests_than_few(many):
         command(store, names(number), OLD)
         for name, ask in {
             "published": lambda: published(store),
-            "run": lambda: update_status(store, plan),
+            "run": lambda: update_status(store, plan, published(store)),
             "unused": lambda: unused_versions(store),
             "files": lambda: files(store, dict.fromkeys(names(600), OLD), "metrics.json"),
         }.items():

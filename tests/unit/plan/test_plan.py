@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
+from pipeline.core import manifest
 from pipeline.core.errors import UsageError, UserError
 from pipeline.core.fleet import Fleet, load
 from pipeline.core.model_folder import ModelFolder
@@ -200,7 +201,7 @@ def test_what_the_store_holds_in_this_version_is_not_done_again(make_job):
     training = {"metrics": {"train": {"loss": 4.0}}}
     job.store.write_folder(bots["lark"].trained_folder, {"training.json": json.dumps(training).encode()})
 
-    update_status(job.store, list(bots.values()))
+    update_status(job.store, list(bots.values()), manifest.published(job.store))
     assert {name: bot.status for name, bot in bots.items()} == {
         "wren": "unchanged",
         "lark": "trained",
@@ -216,7 +217,7 @@ def test_another_version_in_the_store_is_work_to_do(make_job):
     [bot] = plan(job, prepared(person("wren")))
     job.store.write("bots/wren/current", b"0123456789ab")
     job.store.write("work/trained/wren/0123456789ab/training.json", b"{}")
-    update_status(job.store, [bot])
+    update_status(job.store, [bot], manifest.published(job.store))
     assert bot.status == "prepared"
 
 
@@ -224,7 +225,7 @@ def test_training_that_broke_off_before_its_last_file_is_work_to_do(make_job):
     job = make_job()
     [bot] = plan(job, prepared(person("wren")))
     job.store.write(f"{bot.trained_folder}/model.safetensors", b"half")
-    update_status(job.store, [bot])
+    update_status(job.store, [bot], manifest.published(job.store))
     assert bot.status == "prepared"
 
 
@@ -247,7 +248,7 @@ def published(job: Job, bot: Bot, settings: Train | None = None) -> str:
 
 def going_on(job: Job, digest: str) -> Bot:
     [bot] = plan(job, prepared(person("wren", digest=digest)))
-    update_status(job.store, [bot])
+    update_status(job.store, [bot], manifest.published(job.store))
     return bot
 
 
@@ -264,6 +265,15 @@ def test_with_more_tweets_a_bot_continues_from_its_last_version_once(make_job):
     assert (again.version, again.parent, again.status) == (second, "", "unchanged")
     assert going_on(job, "still more").parent == second
     assert (going_on(fresh, "more").parent, going_on(fresh, "more").status) == ("", "prepared")
+
+
+def test_a_command_that_knows_the_published_versions_does_not_ask_for_them_again(make_job, monkeypatch):
+    job = make_job(train=Train(continue_=True))
+    first = published(job, going_on(job, "few"))
+    monkeypatch.setattr(manifest, "published", lambda store: pytest.fail("600 requests to an object store"))
+    [bot] = plan(job, prepared(person("wren", digest="more")), in_use={"wren": first})
+    update_status(job.store, [bot], {"wren": first})
+    assert (bot.parent, bot.status) == (first, "prepared")
 
 
 @pytest.mark.parametrize("change", [{"base_hash": "another"}, {"train": Train(continue_=True, epochs=9)}])
