@@ -54,7 +54,7 @@ class Bots(Protocol):
         """The parts of a bot's answer. Raises ApiError; closing the iterator stops the generation."""
 
 
-def _served(request: Request) -> Bots:
+async def _served(request: Request) -> Bots:  # not async, FastAPI would call it in a thread for every request
     return request.app.state.bots
 
 
