@@ -140,6 +140,17 @@ class Copying(TypedDict):
     samples: int
 
 
+class Memory(TypedDict):
+    """`memory`: what the bot gives away about the tweets that it learned from."""
+
+    auc: float | None  # of telling training tweets from held-out ones by their loss; 0.5 is a guess; None for too few
+    standard_error: float | None  # of the AUC
+    training_tweets: int  # that were compared
+    held_out_tweets: int
+    private: float  # share of samples with an e-mail address or a long number that stands in a training tweet
+    real_private: float  # the same of the held-out tweets
+
+
 class Variety(TypedDict):
     """`variety`: lengths are in characters, as quantiles {"p10", "p50", "p90"}."""
 
@@ -175,6 +186,7 @@ class Metrics(TypedDict, total=False):
     real_or_bot: RealOrBot
     sense: Sense
     copying: Copying
+    memory: Memory
     variety: Variety
     safety: Safety
     samples: dict[str, list[str]]  # whole texts by their prompt; "" is no prompt

@@ -22,6 +22,7 @@ from pipeline.evaluate import voice_groups
 from pipeline.evaluate.measures.authorship import authorship
 from pipeline.evaluate.measures.copying import copying
 from pipeline.evaluate.measures.held_out import characters, held_out, per_tweet
+from pipeline.evaluate.measures.memory import TRAINING, memory
 from pipeline.evaluate.measures.real_or_bot import Texts, real_or_bot
 from pipeline.evaluate.measures.safety import safety
 from pipeline.evaluate.measures.sense import sense, vocabulary
@@ -36,7 +37,18 @@ from pipeline.train.learned_tweets import read_learned
 from pipeline.train.loss import token_losses
 
 # the keys of metrics.json set here
-MEASURED = {"held_out", "voice", "authorship", "real_or_bot", "sense", "copying", "variety", "safety", "samples"}
+MEASURED = {
+    "held_out",
+    "voice",
+    "authorship",
+    "real_or_bot",
+    "sense",
+    "copying",
+    "memory",
+    "variety",
+    "safety",
+    "samples",
+}
 PROMPTS = (PROMPT, "I think", "Today", "The best thing about")  # of one half of the samples; the other half has none
 _SHOWN = 5  # samples kept in metrics.json, with PROMPT and without a prompt each
 _CHOICES = 8  # samples of one request
@@ -101,6 +113,10 @@ class Measurer:
         base_nats = self._nats(ids)
         load_weights(self.network, weights)
         bot_nats = self._nats(ids)
+        # the first of each person: they are in the order of a hash, and were learned whatever `train.max_tokens` is
+        learned_from = [text for tweets in people for text in tweets.training[: max(1, TRAINING // len(people))]]
+        whole = [prompt + text for prompt, text in samples]
+        training_nats = self._with_nats(learned_from).nats
         lengths, sizes = [len(one) + 1 for one in ids], characters(real)
         held = Texts(real, base_nats / sizes)
         voices = self._voices(group)
@@ -113,7 +129,8 @@ class Measurer:
             ),
             "real_or_bot": real_or_bot(with_nats, self.base_unprompted, held, training),
             "sense": sense(with_nats, self.base_unprompted, held, known),
-            "copying": copying([prompt + text for prompt, text in samples], training, real),
+            "copying": copying(whole, training, real),
+            "memory": memory(training_nats, bot_nats / sizes, whole, training, real),
             "variety": variety(unprompted, real),
             "safety": safety(texts, self.block_list),
             "samples": {

@@ -41,6 +41,7 @@ def fleet_plots(
         _authorship(rows),
         _real_or_bot(rows),
         _sense(rows),
+        _memory(rows),
         Plot(
             "How many tweets does a good bot need?",
             "Held-out loss after training against the number of kept tweets; lower is better.",
@@ -152,6 +153,18 @@ def _sense(rows: Sequence[ReportRow]) -> Plot:
         "What the base model, which has not learned from the person, spends on a bot's samples, and on the person's "
         "held-out tweets, in nats per character. On the dashed line both are as easy to predict.",
         scatter(marks[:_MARKS], "held-out tweets", "samples", diagonal=True),
+    )
+
+
+def _memory(rows: Sequence[ReportRow]) -> Plot:
+    """How well training tweets can be told from others, against how many of them there are."""
+    found = [(row, metric(row, "memory", "auc")) for row in rows]
+    marks = [Mark(kept(row), auc, row["bot"]) for row, auc in found if auc is not None]
+    return Plot(
+        "Memory",
+        "How well an attacker who has the model can tell training tweets from held-out ones by their loss, as an AUC: "
+        "at 0.5 it only guesses, at 1 it knows.",
+        scatter(marks[:_MARKS], "tweets kept", "AUC", log_x=True),
     )
 
 

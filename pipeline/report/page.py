@@ -101,6 +101,8 @@ def _facts(rows: Sequence[ReportRow], seconds: Mapping[str, float]) -> list[tupl
         facts.append(
             (f"{median(ratios):.2f}", "times what real tweets cost the base model, the median bot's samples do")
         )
+    if aucs := metric_values(rows, "memory", "auc"):
+        facts.append((f"{median(aucs):.2f}", "median AUC of telling training tweets from others; 0.5 is a guess"))
     if copied := metric_values(rows, "copying", "long_runs"):
         facts.append((f"{median(copied):.0%}", "median share of samples with a copied run"))
     if continued := [row for row in rows if "continued" in row["metrics"]]:
@@ -193,6 +195,8 @@ def _figures(row: ReportRow) -> list[tuple[str, str]]:
             + number("sense", "real_unknown_words", ".1%", " (real tweets ", ")"),
         ),
         ("copied runs", number("copying", "long_runs", ".0%")),
+        ("memory, AUC", number("memory", "auc", ".2f") + number("memory", "standard_error", ".2f", " ± ")),
+        ("private data", number("memory", "private", ".0%")),
         ("exact copies", number("copying", "exact", ".0%")),
         ("variety", number("variety", "distinct_2", ".0%")),
         ("mentions", number("safety", "mentions", ".0%")),

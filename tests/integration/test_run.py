@@ -115,7 +115,7 @@ def _check_folder(folder: Path, row: dict) -> None:
     assert json.loads((folder / "profiles.json").read_text()) == {"names": {}, "pictures": ["ada"]}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert {"loss", "perplexity", "base_loss", "base_perplexity", "tokens"} <= set(metrics["held_out"])
-    assert {"voice", "authorship", "real_or_bot", "sense", "copying", "variety", "safety"} <= set(metrics)
+    assert {"voice", "authorship", "real_or_bot", "sense", "copying", "memory", "variety", "safety"} <= set(metrics)
     low, high = metrics["held_out"]["loss_interval"]
     assert low < metrics["held_out"]["loss"] < high
     assert 0 < metrics["held_out"]["per_character"]["loss"] < metrics["held_out"]["loss"]

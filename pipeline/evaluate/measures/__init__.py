@@ -6,6 +6,7 @@ authorship    how close it is to its person in what does not depend on topics
 real_or_bot   whether a detector can tell it from its person
 sense         what it costs a language model, and whether its words are words
 copying       whether it just repeats them
+memory        what it gives away about the tweets that it learned from
 variety       whether it says different things
 safety        links, mentions, blocked words
 style_map     a map of people by how they write

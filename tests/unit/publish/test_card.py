@@ -27,6 +27,7 @@ METRICS = {
     | {"base_unknown_words": None, "real_unknown_words": 0.05},
     "real_or_bot": {"accuracy": 0.71, "standard_error": 0.05, "pairs": 30, "base_accuracy": 0.9, "real_accuracy": None},
     "copying": {"exact": 0, "long_runs": 0.05, "real_exact": 0, "real_long_runs": 0.1, "longest_run": 9, "samples": 64},
+    "memory": {"auc": 0.64, "standard_error": 0.04, "private": 0.03, "real_private": 0.1},
     "variety": {"distinct_2": 0.9, "real_distinct_2": 0.95, "duplicates": 0.0}
     | {"length": {"p50": 70.0}, "real_length": {"p50": 80.0}},
     "safety": {"links": 0.0, "mentions": 0.25, "blocked": None},
@@ -159,6 +160,15 @@ def test_the_card_shows_the_sense_where_it_was_measured(job):
     text = card_of(job, bot_of("nasa"))
     assert "spends | 1.20 | 1.90 | 1.60 |" in text and "of this fleet | – | 8 % | 5 % |" in text
     assert "Sense" not in card_of(job, bot_of("nasa"), {name: METRICS[name] for name in METRICS if name != "sense"})
+
+
+def test_the_card_says_what_the_bot_gives_away_or_that_it_is_not_known(job):
+    text = " ".join(card_of(job, bot_of("nasa")).split())
+    assert "from a training tweet | | 3 % | 10 % |" in text and "is right 64 % of the time (standard error 4 %)" in text
+    few = METRICS | {"memory": METRICS["memory"] | {"auc": None, "standard_error": None}}
+    assert "There are too few tweets to say how well an attacker" in card_of(job, bot_of("nasa"), few)
+    older = card_of(job, bot_of("nasa"), {name: METRICS[name] for name in METRICS if name != "memory"})
+    assert "Memory" not in older and "attacker" not in older
 
 
 def test_runs_on_wandb_are_linked_where_they_are_sent(job):

@@ -68,6 +68,7 @@ MANY = {
     | {"base_unknown_words": 0.01, "real_unknown_words": 0.05},
     "real_or_bot": {"accuracy": 0.71, "standard_error": 0.05, "pairs": 30, "base_accuracy": 0.9, "real_accuracy": None},
     "copying": {"long_runs": 0.05},
+    "memory": {"auc": 0.64, "standard_error": 0.04, "private": 0.03},
     "variety": {"distinct_2": 0.9},
     "safety": {"mentions": 0.1},
     "samples": {"My dream is": ["My dream is <i>flight</i>"], "": ["Chirp & chirp"]},
@@ -88,7 +89,7 @@ def test_the_page_stands_alone_and_its_plots_are_whole(count):
     assert not re.search(r"""(?:src|href)=|url\(|@import""", shown)
     assert "My dream is &lt;i&gt;flight&lt;/i&gt;" in shown and "Chirp &amp; chirp" in shown
     svgs = re.findall(r"<svg.*?</svg>", shown, re.DOTALL)
-    assert len(svgs) == (9 if count <= FEW else 10)
+    assert len(svgs) == (10 if count <= FEW else 11)
     for svg in svgs:
         ElementTree.fromstring(svg)
         assert "nan" not in svg
@@ -118,6 +119,13 @@ def test_the_page_shows_the_sense_where_it_is_known():
     assert "<h2>Sense</h2>" in shown and "1.90 (real tweets 1.60)" in shown and "8.1% (real tweets 5.0%)" in shown
     older = page(fleet_of(3, {key: MANY[key] for key in MANY if key != "sense"}), {}, [])
     assert "Sense" not in older and "unknown words" not in older
+
+
+def test_the_page_shows_the_memory_where_it_is_known():
+    shown = page(fleet_of(3), {}, [])
+    assert "<h2>Memory</h2>" in shown and "0.64 ± 0.04" in shown and "private data" in shown
+    for metrics in (MANY | {"memory": {"auc": None}}, {key: MANY[key] for key in MANY if key != "memory"}):
+        assert "Memory" not in page(fleet_of(3, metrics), {}, [])
 
 
 def test_a_large_fleets_page_lists_the_failed_and_says_what_it_leaves_out():
