@@ -55,12 +55,12 @@ class TestLanes:
 
     def test_kills_of_queue_worker_and_controller_cost_time_but_no_bot_and_no_bit(self, make_fleet):
         people = ("ada", "ben")
-        calm, calm_store = report_of(make_fleet(people, name="calm"), "train.lanes=1", "train.epochs=12")
+        calm, calm_store = report_of(make_fleet(people, name="calm"), "train.lanes=2", "train.epochs=25")
         killed, ended = [], threading.Event()
         titles = ["QueueActor", "RayTrainWorker", "TrainController"]
         killer = threading.Thread(target=_kill_each, args=(titles, killed, ended))
         killer.start()
-        rough, rough_store = report_of(make_fleet(people, name="rough"), "train.lanes=2", "train.epochs=12")
+        rough, rough_store = report_of(make_fleet(people, name="rough"), "train.lanes=2", "train.epochs=25")
         ended.set()
         killer.join()
         assert len(killed) >= 2
