@@ -17,7 +17,7 @@ from tests.support.toys import ROOT, environment, until
 
 
 def test_the_terminal_and_the_metrics_of_a_real_run(make_fleet, huggingtweets, cluster):
-    path = make_fleet(("ada", "ben"), name="seen", bots=["ada", "ben", "ghost"], train={"lanes": 1, "epochs": 30})
+    path = make_fleet(("ada", "ben"), name="seen", bots=["ada", "ben", "ghost"], train={"lanes": 1, "epochs": 60})
     command = [sys.executable, "-m", "pipeline", "run", str(path)]
     with (path.parent / "log").open("wb") as log:
         as_json = environment() | {"RAY_LOGGING_CONFIG_ENCODING": "JSON"}

@@ -105,7 +105,7 @@ def test_a_browser_is_shown_a_place_to_enter_its_key_and_keeps_it(stranger, serv
 def test_a_key_used_too_often_waits_and_other_keys_do_not(served, make_served, monkeypatch):
     client = served[0]
     monkeypatch.setenv(keys.ENVIRONMENT, SLOW_KEY)
-    make_served("slow", ("slowbot",), endpoint="dedicated", requests_per_minute=3)  # nobody wakes its replica
+    make_served("slow", ("slowbot",), endpoint="pooled", max_replicas=1, requests_per_minute=3)
     headers = {"Authorization": f"Bearer {SLOW_KEY}"}
     answers = [client.get("/bots", headers=headers) for _ in range(8)]
     limited = [answer for answer in answers if answer.status_code == 429]
