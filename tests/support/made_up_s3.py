@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from pipeline.evaluate.measurer import MEASURED
 from tests.support.published import counts, metrics
 
 ROOT = "fleets/all/many"
@@ -44,7 +45,12 @@ def measured(bot: str) -> dict[str, Any]:
         "variety": {"distinct_2": 0.6},
         "safety": {"mentions": 0.1},
     }
-    return metrics() | more | {"samples": {"My dream is": texts, "": texts}}
+    return (
+        {measure: {} for measure in sorted(MEASURED)}
+        | metrics()
+        | more
+        | {"samples": {"My dream is": texts, "": texts}}
+    )
 
 
 class _Handler(BaseHTTPRequestHandler):
