@@ -93,7 +93,7 @@ def evaluate(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate all trained bots again: held-out loss, voice, copying, variety, safety."""
+    """Evaluate all trained bots again: loss, likeness, sense, copying, memory, variety, safety."""
     _finish(_run_steps(fleets.load(fleet, set_), ("evaluate",), bots, wait, again=True), bots, as_json)
 
 
