@@ -12,7 +12,6 @@ from collections.abc import Collection
 from typing import Literal
 
 from pipeline import tweets
-from pipeline.base import adapt
 from pipeline.core import cycle_collector, manifest, signing_keys, watermark_keys
 from pipeline.core.errors import UserError
 from pipeline.core.fleet import Fleet
@@ -64,7 +63,10 @@ def _run(
     job: Job, steps: Collection[Step], progress: Progress, only: list[str] | None, again: bool, lease: Lease
 ) -> Report:
     prepared = prepare(job, progress) if "prepare" in steps else prepared_index(job)
-    job = adapt.adapted(job, prepared, progress, make="train" in steps)
+    if job.fleet.adapt:
+        from pipeline.base import adapt  # imports torch and Ray Train, which takes seconds
+
+        job = adapt.adapted(job, prepared, progress, make="train" in steps)
     with cycle_collector.paused():
         in_use = manifest.published(job.store)
         bots = plan(job, prepared, only, in_use)

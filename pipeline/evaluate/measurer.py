@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core import model_folder, onednn
+from pipeline.core import model_folder
 from pipeline.core.bot_files import Metrics
 from pipeline.core.model_folder import ModelFolder
-from pipeline.core.weights import load_weights
 from pipeline.evaluate import voice_groups
 from pipeline.evaluate.measures.authorship import authorship
 from pipeline.evaluate.measures.copying import copying
@@ -69,8 +68,9 @@ class Measurer:
 
         `beside_lanes`: lanes share the GPU; this process then takes no more of its memory than `memory_share`.
         """
-        import torch
+        import torch  # late, as below: the command that starts the workers imports this module, too
 
+        from pipeline.core import onednn
         from serve.engine.engine import Engine
 
         self.store, self.block_list = job.store, block_list
@@ -100,6 +100,8 @@ class Measurer:
         `group` is the voice group in which the bot is judged. A bot that was `continued` from its last version has
         learned from some of the tweets that are held out from others: these are not held out from it.
         """
+        from pipeline.core.weights import load_weights
+
         learned = read_learned(self.store, folder) if continued else None
         people = [read_tweets(self.store, handle, learned) for handle in handles]
         training = [text for tweets in people for text in tweets.training]
