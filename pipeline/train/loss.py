@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _IGNORED = -100  # the label of a position that predicts nothing
 _BLOCKS_PER_BATCH = 4  # in the mean loss of a stream
+_LOGITS_PER_BATCH = 2**25  # there, on a CPU: 128 MB, as much again for their softmax
 
 
 def next_token_loss(network: "torch.nn.Module", blocks: "torch.Tensor") -> "torch.Tensor":
@@ -34,14 +35,24 @@ def next_token_loss(network: "torch.nn.Module", blocks: "torch.Tensor") -> "torc
 
 
 def stream_loss(
-    loss: "Callable[[torch.Tensor], torch.Tensor]", stream: np.ndarray, block_size: int, device: "torch.device"
+    loss: "Callable[[torch.Tensor], torch.Tensor]",
+    stream: np.ndarray,
+    block_size: int,
+    device: "torch.device",
+    vocabulary: int = 0,
 ) -> float:
-    """The mean of `loss` over a stream, int64 [n]; `loss` is called with several blocks at a time, [batch, block]."""
+    """The mean of `loss` over a stream, int64 [n]; `loss` is called with several blocks at a time, [batch, block].
+
+    On a CPU they are fewer where the logits of a large `vocabulary` would take much memory.
+    """
     import torch
 
+    at_once = _BLOCKS_PER_BATCH
+    if device.type == "cpu" and vocabulary:
+        at_once = min(at_once, max(1, _LOGITS_PER_BATCH // (vocabulary * block_size)))
     total, count = torch.zeros((), device=device), 0
     with torch.no_grad():
-        for blocks in _overlapping_blocks(stream, block_size, _BLOCKS_PER_BATCH):
+        for blocks in _overlapping_blocks(stream, block_size, at_once):
             predictions = blocks.shape[0] * (blocks.shape[1] - 1)
             total += loss(torch.from_numpy(blocks).to(device)) * predictions
             count += predictions

@@ -177,7 +177,8 @@ class Trainer:
         """The mean loss over a stream of tokens, int64 [n], in nats per predicted token; see `stream_loss`."""
         self.engine.eval()
         with torch.compiler.set_stance("force_eager"):  # each of its shapes would be compiled anew
-            return stream_loss(partial(next_token_loss, self.engine), stream, block_size, self.device)
+            loss = partial(next_token_loss, self.engine)
+            return stream_loss(loss, stream, block_size, self.device, self.vocabulary)
 
     def state(self) -> dict[str, torch.Tensor]:
         """The weights, with LoRA's merged in, whole on every worker; valid until the next step."""

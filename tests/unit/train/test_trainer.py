@@ -254,6 +254,20 @@ def test_held_out_loss_counts_each_token_once_whatever_the_block(trainer):
     assert [token for block in seen for token in block] == stream[1:].tolist()
 
 
+@pytest.mark.parametrize("words, block, sizes", [(8_192, 256, [4, 1, 1]), (50_257, 1024, [1, 1, 1, 1, 1, 1])])
+def test_the_held_out_loss_of_a_large_vocabulary_takes_its_blocks_one_by_one(words, block, sizes):
+    """Four blocks of GPT-2's would have 824 MB of logits; mini's batches, and so the digits of its loss, stay."""
+    seen = []
+
+    def count(blocks: torch.Tensor) -> torch.Tensor:
+        seen.append(len(blocks))
+        return torch.tensor(2.0)
+
+    stream = np.zeros(5 * (block - 1) + 10, np.int64)
+    assert stream_loss(count, stream, block, torch.device("cpu"), words) == 2.0
+    assert seen == sizes
+
+
 def test_a_loss_that_is_no_number_is_an_error_and_the_next_bot_is_fine(trainer):
     good = trained(trainer, seed=7)
     with pytest.raises(Diverged, match="at step"):
