@@ -124,7 +124,7 @@ class Store:
         """
         try:
             name = self.read(f"bots/{bot}/current").decode(errors="replace").strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return name if is_version(name) else None
 

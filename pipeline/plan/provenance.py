@@ -63,7 +63,9 @@ def record(
 
 def read(store: Store, bot: str, version: str) -> Provenance | None:
     """Returns the provenance of a published version, or None if it has none that can be read."""
-    return cast(Provenance, store.read_json(f"bots/{bot}/{version}/{FILE}")) or None
+    content = store.read_json(f"bots/{bot}/{version}/{FILE}")
+    complete = content.keys() >= Provenance.__required_keys__ and isinstance(content["settings"], dict)
+    return cast(Provenance, content) if complete and "hash" in content["base_model"] else None
 
 
 @cache

@@ -232,6 +232,8 @@ def test_training_that_broke_off_before_its_last_file_is_work_to_do(make_job):
 def test_the_version_in_use_is_read_from_current(make_job):
     store = make_job().store
     assert store.current_version("wren") is None
+    store.write("bots/owl", b"a file in the place of a folder")
+    assert store.current_version("owl") is None
     store.write("bots/wren/current", b"0123456789ab\n")
     assert store.current_version("wren") == "0123456789ab"
 
@@ -283,6 +285,18 @@ def test_a_bot_starts_over_where_more_than_its_tweets_has_changed(make_job, chan
     other = make_job(**({"train": job.train} | change))
     assert going_on(other, "more").parent == ""
     assert going_on(other, "more").version == version(other, [person("wren", digest="more")])
+
+
+@pytest.mark.parametrize("broken", [{"settings": []}, {"base_model": {}}])
+def test_a_bot_starts_over_where_what_it_was_made_of_cannot_be_read_and_no_other_bot_notices(make_job, broken):
+    job = make_job(train=Train(continue_=True))
+    bot = going_on(job, "few")
+    current = published(job, bot)
+    record = job.store.read_json(f"{bot.folder}/{provenance.FILE}")
+    job.store.write(f"{bot.folder}/{provenance.FILE}", json.dumps(record | broken).encode())
+    [owl, wren] = plan(job, prepared(person("wren", digest="more"), person("owl")), in_use={"wren": current})
+    assert (wren.parent, wren.version) == ("", version(job, [person("wren", digest="more")]))
+    assert owl.status == "prepared"
 
 
 def test_a_base_brings_settings_and_the_fleet_file_wins_over_them():
