@@ -366,14 +366,14 @@ def test_a_visitor_looks_for_the_tweet_among_texts_of_the_bot(open_page, bots):
     page = open_page("/b/nasa")
     page.get_by_text("Which one is real?").click()
     expect(page.locator(".round button")).to_have_count(4)
-    expect(page.locator(".game .hint")).to_have_text("Which of these did @nasa write?")
+    expect(page.locator(".game .result")).to_have_text("Which of these did @nasa write?")
     page.get_by_role("button", name=TWEET).click()
-    expect(page.locator(".game .hint")).to_have_text("Right. 0 of 1 visitors picked a text by the bot.")
+    expect(page.locator(".game .result")).to_have_text("Right. 0 of 1 visitors picked a text by the bot.")
     expect(page.locator(".round .real")).to_contain_text("By @nasa")
     expect(page.locator("#status")).to_contain_text("Right.")
     page.get_by_role("button", name="Another round").click()
     page.locator(".round button", has_text="🐋").first.click()
-    expect(page.locator(".game .hint")).to_contain_text("1 of 2 visitors picked a text by the bot.")
+    expect(page.locator(".game .result")).to_contain_text("1 of 2 visitors picked a text by the bot.")
     expect(page.locator(".round .wrong")).to_contain_text("By the bot")
     assert Axe().run(page).response["violations"] == []
     assert open_page("/b/billnye-nasa").get_by_text("Which one is real?").count() == 0

@@ -6,7 +6,7 @@ export function game(about, left) {
   const whose = about.handles.length === 1 ? `@${about.handles[0]}` : "one of these people";
   const path = `/bots/${about.name}/game`;
   const list = el("ol", { className: "round" });
-  const result = el("p", { className: "hint" });
+  const result = el("p", { className: "result" });
   const another = el("button", { type: "button", className: "quiet", hidden: true, on: { click: begin } }, "Another round");
 
   async function post(address, body) {
