@@ -29,7 +29,7 @@ def test_the_guides_python_makes_bots_loads_one_and_asks_one_that_is_served(
     assert {row["bot"]: row["status"] for row in names["report"]["bots"]} == {"ada": "trained"}
     assert names["fleet"].bots() == {"ada": names["ada"].version}
     shown = capsys.readouterr().out
-    assert shown.count("My dream is") == 4 and ANSWER in shown
+    assert shown.count("My dream is") == 5 and ANSWER in shown
     assert shown.strip().endswith("bot nobody is not published in fleet friends; `huggingtweets run` makes it")
 
 
