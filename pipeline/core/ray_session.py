@@ -108,9 +108,7 @@ def join() -> bool:
     if not address or not _listens(address):
         return False
     ray_internals.use_token_if_available()
-    bypass_proxies()
-    problem = ray_internals.why_unreachable(address)
-    if problem:
+    if problem := _problem_of(address):
         beside = "to work beside it, set RAY_TMPDIR to a short folder of your own"
         raise UserError(f"a Ray cluster runs on this machine, at {address}, but {problem}; {beside}")
     _connect(address)
@@ -122,13 +120,17 @@ def _join_given(address: str) -> None:
         if "://" not in address:
             if not _listens(address):
                 raise ConnectionError("nothing listens there")
-            bypass_proxies()
-            problem = ray_internals.why_unreachable(address)
-            if problem:
+            if problem := _problem_of(address):
                 raise ConnectionError(problem)
         _connect(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers: {one_line(error)}") from error
+
+
+def _problem_of(address: str) -> str | None:
+    """Why a cluster that listens at host:port takes no calls of ours, and what to do; None if it takes them."""
+    bypass_proxies()
+    return ray_internals.why_unreachable(address)
 
 
 def _listens(address: str) -> bool:

@@ -16,6 +16,7 @@ _MARKS = 2000  # points of a plot at most
 _EXTREMES = 20
 _COMMON = 0.1  # a person without a bot here has a column in the matrix from this share of some bot's samples
 _INTERVAL = 1.96  # standard errors on each side of an estimate: 95 % of a normal distribution
+_COLOURS = " The base model is grey, the bot blue, with its 95 % interval."
 _LOSS = "held-out loss, nats per token"
 
 
@@ -127,7 +128,7 @@ def _real_or_bot(rows: Sequence[ReportRow]) -> Plot:
     lines = _with_intervals(rows, "real_or_bot", "accuracy", "base_accuracy")
     if len(lines) > FEW:
         return Plot(title, text, histogram([line.after for line in lines], axis))
-    return Plot(title, f"{text} The base model is grey, the bot blue, with its 95 % interval.", dumbbells(lines, axis))
+    return Plot(title, text + _COLOURS, dumbbells(lines, axis))
 
 
 def _authorship(rows: Sequence[ReportRow]) -> Plot:
@@ -141,7 +142,7 @@ def _authorship(rows: Sequence[ReportRow]) -> Plot:
     if len(lines) > FEW:
         marks = [Mark(line.before, line.after, line.name) for line in lines[:_MARKS]]
         return Plot(title, text, scatter(marks, "base model", "bot", diagonal=True))
-    return Plot(title, f"{text} The base model is grey, the bot blue, with its 95 % interval.", dumbbells(lines, axis))
+    return Plot(title, text + _COLOURS, dumbbells(lines, axis))
 
 
 def _sense(rows: Sequence[ReportRow]) -> Plot:

@@ -30,7 +30,7 @@ from pipeline.train.loss import next_token_loss, stream_loss
 from pipeline.train.model_surgery import attend_without_mask, freeze_first_layers, use_fast_kernels
 
 T = TypeVar("T")
-_CLIP_NORM = 1.0  # of the gradient
+CLIP_NORM = 1.0  # of the gradient
 _GRAPH_WARMUP = 8  # steps of a shape before it is recorded: most bots have one short last batch, and a shape of its own
 _FIRST_WARMUP = 2  # the same where chosen shapes are recorded first: what a step allocates on first use exists then
 
@@ -80,7 +80,7 @@ class Trainer:
         self._trained = [parameter for parameter in model.to(home).parameters() if parameter.requires_grad]
         optimizer = self._optimizer(betas, weight_decay)
         # DeepSpeed clips weight by weight and asks other workers for their norms: a worker alone does it in `_clip`
-        clip_norm = 0.0 if self.workers == 1 and zero_stage == 0 else _CLIP_NORM
+        clip_norm = 0.0 if self.workers == 1 and zero_stage == 0 else CLIP_NORM
         self.engine = deepspeed_engine.initialize(model, optimizer, zero_stage, precision, clip_norm)
         # other models' forward passes may read numbers back from the GPU, which a graph cannot do
         recordable = self._alone_on_gpu and getattr(model.config, "model_type", None) == "gpt2"
@@ -165,13 +165,13 @@ class Trainer:
         return torch.stack(losses).sum()
 
     def _clip(self) -> None:
-        """Limits the norm of the gradient to `_CLIP_NORM`; on a CPU with the same bits as DeepSpeed's own clipping."""
+        """Limits the norm of the gradient to `CLIP_NORM`; on a CPU with the same bits as DeepSpeed's own clipping."""
         if self.device.type == "cuda":
-            torch.nn.utils.clip_grad_norm_(self._trained, _CLIP_NORM, foreach=True)
+            torch.nn.utils.clip_grad_norm_(self._trained, CLIP_NORM, foreach=True)
             return
         gradients = [parameter.grad for parameter in self._trained if parameter.grad is not None]
         norm = torch.stack(torch._foreach_norm(gradients)).pow(2).sum().pow(0.5)
-        torch._foreach_mul_(gradients, (_CLIP_NORM / (norm + 1e-6)).clamp(max=1.0))
+        torch._foreach_mul_(gradients, (CLIP_NORM / (norm + 1e-6)).clamp(max=1.0))
 
     def loss(self, stream: np.ndarray, block_size: int) -> float:
         """The mean loss over a stream of tokens, int64 [n], in nats per predicted token; see `stream_loss`."""

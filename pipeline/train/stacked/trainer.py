@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from pipeline.core.cuda_graph import CudaGraphs
 from pipeline.train.stacked.dropout import DropoutKeys
 from pipeline.train.stacked.network import StackedShape, stacked_losses
+from pipeline.train.trainer import CLIP_NORM
 
-_CLIP_NORM = 1.0
 _GRAPH_WARMUP = 2
 _TIED = "lm_head.weight"
 
@@ -96,7 +96,7 @@ class StackedTrainer:
         gradients = torch.autograd.grad(losses.sum(), list(self._weights.values()))
         torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self._gradients)
         norms = torch.linalg.vector_norm(self._gradients, dim=1, keepdim=True)
-        self._gradients.mul_((_CLIP_NORM / (norms + 1e-6)).clamp(max=1.0))
+        self._gradients.mul_((CLIP_NORM / (norms + 1e-6)).clamp(max=1.0))
         self.optimizer.step()
         self.keys.steps.add_(1)
         return losses.detach()

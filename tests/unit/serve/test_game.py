@@ -5,14 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 
 from pipeline.core.real_tweets import held_out_texts
 from serve.deployments import game, saved_state
 from serve.deployments.game import Game
 from serve.deployments.published import open_storage
 from serve.http.forms.game import TEXTS, arranged, playable
-from tests.support.fake_bots import ANSWER, TWEET, FakeBots, routes
+from tests.support.fake_bots import ANSWER, TWEET, FakeBots
 from tests.support.registries import new_registry, put
 from tests.support.serve_fleet import write_tweets
 
@@ -22,12 +21,6 @@ OLD, NEW = "000000000001", "000000000002"
 @pytest.fixture
 def bots():
     return FakeBots(["ferry", "nasa"])
-
-
-@pytest.fixture
-def client(bots):
-    with TestClient(routes(bots), base_url="http://bots.test") as client:
-        yield client
 
 
 def test_a_round_ends_once_and_counts_for_its_bot_alone():

@@ -27,12 +27,6 @@ def bots():
     return FakeBots(["billnye-nasa", "ferry", "nasa"])
 
 
-@pytest.fixture
-def client(bots):
-    with TestClient(routes(bots), base_url="http://bots.test") as client:
-        yield client
-
-
 def signed(bots: FakeBots, bot: str, prompt: str = PROMPT, said: str = SAID) -> dict[str, str]:
     return {"prompt": prompt, "said": said, "signature": KEYRING.sign(bot, VERSION, prompt, said)}
 

@@ -25,12 +25,6 @@ def bots():
     return FakeBots(["ferry", "nasa"])
 
 
-@pytest.fixture
-def client(bots):
-    with TestClient(routes(bots), base_url="http://bots.test") as client:
-        yield client
-
-
 def verify(client: TestClient, **query: str) -> dict:
     reply = client.get("/verify", params=query)
     assert reply.status_code == 200

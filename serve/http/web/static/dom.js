@@ -32,8 +32,13 @@ export async function request(path, options) {
   }
 }
 
-export async function getJson(path) {
-  const reply = await request(path, { headers: { Accept: "application/json" } });
+export const getJson = (path) => json(path, { headers: { Accept: "application/json" } });
+
+export const postJson = (path, body, signal) =>
+  json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
+
+async function json(path, options) {
+  const reply = await request(path, options);
   if (!reply.ok) throw await problem(reply);
   return reply.json();
 }

@@ -1,5 +1,5 @@
 // The game: three texts by the bot and one tweet of its person; the visitor looks for the real one.
-import { announce, atHandles, el, number, problem, request } from "./dom.js";
+import { announce, atHandles, el, number, postJson } from "./dom.js";
 
 // The game's section on a bot's page. A round begins when the section is opened.
 export function game(about, left) {
@@ -9,12 +9,6 @@ export function game(about, left) {
   const result = el("p", { className: "result" });
   const another = el("button", { type: "button", className: "quiet", hidden: true, on: { click: begin } }, "Another round");
 
-  async function post(address, body) {
-    const headers = { "Content-Type": "application/json" };
-    const reply = await request(address, { method: "POST", headers, body: JSON.stringify(body), signal: left });
-    if (!reply.ok) throw await problem(reply);
-    return reply.json();
-  }
   const failed = (error) => {
     if (left.aborted) return;
     say(error.message);
@@ -30,7 +24,7 @@ export function game(about, left) {
     list.replaceChildren();
     say("The bot is writing three texts.");
     try {
-      const { round, texts } = await post(path, {});
+      const { round, texts } = await postJson(path, {}, left);
       const choices = texts.map((text, place) =>
         el("button", { type: "button", dir: "auto", on: { click: () => pick(round, place, choices) } }, text));
       list.replaceChildren(...choices.map((choice) => el("li", {}, choice)));
@@ -41,7 +35,7 @@ export function game(about, left) {
   async function pick(round, place, choices) {
     for (const choice of choices) choice.disabled = true;
     try {
-      const { real, found, fooled } = await post(`${path}/${round}`, { pick: place });
+      const { real, found, fooled } = await postJson(`${path}/${round}`, { pick: place }, left);
       choices.forEach((choice, i) => {
         choice.parentNode.className = i === real ? "real" : i === place ? "wrong" : "";
         choice.after(el("span", { className: "kind" }, i === real ? `By ${atHandles(about)}` : "By the bot"));
