@@ -65,12 +65,11 @@ def bases_with(store: Store, handle: str) -> list[str]:
 
 
 def adapted(job: Job, prepared: Prepared, progress: Progress, make: bool) -> Job:
-    """The job with the adapted base in place of its own; unchanged where the fleet does not adapt.
+    """The job, of a fleet with the section `adapt`, with the adapted base in place of its own.
 
-    `make` says whether to adapt the base where that was not done yet; else such a job is unchanged, too.
+    `make` says whether to adapt the base where that was not done yet; else such a job is unchanged.
     """
-    if job.fleet.adapt is None:
-        return job
+    assert job.fleet.adapt
     folder = f"{FOLDER}/{identity(job, prepared)}"
     if not job.store.exists(f"{folder}/{METRICS}"):  # the last file that is written
         if not make:

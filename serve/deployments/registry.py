@@ -199,7 +199,8 @@ class Registry:
         for bot in self.dedicated & set(entries):
             if entries[bot]["endpoint"] == "auto":
                 entries[bot]["where"] = "dedicated"
-        await asyncio.to_thread(saved_state.delete_tallies, self.game.drop(gone))
+        if gone:
+            await asyncio.to_thread(saved_state.delete_tallies, self.game.drop(gone))
         for bot, entry in entries.items():
             if entry["fooled"]:
                 entry["fooled"] = self.game.fooled(bot, entry["version"])
