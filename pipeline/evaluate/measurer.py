@@ -142,7 +142,7 @@ class Measurer:
         }
 
     def _with_nats(self, texts: Sequence[str]) -> Texts:
-        """Texts, with single spaces as in kept tweets, and what the network spends on each as it reads all in a row."""
+        """The texts with single spaces, as kept tweets have them, and their nats per character in one stream."""
         texts = [" ".join(text.split()) for text in texts]
         ids = [np.array(self.engine.vocabulary.encode(text), np.int64) for text in texts]
         return Texts(texts, self._nats(ids) / characters(texts))

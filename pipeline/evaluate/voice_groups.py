@@ -23,7 +23,7 @@ import ray
 from pipeline.core import actor_pool, logs
 from pipeline.core.store import Store
 from pipeline.evaluate.measures import style_map
-from pipeline.evaluate.measures.authorship import Authorship
+from pipeline.evaluate.measures.authorship import AuthorshipModel
 from pipeline.evaluate.measures.sense import vocabulary
 from pipeline.evaluate.measures.voice import VoiceClassifier, groups
 from pipeline.plan.job import Job
@@ -61,7 +61,7 @@ class Voices:
     """What a group's people are told apart with."""
 
     classifier: VoiceClassifier
-    authorship: Authorship
+    authorship: AuthorshipModel
     vocabulary: np.ndarray  # all words of their training tweets (measures/sense.py)
 
 
@@ -123,7 +123,7 @@ class VoiceLearner(actor_pool.Worker[VoiceTask, None]):
         if len(tweets) > 1:
             classifier = VoiceClassifier.fit(tweets)
             arrays |= {"idf": classifier.idf, "weights": classifier.weights, "bias": classifier.bias}
-            authorship = Authorship.fit(tweets, held_out)
+            authorship = AuthorshipModel.fit(tweets, held_out)
             arrays |= {"words": np.array(authorship.words), "ngrams": np.array(authorship.ngrams)}
             arrays |= {"ratios": authorship.weights, "scores": authorship.scores}
             arrays |= {"vocabulary": vocabulary(text for texts in tweets.values() for text in texts)}
@@ -140,7 +140,7 @@ def load(store: Store, group: str) -> Voices | None:
         people, words, ngrams = (arrays[name].tolist() for name in ("people", "words", "ngrams"))
         return Voices(
             VoiceClassifier(people, arrays["idf"], arrays["weights"], arrays["bias"]),
-            Authorship(people, words, ngrams, arrays["ratios"], arrays["scores"]),
+            AuthorshipModel(people, words, ngrams, arrays["ratios"], arrays["scores"]),
             arrays["vocabulary"],
         )
 

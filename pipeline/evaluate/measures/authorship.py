@@ -1,6 +1,6 @@
 """How close a bot's writing is to its person's, whatever it writes about: 0 is other people, 1 is the person.
 
-    model = Authorship.fit({"nasa": training, "billnye": others}, {"nasa": held_out, "billnye": others_held_out})
+    model = AuthorshipModel.fit({"nasa": training, "billnye": others}, {"nasa": held_out, "billnye": others_held_out})
     authorship(model, ["nasa"], samples, base_samples, held_out)            # the entry of metrics.json
 
 Texts are reduced to what says little about their topic: the words that most people use, punctuation, and the shape of
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.bot_files import Authorship as Measured
+from pipeline.core.bot_files import Authorship
 from pipeline.evaluate.measures.voice import TWEETS, sample
 
 MIN_TEXTS = 12  # held-out tweets of the person, and samples
@@ -30,7 +30,7 @@ _TOKEN = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class Authorship:
+class AuthorshipModel:
     """Models of how the people of one group write, as plain arrays, to be stored without pickle."""
 
     people: list[str]  # sorted
@@ -40,7 +40,7 @@ class Authorship:
     scores: np.ndarray  # [people, people]: of the held-out tweets of each (column) by the model of each (row)
 
     @classmethod
-    def fit(cls, training: Mapping[str, Sequence[str]], held_out: Mapping[str, Sequence[str]]) -> "Authorship":
+    def fit(cls, training: Mapping[str, Sequence[str]], held_out: Mapping[str, Sequence[str]]) -> "AuthorshipModel":
         """Trains on at most 500 training tweets of each of two people or more, each with at least one tweet."""
         from sklearn.feature_extraction.text import CountVectorizer
 
@@ -71,12 +71,12 @@ class Authorship:
 
 
 def authorship(
-    model: Authorship | None,
+    model: AuthorshipModel | None,
     handles: Sequence[str],
     samples: Sequence[str],
     base_samples: Sequence[str],
     real: Sequence[str],
-) -> Measured:
+) -> Authorship:
     """Places samples of a bot of these people, and of its base, between the writing of others and their own tweets.
 
     The scores are mean log-likelihood ratios per n-gram. `value` and `base_value` are None if there are too few texts,

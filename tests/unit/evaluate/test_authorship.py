@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from pipeline.evaluate.measures.authorship import MIN_TEXTS, Authorship, authorship
+from pipeline.evaluate.measures.authorship import MIN_TEXTS, AuthorshipModel, authorship
 from tests.support.sample_tweets import PEOPLE, sample_tweets
 from tests.support.toys import WORDS, tweets_of
 
@@ -20,8 +20,8 @@ def tweets() -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def model(tweets) -> Authorship:
-    return Authorship.fit(
+def model(tweets) -> AuthorshipModel:
+    return AuthorshipModel.fit(
         {handle: texts[90:] for handle, texts in tweets.items()},
         {handle: texts[60:90] for handle, texts in tweets.items()},
     )
@@ -86,13 +86,13 @@ def test_who_cannot_be_compared_has_no_value(model, tweets):
     assert authorship(model, list(PEOPLE), real, real, real) == nothing
     assert authorship(model, ["somebody"], real, real, real) == nothing
     assert authorship(None, ["captain_brine"], real, real, real) == nothing | {"people": 1}
-    same = Authorship.fit({"a": real, "b": real}, {"a": real, "b": real})
+    same = AuthorshipModel.fit({"a": real, "b": real}, {"a": real, "b": real})
     assert authorship(same, ["a"], real, real, real)["value"] is None
 
 
 def test_people_who_differ_in_their_topics_alone_are_not_told_apart():
     people = {handle: tweets_of(handle) for handle in WORDS}
-    model = Authorship.fit(people, people)
+    model = AuthorshipModel.fit(people, people)
     real = {handle: tweets_of(handle, seed=1) for handle in WORDS}
     values = [authorship(model, [handle], real[handle], real[handle], real[handle])["value"] for handle in WORDS]
     assert model.words == [] and values == [None] * 3
