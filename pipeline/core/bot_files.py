@@ -89,7 +89,7 @@ class Voice(TypedDict):
 
 
 class RealOrBot(TypedDict):
-    """`real_or_bot`: how often a detector is right that tells texts from real tweets; 0.5 is perfect.
+    """`real_or_bot`: how often a detector of texts that are no real tweets is right; 0.5 is perfect for a bot.
 
     None where there are too few pairs of texts of similar length.
     """

@@ -22,7 +22,7 @@ class Catalogue:
         self._bots = bots
 
     def search(self, text: str, start: int = 0) -> Iterator[int]:
-        """Yields the places in `names`, from `start` on, of the bots of which a name or display name has this text."""
+        """Yields the places in `names`, from `start` on, of the bots whose name or display name contains the text."""
         wanted = " ".join(text.split()).casefold()
         if not wanted:
             yield from range(start, len(self.names))

@@ -30,7 +30,7 @@ async def begin(request: Request, bots: ServedBots, bot: str) -> Response:
     bot = await bots.known(bot)
     tweets = playable(await bots.held_out(bot))
     if not tweets:
-        raise ApiError(404, "not_found", f"there is no game with {bot}")
+        raise ApiError(404, "not_found", f"there is no game with {bot}: it takes serve.game and held-out tweets")
     question = Question("", Parameters(num_return_sequences=_WRITTEN))
     answer = await collected(logged(request, bots, bot, bots.answer(bot, question)))
     whole = playable([choice["text"] for choice in answer["choices"] if choice["finish_reason"] == "stop"])
@@ -48,5 +48,5 @@ async def end(request: Request, bots: ServedBots, bot: str, round_id: str) -> Ou
     form = await body.read(request, Pick)
     outcome = await bots.end_round(bot, round_id, form.pick)
     if outcome is None:
-        raise ApiError(404, "not_found", "this round is over, or there was none of this id")
+        raise ApiError(404, "not_found", "this round is over, or never began; open another one")
     return outcome
