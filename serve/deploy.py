@@ -35,15 +35,18 @@ _STALL_SECONDS = 600.0  # an autoscaler may have to start machines
 _LOCK_SECONDS = 900.0  # for another command that deploys to this cluster
 _POLL_SECONDS = 0.3
 _BATCH = 100  # applications in one call to Serve
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _GATEWAY_KEYS = {"keys_file", "requests_per_minute", "cors_origins", "host", "port"}  # of `serve`: not of a bot
 
 
 def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = True) -> dict[str, Any]:
-    """Serves these versions of the fleet's bots; returns {"address", "deployed", "unchanged"}.
+    """Serves these versions of the fleet's bots; returns {"address", "host", "deployed", "unchanged"}.
 
+    "host" is where Serve listens: that of the fleet that was deployed first, which may be wider than `serve.host`.
     Other bots of the fleet stay as they are. A new version of a bot that is published later is served without another
     deploy, and so is a new bot of a pooled or auto fleet that was deployed as a `whole`.
-    Raises UserError if the port is taken, or if another fleet serves a bot of the same name.
+    Raises UserError if the port is taken, if Serve runs at another port or out of the reach that `serve.host` asks for,
+    or if another fleet serves a bot of the same name.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     keys.load(fleet.serve)  # raises before anything starts
@@ -52,7 +55,7 @@ def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = T
 
 
 def _deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool) -> dict[str, Any]:
-    _start(fleet)
+    host = _start(fleet)
     table = served()
     served_names = {bot: served_name(bot, fleet.fleet, fleet.serve.full_names) for bot in versions}
     for bot, name in served_names.items():
@@ -87,7 +90,7 @@ def _deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool) -
     _wait_until_ready(fleet, {served_names[bot]: version for bot, version in versions.items()}, revision)
     _delete_unused(fleet.fleet, versions)
     address = f"http://{fleet.serve.host}:{fleet.serve.port}"
-    return {"address": address, "deployed": changed, "unchanged": sorted(set(versions) - set(changed))}
+    return {"address": address, "host": host, "deployed": changed, "unchanged": sorted(set(versions) - set(changed))}
 
 
 def bot_settings(fleet: Fleet) -> dict[str, Any]:
@@ -190,14 +193,24 @@ def _declared() -> set[str]:
     return ray_internals.declared_applications() if serve.status().proxies else set()
 
 
-def _start(fleet: Fleet) -> None:
-    """Starts Serve's HTTP at the fleet's host and port, unless it runs there already."""
+def is_public(host: str) -> bool:
+    """Whether other machines reach what listens at this host."""
+    return host not in _LOOPBACK
+
+
+def _start(fleet: Fleet) -> str:
+    """Starts Serve's HTTP at the fleet's host and port, unless it runs already; returns the host it listens at."""
     host, port = fleet.serve.host, fleet.serve.port
     if serve.status().proxies:
-        running = ray_internals.http_port()
-        if running != port:
-            raise UserError(f"serve.port: Serve already runs on this cluster at port {running}, not {port}")
-        return
+        running_host, running_port = ray_internals.http_address()
+        if running_port != port:
+            raise UserError(f"serve.port: Serve already runs on this cluster at port {running_port}, not {port}")
+        if is_public(host) and not is_public(running_host):
+            raise UserError(
+                f"serve.host: Serve already runs on this cluster at {running_host}, where other machines do not reach "
+                f"it; undeploy what it serves, then deploy at {host}"
+            )
+        return running_host
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -211,6 +224,7 @@ def _start(fleet: Fleet) -> None:
             http_options={"host": host, "port": port},
             logging_config={"log_level": "WARNING", "enable_access_log": False},  # the gateway writes its own
         )
+    return host
 
 
 def _wait_until_ready(fleet: Fleet, versions: dict[str, str], revision: int) -> None:

@@ -20,12 +20,6 @@ from serve import deploy as serving
 from serve.http.keys import load as load_keys
 
 _WAIT_SECONDS = 900.0  # for another command that deploys
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def is_public(fleet: Fleet) -> bool:
-    """Whether other machines can reach the fleet's endpoints."""
-    return fleet.serve.host not in _LOOPBACK
 
 
 def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new_key: bool = False) -> dict[str, Any]:
@@ -33,7 +27,7 @@ def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new
 
     With `new_key` their answers are signed with a new key, and marked with a new secret where they are marked.
     `say` receives the lines for the user.
-    Returns {"address", "deployed", "unchanged"}.
+    Returns {"address", "host", "deployed", "unchanged"}, as serve/deploy.py's `deploy` does.
     """
     job, versions = published(fleet, only)
     if new_key:
@@ -54,10 +48,10 @@ def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new
             raise
     for bot in sorted(versions):
         say(f"{bot}: {deployed['address']}/bots/{served_name(bot, fleet.fleet, fleet.serve.full_names)}")
-    if is_public(fleet) and not load_keys(fleet.serve):
+    if serving.is_public(deployed["host"]) and not load_keys(fleet.serve):
         say(
-            f"warning: anyone who can reach {deployed['address']} can use the bots; set serve.keys_file or "
-            "HUGGINGTWEETS_KEYS to require a key"
+            f"warning: anyone who can reach http://{deployed['host']}:{fleet.serve.port} can use the bots; set "
+            "serve.keys_file or HUGGINGTWEETS_KEYS to require a key"
         )
     return deployed
 

@@ -30,9 +30,9 @@ from pipeline.core.proxies import open_directly
 from pipeline.core.ray_internals import dashboard_address, requires_token
 from pipeline.core.ray_session import ensure
 from pipeline.core.store import Store
-from pipeline.operate.deploy import is_public
 from pipeline.operate.diagnosis import PACKAGES, Cluster, Finding, Node, diagnose
 from pipeline.plan.job import open_job
+from serve.deploy import is_public
 from serve.http import keys
 
 _NODE_SECONDS = 120  # to wait for a node's answer
@@ -52,7 +52,7 @@ def doctor(fleet: Fleet) -> list[Finding]:
     cluster = Cluster(
         dashboard=dashboard,
         open_ports=tuple(port for port, url in urls.items() if _answers_without_token(url)),
-        public=is_public(fleet),
+        public=is_public(fleet.serve.host),
         keys=bool(keys.load(fleet.serve)),
     )
     return diagnose(cluster, nodes, unreachable)

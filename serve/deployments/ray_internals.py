@@ -33,9 +33,10 @@ def call_separately(call: Callable[..., Any], *arguments: Any) -> Any:
     return contextvars.copy_context().run(in_own_context)
 
 
-def http_port() -> int:
-    """The port of the Serve that runs on this cluster; serve.status() does not have it."""
-    return context._get_global_client().http_config.port  # type: ignore[union-attr]
+def http_address() -> tuple[str, int]:
+    """Host and port of the Serve that runs on this cluster; serve.status() does not have them."""
+    config = context._get_global_client().http_config  # type: ignore[union-attr]
+    return config.host, config.port
 
 
 def declared_applications() -> set[str]:

@@ -153,6 +153,17 @@ def test_deploying_again_changes_nothing_and_another_fleet_with_the_same_bot_is_
         deploy(fleet.model_copy(update={"fleet": "b"}), Store.of(fleet), versions)
 
 
+def test_a_fleet_that_other_machines_shall_reach_is_refused_where_serve_listens_to_this_one_alone(served):
+    from pipeline.core.errors import UserError
+    from pipeline.core.store import Store
+    from serve.deploy import deploy
+
+    _, fleet, _, versions = served
+    public = fleet.model_copy(update={"serve": fleet.serve.model_copy(update={"host": "0.0.0.0"})})
+    with pytest.raises(UserError, match="Serve already runs on this cluster at 127"):
+        deploy(public, Store.of(public), versions)
+
+
 @pytest.mark.parametrize("endpoint", ["dedicated", "pooled"])
 def test_a_bot_of_two_fleets_is_served_under_two_names_that_never_mix(served, base, tmp_path, endpoint):
     from pipeline.core.store import Store

@@ -17,7 +17,7 @@ class FakeCluster:
     """A machine on which a head may run."""
 
     def __init__(self, monkeypatch):
-        self.heads, self.running, self.problem = 0, False, ""
+        self.heads, self.running, self.problem, self.host = 0, False, "", "127.0.0.1"
         monkeypatch.setattr(deploying, "join", lambda: self.running)
         monkeypatch.setattr(deploying, "start_head", self.start)
         monkeypatch.setattr(deploying, "stop_head", self.stop)
@@ -35,7 +35,7 @@ class FakeCluster:
     def deploy(self, *arguments, **options):
         if self.problem:
             raise UserError(self.problem)
-        return {"address": "http://127.0.0.1:1", "deployed": [], "unchanged": []}
+        return {"address": "http://127.0.0.1:1", "host": self.host, "deployed": [], "unchanged": []}
 
 
 @pytest.fixture
@@ -56,6 +56,14 @@ def test_two_first_deploys_at_once_start_one_head(cluster, fleet):
     for thread in threads:
         thread.join()
     assert cluster.heads == 1
+
+
+@pytest.mark.parametrize("host, warned", [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_where_serve_already_listens_to_other_machines_a_fleet_without_keys_is_warned(cluster, fleet, host, warned):
+    cluster.host, said = host, []
+    deploying.deploy(fleet, None, said.append)
+    warnings = [line for line in said if line.startswith("warning: anyone who can reach http://0.0.0.0:1 can use")]
+    assert fleet.serve.host == "127.0.0.1" and bool(warnings) == warned
 
 
 def test_a_deploy_that_fails_stops_the_head_that_it_started_and_no_other(cluster, fleet):
