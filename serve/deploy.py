@@ -40,9 +40,10 @@ _GATEWAY_KEYS = {"keys_file", "requests_per_minute", "cors_origins", "host", "po
 
 
 def deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool = True) -> dict[str, Any]:
-    """Serves these versions of the fleet's bots; returns {"address", "host", "deployed", "unchanged"}.
+    """Serves these versions of the fleet's bots; returns {"address", "host", "deployed", "unchanged", "opened"}.
 
     "host" is where Serve listens: that of the fleet that was deployed first, which may be wider than `serve.host`.
+    "opened" says that the fleet required a key until now, and has none any more.
     Other bots of the fleet stay as they are. A new version of a bot that is published later is served without another
     deploy, and so is a new bot of a pooled or auto fleet that was deployed as a `whole`.
     Raises UserError if the port is taken, if Serve runs at another port or out of the reach that `serve.host` asks for,
@@ -85,12 +86,14 @@ def _deploy(fleet: Fleet, store: Store, versions: dict[str, str], whole: bool) -
     for start in range(0, len(targets), _BATCH):
         _run(targets[start : start + _BATCH])
     follow = None if fleet.serve.endpoint == "dedicated" else NewBots(settings=settings, chosen=fleet.chosen)
-    new = {bot: wanted[bot] for bot in changed}
-    revision = _ask_registry("put", fleet.fleet, fleet.storage, new, gateway_settings(fleet, store), follow, not whole)
+    new, gateway_now = {bot: wanted[bot] for bot in changed}, gateway_settings(fleet, store)
+    opened = bool(table) and not gateway_now["keys"] and _ask_registry("requires_key", fleet.fleet)
+    revision = _ask_registry("put", fleet.fleet, fleet.storage, new, gateway_now, follow, not whole)
     _wait_until_ready(fleet, {served_names[bot]: version for bot, version in versions.items()}, revision)
     _delete_unused(fleet.fleet, versions)
     address = f"http://{fleet.serve.host}:{fleet.serve.port}"
-    return {"address": address, "host": host, "deployed": changed, "unchanged": sorted(set(versions) - set(changed))}
+    unchanged = sorted(set(versions) - set(changed))
+    return {"address": address, "host": host, "deployed": changed, "unchanged": unchanged, "opened": opened}
 
 
 def bot_settings(fleet: Fleet) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new
 
     With `new_key` their answers are signed with a new key, and marked with a new secret where they are marked.
     `say` receives the lines for the user.
-    Returns {"address", "host", "deployed", "unchanged"}, as serve/deploy.py's `deploy` does.
+    Returns what serve/deploy.py's `deploy` does.
     """
     job, versions = published(fleet, only)
     if new_key:
@@ -48,6 +48,11 @@ def deploy(fleet: Fleet, only: list[str] | None, say: Callable[[str], None], new
             raise
     for bot in sorted(versions):
         say(f"{bot}: {deployed['address']}/bots/{served_name(bot, fleet.fleet, fleet.serve.full_names)}")
+    if deployed["opened"]:
+        say(
+            f"warning: {fleet.fleet} required a key until now and requires none any more; if that is not meant, set "
+            "serve.keys_file or HUGGINGTWEETS_KEYS and deploy again"
+        )
     if serving.is_public(deployed["host"]) and not load_keys(fleet.serve):
         say(
             f"warning: anyone who can reach http://{deployed['host']}:{fleet.serve.port} can use the bots; set "

@@ -127,6 +127,10 @@ class Registry:
             for bot, one in saved_state.by_served_name(name, record["bots"]).items()
         }
 
+    async def requires_key(self, fleet: str) -> bool:
+        """Whether the fleet, as it is served now, has keys."""
+        return fleet in self.fleets and bool(self.fleets[fleet]["gateway"]["keys"])
+
     async def metrics(self) -> str:
         """The metrics of all gateways, in Prometheus' text format."""
         return self.sums.text(

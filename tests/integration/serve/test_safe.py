@@ -13,6 +13,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.store import Store
+from serve.deploy import deploy
 from serve.engine.parameters import Parameters
 from serve.http import keys
 from tests.support.access_log import lines_of
@@ -102,16 +104,30 @@ def test_a_browser_is_shown_a_place_to_enter_its_key_and_keeps_it(stranger, serv
         assert browser.get("/bots").status_code == 200
 
 
-def test_a_key_used_too_often_waits_and_other_keys_do_not(served, make_served, monkeypatch):
+@pytest.fixture(scope="module")
+def slow(make_served):
+    """A fleet whose one key, from the environment, allows few requests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(keys.ENVIRONMENT, SLOW_KEY)
+        return make_served("slow", ("slowbot",), endpoint="pooled", max_replicas=1, requests_per_minute=3)
+
+
+def test_a_key_used_too_often_waits_and_other_keys_do_not(served, slow):
     client = served[0]
-    monkeypatch.setenv(keys.ENVIRONMENT, SLOW_KEY)
-    make_served("slow", ("slowbot",), endpoint="pooled", max_replicas=1, requests_per_minute=3)
     headers = {"Authorization": f"Bearer {SLOW_KEY}"}
     answers = [client.get("/bots", headers=headers) for _ in range(8)]
     limited = [answer for answer in answers if answer.status_code == 429]
     assert limited and answers[0].status_code == 200
     assert 1 <= int(limited[0].headers["retry-after"]) <= 60
     assert client.get("/bots").status_code == 200
+
+
+def test_a_fleet_that_is_deployed_again_without_its_keys_is_reported_and_others_keep_theirs(slow, stranger):
+    _, fleet, _, versions = slow
+    assert deploy(fleet, Store.of(fleet), versions)["opened"]
+    assert stranger.get("/bots/slowbot", headers={"Authorization": f"Bearer {SLOW_KEY}"}).status_code == 401
+    assert stranger.get("/bots/slowbot").status_code == 401  # another fleet of this gateway has keys
+    assert not deploy(fleet, Store.of(fleet), versions)["opened"]
 
 
 def test_other_sites_may_ask_only_where_they_are_listed(served):

@@ -17,7 +17,8 @@ class FakeCluster:
     """A machine on which a head may run."""
 
     def __init__(self, monkeypatch):
-        self.heads, self.running, self.problem, self.host = 0, False, "", "127.0.0.1"
+        self.heads, self.running, self.problem = 0, False, ""
+        self.host, self.opened = "127.0.0.1", False
         monkeypatch.setattr(deploying, "join", lambda: self.running)
         monkeypatch.setattr(deploying, "start_head", self.start)
         monkeypatch.setattr(deploying, "stop_head", self.stop)
@@ -35,7 +36,8 @@ class FakeCluster:
     def deploy(self, *arguments, **options):
         if self.problem:
             raise UserError(self.problem)
-        return {"address": "http://127.0.0.1:1", "host": self.host, "deployed": [], "unchanged": []}
+        done = {"address": "http://127.0.0.1:1", "host": self.host, "opened": self.opened}
+        return done | {"deployed": [], "unchanged": []}
 
 
 @pytest.fixture
@@ -64,6 +66,12 @@ def test_where_serve_already_listens_to_other_machines_a_fleet_without_keys_is_w
     deploying.deploy(fleet, None, said.append)
     warnings = [line for line in said if line.startswith("warning: anyone who can reach http://0.0.0.0:1 can use")]
     assert fleet.serve.host == "127.0.0.1" and bool(warnings) == warned
+
+
+def test_a_fleet_that_loses_its_keys_is_warned(cluster, fleet):
+    cluster.opened, said = True, []
+    deploying.deploy(fleet, None, said.append)
+    assert "birds required a key until now and requires none any more" in said[-1]
 
 
 def test_a_deploy_that_fails_stops_the_head_that_it_started_and_no_other(cluster, fleet):
