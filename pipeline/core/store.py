@@ -150,9 +150,12 @@ class Store:
     def write_folder(self, name: str, files: dict[str, bytes]) -> None:
         """Writes a folder of files, replacing the old folder; on disk it appears complete, by one rename.
 
-        In an object store the files appear one by one, so a reference to the folder must be written after it.
+        In an object store files of the old folder that the new one lacks are deleted first. Then the files appear one
+        by one, in their order, so a reference to the folder must be written after it.
         """
         if not self.local:
+            for file in self._files_below(name) - files.keys():
+                self.delete(f"{name}/{file}")
             for file, data in files.items():
                 self.write(f"{name}/{file}", data)
             return
@@ -224,6 +227,12 @@ class Store:
         if self.local:  # a disk of another host
             return isinstance(cause, OSError) and cause.errno in _OUTAGES
         return _is_passing(cause)
+
+    def _files_below(self, name: str) -> set[str]:
+        """The paths of all files in a folder and in its folders, relative to it."""
+        selector = fs.FileSelector(self.path(name), allow_not_found=True, recursive=True)
+        infos = self._retry(lambda: self.filesystem.get_file_info(selector))
+        return {info.path.removeprefix(f"{self.path(name)}/") for info in infos if info.type == fs.FileType.File}
 
     def _type(self, name: str) -> fs.FileType:
         return self._retry(lambda: self.filesystem.get_file_info(self.path(name))).type

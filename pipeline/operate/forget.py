@@ -31,7 +31,7 @@ from pipeline.operate.learned_bots import LearnedVersion, hub_copies, learned_ve
 from pipeline.operate.node_copies import remove_copies
 from pipeline.operate.personal_data import Item
 from pipeline.operate.status import served
-from pipeline.plan.forgotten import FORGOTTEN
+from pipeline.plan.forgotten import FORGOTTEN, entries
 from pipeline.prepare.index import INDEX
 from pipeline.publish import hub
 from pipeline.report.rows import Report
@@ -103,7 +103,7 @@ def readmit(fleet: Fleet, handle: str, wait: bool = False, say: Callable[[str], 
 
 
 def _forget(store: Store, fleet: Fleet, handle: str, dry_run: bool = False) -> Forgotten:
-    known = store.read_json(FORGOTTEN)
+    known = entries(store)
     entry = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "wandb": []} | known.get(handle, {})
     bots = _bots(store, handle)
     runs = stored_runs.runs_about(store, handle, bots)
@@ -130,7 +130,7 @@ def _forget(store: Store, fleet: Fleet, handle: str, dry_run: bool = False) -> F
 
 
 def _readmit(store: Store, handle: str) -> bool:
-    known = store.read_json(FORGOTTEN)
+    known = entries(store)
     if handle not in known:
         return False
     index = store.read_json(INDEX)

@@ -86,10 +86,14 @@ def test_a_local_models_folder_is_not_copied(local, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_folder_written_anew_holds_nothing_of_the_old_one(local):
-    local.write_folder("work/trained/wren/v1", FILES | {"old.json": b"{}"})
-    local.write_folder("work/trained/wren/v1", FILES)
-    assert local.list("work/trained/wren/v1") == sorted(FILES)
+def test_a_folder_written_anew_holds_nothing_of_the_old_one(store):
+    shards = {f"model-0000{i}-of-00002.safetensors": b"old weights" for i in (1, 2)}
+    store.write_folder("bases/mini", FILES | shards | {"files/old.json": b"{}"})
+    store.write("bases/mini-large/config.json", b"{}")
+    store.write_folder("bases/mini", FILES)
+    assert {name: store.read(f"bases/mini/{name}") for name in store.list("bases/mini") if name != "files"} == FILES
+    assert not store.exists("bases/mini/files/old.json")
+    assert store.exists("bases/mini-large/config.json")
 
 
 def test_a_folder_can_be_written_outside_a_fleets_store(tmp_path):

@@ -16,6 +16,7 @@ from pipeline.core.progress import Progress
 from pipeline.core.store import Store
 from pipeline.operate import forget as forgetting
 from pipeline.operate.forget import forget, forget_and_retrain, plan_to_forget, readmit
+from pipeline.plan.forgotten import forgotten
 from pipeline.publish import hub
 from pipeline.track import stored_runs
 from pipeline.track.stored_runs import StoredRuns
@@ -41,6 +42,21 @@ def files(store: Store) -> dict[str, bytes]:
     infos = store.filesystem.get_file_info(fs.FileSelector(store.root, recursive=True))
     paths = [info.path[len(store.root) + 1 :] for info in infos if info.type == fs.FileType.File]
     return {path: store.read(path) for path in paths}
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"wren": {}', b'["wren"]', b'{"wren": 1}'])
+def test_a_list_of_removed_people_that_cannot_be_read_lets_nobody_in_again(fleet, store, damaged):
+    forget(fleet, "wren")
+    store.write("forgotten.json", damaged)
+    for command in (
+        lambda: forgotten(store),  # of `plan`, `prepare` and `publish`
+        lambda: forget(fleet, "owl"),
+        lambda: readmit(fleet, "owl"),
+        lambda: plan_to_forget(fleet, "owl"),
+    ):
+        with pytest.raises(UserError, match=r"forgotten\.json .* is damaged: restore it"):
+            command()
+    assert store.read("forgotten.json") == damaged and store.exists("bots/owl/current")
 
 
 def test_everything_of_the_person_is_removed_and_nothing_of_the_others(fleet, store):
