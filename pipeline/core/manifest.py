@@ -42,7 +42,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core import cycle_collector
 from pipeline.core.errors import one_line
-from pipeline.core.json_file import JsonObject
+from pipeline.core.json_file import JsonObject, parsed
 from pipeline.core.names import is_bot_name
 from pipeline.core.store import Store
 
@@ -116,7 +116,7 @@ def known_files(store: Store, versions: Mapping[str, str], names: Sequence[str])
     table = _table(store, ["bot", "version", *names])
     with cycle_collector.paused():
         return {
-            bot: {name: json.loads(text) for name, text in zip(names, texts, strict=True) if text is not None}
+            bot: {name: parsed(text) for name, text in zip(names, texts, strict=True) if text is not None}
             for batch in table.to_batches(max_chunksize=_ROWS)  # not all texts once more, as Python's strings
             for bot, version, *texts in zip(*(column.to_pylist() for column in batch.columns), strict=True)
             if version is not None and versions.get(bot) == version

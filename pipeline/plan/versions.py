@@ -19,7 +19,10 @@ from pipeline.prepare.index import Person
 RECIPE = 1  # to be raised when the same inputs would give another model
 _ALWAYS = {"epochs", "learning_rate", "batch_size", "block_size", "holdout", "precision", "seed"}
 # settings that were added later: they count only where they differ from the default, so that older versions stay valid
-_UNLESS_DEFAULT = {"freeze_layers", "lora", "schedule", "warmup_ratio", "max_tokens"}
+_UNLESS_DEFAULT = {
+    name: Train.model_fields[name].default
+    for name in ("freeze_layers", "lora", "schedule", "warmup_ratio", "max_tokens")
+}
 
 
 def version(job: Job, people: list[Person], parent: str = "") -> str:
@@ -33,5 +36,5 @@ def version(job: Job, people: list[Person], parent: str = "") -> str:
 
 def shaping(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns the `train` settings that shape the model, of all of them (`Train.model_dump()`), by name."""
-    changed = {key for key in _UNLESS_DEFAULT if settings.get(key) not in (None, Train.model_fields[key].default)}
-    return {key: value for key, value in settings.items() if key in _ALWAYS | changed}
+    counted = _ALWAYS | {key for key, default in _UNLESS_DEFAULT.items() if settings.get(key) not in (None, default)}
+    return {key: value for key, value in settings.items() if key in counted}

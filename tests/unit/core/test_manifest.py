@@ -89,6 +89,16 @@ def test_the_rows_are_read_from_one_small_object(many):
     assert not [path for path in requests.read if path.endswith("metrics.json")]
 
 
+def test_metrics_that_are_no_numbers_are_read_as_they_were_written(many):
+    store, _ = many
+    writer = Writer(store)
+    writer.add("bot_7", OLD, {"metrics.json": {"loss": float("nan"), "perplexity": float("inf")}})
+    writer.close()
+    found = files(store, published(store), "metrics.json")
+    assert repr(found["bot_7"]) == "{'loss': nan, 'perplexity': inf}"
+    assert found["bot_8"] == {"held_out": {"loss": 3.5}}
+
+
 def test_bots_of_an_earlier_release_are_read_from_their_folders_and_adopted_by_the_next_command(tmp_path):
     store, requests = remote_store(tmp_path)
     for bot in names(300):
