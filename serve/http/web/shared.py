@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 
 from pipeline.core import picture
+from pipeline.core.signing import signed_text
 from serve.engine.parameters import MAX_NEW_TOKENS
 from serve.http.bots import Bots
 from serve.http.forms.text_generation import MAX_PROMPT_CHARS
@@ -64,8 +65,12 @@ class SharedText:
 
     @property
     def can_be_drawn(self) -> bool:
-        """Whether at least half of the text is the bot's: a picture must not show a visitor's words as a bot's."""
-        return bool(self.answer.strip()) and len(self.answer.strip()) >= len(self.prompt.strip())
+        """Whether at least half of the text is the bot's: a picture must not show a visitor's words as a bot's.
+
+        The answer counts as it is signed: a signature stays valid where white space is added between the words.
+        """
+        written = signed_text(self.answer).strip()
+        return bool(written) and len(written) >= len(self.prompt.strip())
 
     @property
     def query(self) -> str:

@@ -236,6 +236,13 @@ def test_a_visitors_words_are_never_shown_as_the_bots(client, bots):
     assert re.findall(r'og:image" content="([^"]+)"', page) == ["http://bots.test/bots/nasa/card.png"]
 
 
+def test_white_space_between_the_words_makes_no_answer_longer(client):
+    """The attack: a signature stays valid where white space is added, and a picture needs a long answer."""
+    query = signed(FakeBots(["nasa"]), "nasa", DEFAMATION, " oh yes") | {"said": " oh" + " \n" * 50 + "yes"}
+    assert client.get("/verify", params={"bot": "nasa"} | query).json()["valid"]
+    assert client.get("/bots/nasa/card.png", params=query).status_code == 403
+
+
 def test_there_is_no_picture_of_an_empty_answer(client, bots):
     for said in ("", "  "):
         query = {"said": said, "signature": old_signature("nasa", "", said)}
