@@ -37,6 +37,8 @@ async def verify(
     name = typed_served_name(bot)
     if name is None:
         raise ApiError(404, "not_found", "bot: not the name of a bot")
-    with suppress(ApiError):  # a bot that is not served any more is asked for by the name in its signatures
-        name = await bots.known(name)
-    return {**verdict(bots.keyring(name).check(name, said, signature, prompt))}
+    names = [name]  # under which the bot signed: one that is not served any more, or that has another name now
+    with suppress(ApiError):
+        names.insert(0, await bots.known(name))
+    found = (bots.keyring(one).check(one, said, signature, prompt) for one in names)
+    return {**verdict(next(filter(None, found), None))}

@@ -90,6 +90,16 @@ def test_a_bot_that_is_not_served_any_more_is_checked_and_what_is_no_bot_is_not_
     assert (reply.status_code, reply.json()["error"]["type"]) == (404, "not_found")
 
 
+def test_what_a_bot_signed_under_its_full_name_is_checked_once_it_has_its_short_one(client, bots, monkeypatch):
+    async def known(name: str) -> str:
+        return name.removesuffix("@large")
+
+    monkeypatch.setattr(bots, "known", known)
+    signature = KEYRING.sign("nasa@large", VERSION, PROMPT, " tea")
+    assert verify(client, bot="nasa@large", said="tea", signature=signature)["bot"] == "nasa@large"
+    assert verify(client, bot="nasa", said="tea", signature=signature) == BLANK
+
+
 def test_a_signature_of_other_kinds_is_not_valid(client):
     for signature in ("x", "x" * 128, "é", "o49nDShIdeASER5p7lhTpQ"):
         assert verify(client, bot="nasa", said=" tea", signature=signature) == BLANK
