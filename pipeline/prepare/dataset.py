@@ -42,7 +42,7 @@ from pipeline.tweets import TweetFile
 from pipeline.tweets.record import NOT_TWEETS
 
 NOTICE_LINE = -1  # where a row of the rejects is a notice
-RULES = 5  # to be raised when readers or rules change, so that tweets are prepared again
+RULES = 6  # to be raised when readers or rules change, so that tweets are prepared again
 _MIB = 2**20
 _CHUNK_BYTES = 16 * _MIB  # size of the blocks that stream between the tasks
 _SHARD_BYTES = (32 * _MIB, 256 * _MIB)  # smallest and largest block of the shuffle

@@ -189,6 +189,8 @@ PRIVATE = [
     "call 212-555-0100 now",
     "ruf an: 030 1234567",
     "01712345678 ist neu",
+    "text 07700 900123 or 01632 960 001",
+    "mon numéro : 06.12.34.56.78",
     "oops sk-proj-abcdefghijklmnop1234",
     "oops ghp_abcdefghijklmnopqrstuvwxyz0123",
     "oops AKIAABCDEFGHIJKLMNOP",
