@@ -2,7 +2,8 @@
 
     game = Game({})
     round_id = game.begin("nasa", "0123456789ab", real=2)
-    game.end("nasa", round_id, pick=1)            # {"real": 2, "found": False, "fooled": {"rounds": 1, "fooled": 1}}
+    game.end("nasa", "0123456789ab", round_id, pick=1)
+    # {"real": 2, "found": False, "fooled": {"rounds": 1, "fooled": 1}}
 
 A round shows one tweet of the person and several texts of the bot; `real` and `pick` are places among them. Nothing is
 kept about who played.
@@ -44,14 +45,18 @@ class Game:
         self._open[round_id] = _Round(bot, version, real)
         return round_id
 
-    def end(self, bot: str, round_id: str, pick: int) -> Outcome | None:
-        """Ends a round with a visitor's pick and counts it; None if there is no such open round with this bot."""
+    def end(self, bot: str, version: str, round_id: str, pick: int) -> Outcome | None:
+        """Ends a round with a visitor's pick; None if there is no such open round with this bot.
+
+        It counts if it began with `version`, the one in use: the tally of a new version has no rounds of the last one.
+        """
         if round_id not in self._open or self._open[round_id].bot != bot:
             return None
-        _, version, real = self._open.pop(round_id)
-        before = self.fooled(bot, version)
-        fooled: Fooled = {"rounds": before["rounds"] + 1, "fooled": before["fooled"] + (pick != real)}
-        self.tallies[bot] = {"version": version, "fooled": fooled}
+        _, begun, real = self._open.pop(round_id)
+        fooled = self.fooled(bot, version)
+        if begun == version:
+            fooled = {"rounds": fooled["rounds"] + 1, "fooled": fooled["fooled"] + (pick != real)}
+            self.tallies[bot] = {"version": version, "fooled": fooled}
         return {"real": real, "found": pick == real, "fooled": fooled}
 
     def drop(self, bots: Iterable[str]) -> list[str]:

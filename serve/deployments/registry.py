@@ -147,10 +147,12 @@ class Registry:
 
     async def end_round(self, bot: str, round_id: str, pick: int) -> Outcome | None:
         """Ends a round of the game; None if there is no such open round."""
-        outcome = self.game.end(bot, round_id, pick)
+        version = self.entries[bot]["version"] if bot in self.entries else ""
+        outcome = self.game.end(bot, version, round_id, pick)
         if outcome:
-            self._update([bot], fooled=self.game.fooled(bot, self.entries[bot]["version"]))
-            await asyncio.to_thread(saved_state.save_tally, bot, self.game.tallies[bot])
+            self._update([bot], fooled=outcome["fooled"])
+            if bot in self.game.tallies:
+                await asyncio.to_thread(saved_state.save_tally, bot, self.game.tallies[bot])
         return outcome
 
     async def changes(self, gateway: str, epoch: str, since: int, report: GatewayReport) -> News:

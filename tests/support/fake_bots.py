@@ -67,7 +67,7 @@ class FakeBots:
         return self.game.begin(bot, VERSION, real)
 
     async def end_round(self, bot: str, round_id: str, pick: int) -> Outcome | None:
-        outcome = self.game.end(bot, round_id, pick)
+        outcome = self.game.end(bot, VERSION, round_id, pick)
         self.table[bot]["fooled"] = outcome["fooled"] if outcome else self.table[bot]["fooled"]
         return outcome
 

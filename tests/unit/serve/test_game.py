@@ -26,24 +26,32 @@ def bots():
 def test_a_round_ends_once_and_counts_for_its_bot_alone():
     one = Game({})
     first, second = one.begin("nasa", OLD, real=2), one.begin("nasa", OLD, real=0)
-    assert one.end("ferry", first, 2) is None
-    assert one.end("nasa", first, 1) == {"real": 2, "found": False, "fooled": {"rounds": 1, "fooled": 1}}
-    assert one.end("nasa", first, 2) is None
-    assert one.end("nasa", second, 0) == {"real": 0, "found": True, "fooled": {"rounds": 2, "fooled": 1}}
+    assert one.end("ferry", OLD, first, 2) is None
+    assert one.end("nasa", OLD, first, 1) == {"real": 2, "found": False, "fooled": {"rounds": 1, "fooled": 1}}
+    assert one.end("nasa", OLD, first, 2) is None
+    assert one.end("nasa", OLD, second, 0) == {"real": 0, "found": True, "fooled": {"rounds": 2, "fooled": 1}}
     assert one.fooled("nasa", OLD) == {"rounds": 2, "fooled": 1} and one.fooled("ferry", OLD)["rounds"] == 0
 
 
 def test_a_new_version_of_a_bot_begins_with_an_empty_tally():
     one = Game({"nasa": {"version": OLD, "fooled": {"rounds": 9, "fooled": 5}}})
     assert one.fooled("nasa", NEW) == {"rounds": 0, "fooled": 0}
-    assert one.end("nasa", one.begin("nasa", NEW, 1), 0)["fooled"] == {"rounds": 1, "fooled": 1}
+    assert one.end("nasa", NEW, one.begin("nasa", NEW, 1), 0)["fooled"] == {"rounds": 1, "fooled": 1}
+
+
+def test_a_round_of_the_last_version_takes_no_rounds_from_the_new_ones_tally():
+    one = Game({})
+    kept_back = one.begin("nasa", OLD, 0)
+    one.end("nasa", NEW, one.begin("nasa", NEW, 0), 3)
+    assert one.end("nasa", NEW, kept_back, 1) == {"real": 0, "found": False, "fooled": {"rounds": 1, "fooled": 1}}
+    assert one.tallies == {"nasa": {"version": NEW, "fooled": {"rounds": 1, "fooled": 1}}}
 
 
 def test_only_so_many_rounds_are_open(monkeypatch):
     monkeypatch.setattr(game, "_MAX_OPEN", 2)
     one = Game({})
     rounds = [one.begin("nasa", OLD, 0) for _ in range(3)]
-    assert [one.end("nasa", round_id, 0) is not None for round_id in rounds] == [False, True, True]
+    assert [one.end("nasa", OLD, round_id, 0) is not None for round_id in rounds] == [False, True, True]
 
 
 def test_the_tweet_stands_anywhere_among_the_texts_nearest_to_it_in_length():
