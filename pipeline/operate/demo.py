@@ -5,6 +5,8 @@ It is the same as `run` and `deploy` on pipeline/assets/demo.yaml, on a Ray clus
 
 import contextlib
 import json
+import math
+import os
 import signal
 import time
 import urllib.request
@@ -16,16 +18,20 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from pipeline.core import fleet as fleets
+from pipeline.core.model_folder import parameters
 from pipeline.core.own_code import ASSETS
 from pipeline.core.progress import Progress
 from pipeline.core.proxies import open_directly
 from pipeline.core.ray_session import ensure
 from pipeline.operate.published import published
+from pipeline.plan.job import Job, open_job
 from pipeline.report.terminal import show
 from pipeline.run import STEPS, run
 from serve.http.keys import bearer
 
 PROMPT = "My dream is"
+_SAMPLE_TOKENS = 36_000  # of the sample, in an epoch
+_OPERATIONS_PER_SECOND = 40e9  # of one core in training, measured on a Xeon with AVX-512
 
 
 def demo(storage: Path, settings: list[str], once: bool) -> int:
@@ -35,6 +41,7 @@ def demo(storage: Path, settings: list[str], once: bool) -> int:
     """
     console, started = Console(stderr=True, highlight=False), time.monotonic()
     fleet = fleets.load(ASSETS / "demo.yaml", [f"storage={json.dumps(str(storage.absolute()))}", *settings])
+    console.print(_expectation(open_job(fleet), os.cpu_count() or 1))
     with Progress(console) as progress:
         ensure()
         report = run(fleet, STEPS, progress)
@@ -60,6 +67,16 @@ def demo(storage: Path, settings: list[str], once: bool) -> int:
     finally:
         undeploy(fleet.fleet)
     return 3 if any(row["status"] == "failed" for row in report["bots"]) else 0
+
+
+def _expectation(job: Job, cores: int) -> str:
+    """How long the training will take on CPUs."""
+    size = parameters(job.base) or 0
+    operations = 6 * size * _SAMPLE_TOKENS * job.train.epochs  # per token and parameter 2 forward and 4 backward
+    minutes = operations / (_OPERATIONS_PER_SECOND * cores) / 60
+    takes = "less than a minute" if minutes < 1 else f"some {math.ceil(minutes)} minutes"
+    about = f"{Path(job.fleet.base_model).name} ({size / 1e6:,.0f} million parameters)"
+    return f"four bots on {about}: training takes {takes} on {cores} CPU core{'s' if cores > 1 else ''}"
 
 
 def _ask_all(address: str, bots: list[str], keys: dict[str, str], progress: Progress) -> dict[str, list[str]]:

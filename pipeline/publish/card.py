@@ -26,6 +26,7 @@ from pipeline.track import lineage
 PROMPT = "My dream is"  # the original's; cards and pictures show samples of it
 _MARKUP = re.compile(r"[\\`*_{}\[\]()<>#+!|~&]")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_IDS = {"smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}  # of bases that have a name of ours
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def data(job: Job, facts: CardFacts, metrics: Metrics) -> ModelCardData:
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["huggingtweets", "ai-cyborg" if len(facts.handles) > 1 else "ai-bot"],
-        base_model=base if _HUB_ID.fullmatch(base) else None,
+        base_model=_HUB_IDS.get(base, base if _HUB_ID.fullmatch(base) else None),
         model_name=facts.bot,
         eval_results=list(_results(metrics, f"held-out tweets of {people(facts.handles)}")) or None,
         thumbnail="predictions.png",

@@ -59,6 +59,13 @@ def test_the_head_is_card_data_that_the_hub_reads(job):
     assert results == {"perplexity": 22.2, "accuracy": 0.7}
 
 
+def test_the_hub_is_told_where_the_base_of_the_package_index_comes_from(job):
+    on_smollm2 = dataclasses.replace(job, fleet=job.fleet.model_copy(update={"base_model": "smollm2"}))
+    text = card_of(on_smollm2, bot_of("nasa"))
+    assert ModelCard(text).data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert "smollm2  +  tweets of @nasa" in text
+
+
 def test_the_card_names_known_languages_and_pictures(job):
     facts = CardFacts.of(job, bot_of("billnye", "nasa"))
     known = dataclasses.replace(facts, languages=["en", "fr"], pictures=["profile-nasa.png"])
