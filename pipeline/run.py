@@ -21,7 +21,7 @@ from pipeline.core.ray_session import ensure
 from pipeline.evaluate.driver import Evaluation, needs_evaluation
 from pipeline.plan.bot import Bot
 from pipeline.plan.bots import plan, update_status
-from pipeline.plan.forgotten import forgotten
+from pipeline.plan.forgotten import forgotten, left_out
 from pipeline.plan.job import Job, open_job
 from pipeline.prepare import dataset
 from pipeline.prepare.index import REJECTS, Prepared, load_index
@@ -97,7 +97,7 @@ def _run(
 
 def prepare(job: Job, progress: Progress) -> Prepared:
     """The step `prepare`: reads, cleans and counts the fleet's tweets, if their files or the filters changed."""
-    files = tweets.files_of(job.fleet, without=forgotten(job.store), only=job.fleet.needed)
+    files = tweets.files_of(job.fleet, without=left_out(job.store), only=job.fleet.needed)
     progress.start("prepare", 1, f"{len(files)} files")
     if removed := sorted(forgotten(job.store)):
         more = f" and {len(removed) - _SHOWN:,} more" if len(removed) > _SHOWN else ""

@@ -3,9 +3,9 @@
     forgotten = forget(fleet, "nasa")
     forgotten.removed, forgotten.left        # what is gone; what is still there, where, and why
 
-`forgotten.json` in the store keeps the handle: later runs ignore the person's records and skip blends with them, until
-`readmit`. Files of tweets belong to the user: they are named, not changed. Bots of others whose base had learned from
-the person (`adapt`) are listed; `forget_and_retrain` makes them again.
+`forgotten.json` in the store keeps the handle and those of the person's accounts: later runs ignore the person's
+records and skip blends with them, until `readmit`. Files of tweets belong to the user: they are named, not changed.
+Bots of others whose base had learned from the person (`adapt`) are listed; `forget_and_retrain` makes them again.
 """
 
 import json
@@ -108,6 +108,9 @@ def _forget(store: Store, fleet: Fleet, handle: str, dry_run: bool = False) -> F
     bots = _bots(store, handle)
     runs = stored_runs.runs_about(store, handle, bots)
     entry["wandb"] = sorted({*entry["wandb"], *_synced(fleet, store, runs)})
+    accounts = (account for account, person in fleet.owners.items() if person == handle)
+    entry["accounts"] = sorted({*entry.get("accounts", []), *accounts} - {handle})
+    names = {handle, *entry["accounts"]}
     entry["bases"] = sorted({*entry.get("bases", []), *adapt.bases_with(store, handle)})
     store.write(FORGOTTEN, json_bytes(known | {handle: entry}))  # first, so that a new run ignores the person
     bases = {base for one in (*known.values(), entry) for base in one.get("bases", [])}
@@ -115,16 +118,16 @@ def _forget(store: Store, fleet: Fleet, handle: str, dry_run: bool = False) -> F
     items += [*_models(store, bots), *_bots_on_bases(fleet, store, bases)]
     items += _in_cluster(fleet, store, handle, dry_run)  # after the models: a pool serves whatever is published
     items += _runs(store, runs)
-    items += personal_data.remove_prepared(store, handle)
-    items += personal_data.remove_drafts(store, handle)
-    items += personal_data.remove_rows(store, handle)
+    items += personal_data.remove_prepared(store, handle, names)
+    items += personal_data.remove_drafts(store, names)
+    items += personal_data.remove_rows(store, handle, names)
     items += personal_data.remove_from_metrics(store, handle)
     items += [Item("W&B", name, "was synced; delete it there") for name in entry["wandb"]]
     items += [Item("base model", path, reason) for path, reason in _bases_outside(fleet)]
-    for name in personal_data.source_files(fleet, handle):
+    for name in personal_data.source_files(fleet, names):
         items.append(Item("source file", name, "is yours; it still has the person's tweets"))
     if not dry_run:
-        items += [Item("file", name, "still names the person") for name in personal_data.files_naming(store, handle)]
+        items += [Item("file", name, "still names the person") for name in personal_data.files_naming(store, names)]
     removed, left = ([item for item in items if (item.reason is None) == gone] for gone in (True, False))
     return Forgotten(handle, bots, removed, left)
 

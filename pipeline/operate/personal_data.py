@@ -1,14 +1,15 @@
 """What a fleet's storage holds of one person outside their bots: prepared tweets, rows of reports, half-written files.
 
-    removed = [item.name for item in remove_rows(store, "nasa")]        # ["report.json"]
-    names = files_naming(store, "nasa")                                 # what is left
+    names = {"nasa", "nasa_hq"}        # the person's handle and accounts
+    removed = [item.name for item in remove_rows(store, "nasa", names)]        # ["report.json"]
+    files_naming(store, names)                                                 # what is left
 
 The functions that remove are generators: they remove as they are iterated over. `forget` calls all of them.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,7 @@ class Item:
     reason: str | None = None
 
 
-def remove_prepared(store: Store, handle: str) -> Iterator[Item]:
+def remove_prepared(store: Store, handle: str, names: Set[str]) -> Iterator[Item]:
     """Removes the person's prepared tweets and index entry, and all that was learned from everybody's tweets."""
     for kind, path in (("tweets", f"work/tweets/{handle}.parquet"), ("picture", f"{PICTURES}/{handle}")):
         if store.exists(path):
@@ -53,8 +54,8 @@ def remove_prepared(store: Store, handle: str) -> Iterator[Item]:
         own_files = {file for file, owner in index["owners"].items() if owner == handle}
         for part in ("owners", "problems"):
             index[part] = {file: value for file, value in index[part].items() if file not in own_files}
-        index["notices"] = [notice for notice in index.get("notices", []) if not _names(handle, notice)]
-        index["reasons"] = "" if _names(handle, index.get("reasons", "")) else index.get("reasons", "")
+        index["notices"] = [notice for notice in index.get("notices", []) if not _names(names, notice)]
+        index["reasons"] = "" if _names(names, index.get("reasons", "")) else index.get("reasons", "")
         store.write(INDEX, json.dumps(index, ensure_ascii=False).encode())
         yield Item("index entry", INDEX)
     for name in store.list("work"):
@@ -63,30 +64,30 @@ def remove_prepared(store: Store, handle: str) -> Iterator[Item]:
             yield Item("learned from all", f"work/{name}")
 
 
-def remove_drafts(store: Store, handle: str) -> Iterator[Item]:
+def remove_drafts(store: Store, names: Set[str]) -> Iterator[Item]:
     """Removes half-written files of killed commands: those named after the person, and those that nobody writes now."""
     for path in drafts(store):
-        if _names(handle, path.replace("/", " ")) or unchanged_for(store, path, _DRAFT_SECONDS):
+        if _names(names, path.replace("/", " ")) or unchanged_for(store, path, _DRAFT_SECONDS):
             store.delete(path)
             yield Item("draft", path)
 
 
-def remove_rows(store: Store, handle: str) -> Iterator[Item]:
+def remove_rows(store: Store, handle: str, names: Set[str]) -> Iterator[Item]:
     """Removes the person's rows from the reports and lists of the fleet."""
     report = store.read_json("report.json")
-    if _names(handle, json.dumps(report)):
+    if _names(names, json.dumps(report)):
         kept = [row for row in report["bots"] if handle not in handles_of(row["bot"])]
         for row in kept:
             _remove_attributions(row["metrics"], handle)
         store.write("report.json", json_bytes(report | {"bots": kept}))
         store.delete("report.html")  # the next command writes it again
         yield Item("rows", "report.json")
-    if _names(handle, json.dumps(store.read_json(progress_record.FILE))):
+    if _names(names, json.dumps(store.read_json(progress_record.FILE))):
         store.delete(progress_record.FILE)
         yield Item("rows", progress_record.FILE)
     if store.exists(REJECTS):
         lines = store.read(REJECTS).decode().splitlines(keepends=True)
-        others = [line for line in lines if not _names(handle, line)]
+        others = [line for line in lines if not _names(names, line)]
         if len(others) < len(lines):
             store.write(REJECTS, "".join(others).encode())
             yield Item("rows", REJECTS)
@@ -113,15 +114,15 @@ def _remove_attributions(metrics: dict[str, Any], handle: str) -> bool:
     return True
 
 
-def files_naming(store: Store, handle: str) -> list[str]:
+def files_naming(store: Store, names: Set[str]) -> list[str]:
     """Files of the whole fleet that still name the person."""
-    names = [name for name in store.list("") if name.endswith((".json", ".jsonl", ".html")) and name != FORGOTTEN]
-    return [name for name in names if _names(handle, store.read(name).decode(errors="replace"))]
+    files = [name for name in store.list("") if name.endswith((".json", ".jsonl", ".html")) and name != FORGOTTEN]
+    return [file for file in files if _names(names, store.read(file).decode(errors="replace"))]
 
 
-def source_files(fleet: Fleet, handle: str) -> list[str]:
+def source_files(fleet: Fleet, names: Set[str]) -> list[str]:
     """The files of tweets that have records of the person."""
-    accounts = pa.array([handle, *(account for account, person in fleet.owners.items() if person == handle)])
+    accounts = pa.array(sorted(names))
 
     def has_records(file: tweets.TweetFile) -> bool:
         column = (batch.records["handle"] for batch in tweets.read_batches(file))
@@ -132,5 +133,5 @@ def source_files(fleet: Fleet, handle: str) -> list[str]:
         return [file.label for file, found in zip(files, pool.map(has_records, files), strict=True) if found]
 
 
-def _names(handle: str, text: str) -> bool:
-    return re.search(rf"(?<![a-z0-9_]){handle}(?![a-z0-9_])", text.lower()) is not None
+def _names(names: Set[str], text: str) -> bool:
+    return re.search(rf"(?<![a-z0-9_])(?:{'|'.join(names)})(?![a-z0-9_])", text.lower()) is not None

@@ -15,7 +15,7 @@ from pipeline.core.names import handles_of, printable
 from pipeline.core.store import Store
 from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
-from pipeline.plan.forgotten import forgotten
+from pipeline.plan.forgotten import left_out
 from pipeline.plan.job import Job
 from pipeline.plan.provenance import Provenance
 from pipeline.plan.versions import shaping, version
@@ -34,7 +34,7 @@ def plan(
     `manifest.published` returns them; without it they are read if `train.continue` needs them. Raises UsageError for
     a name in `only` that is no bot of the fleet.
     """
-    names, removed = job.fleet.chosen, forgotten(job.store)
+    names, removed = job.fleet.chosen, left_out(job.store)
     if names is None:
         without_tweets = {handle for handle in prepared.owners.values() if handle not in prepared.people}
         names = [name for name in (*prepared.people, *without_tweets) if name not in removed]

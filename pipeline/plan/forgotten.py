@@ -1,6 +1,7 @@
 """The people whom `forget` has removed from a fleet. Their tweets are not read, and no bot of theirs is made.
 
 "nasa" in forgotten(store)
+"nasa_hq" in left_out(store)            # an account that the fleet file listed for nasa
 entries(store)["nasa"]                  # {"at": "2026-01-31T23:59:59Z", "wandb": [], "bases": []}
 """
 
@@ -16,6 +17,15 @@ FORGOTTEN = "forgotten.json"  # in the store; its keys are handles
 def forgotten(store: Store) -> frozenset[str]:
     """Returns the handles of the people who were removed. Raises UserError as `entries` does."""
     return frozenset(entries(store))
+
+
+def left_out(store: Store) -> frozenset[str]:
+    """Returns these handles and those of the people's accounts, which the fleet file may not list any more.
+
+    Raises UserError as `entries` does.
+    """
+    known = entries(store)
+    return frozenset(known).union(*(entry.get("accounts", []) for entry in known.values()))
 
 
 def entries(store: Store) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,7 @@ from pipeline.core.progress import Progress
 from pipeline.core.word_runs import RUNS_FILE, runs_file
 from pipeline.plan import provenance
 from pipeline.plan.bot import Bot
-from pipeline.plan.forgotten import forgotten
+from pipeline.plan.forgotten import left_out
 from pipeline.plan.job import Job
 from pipeline.prepare.filters import language_of
 from pipeline.prepare.index import PICTURES
@@ -96,7 +96,7 @@ class Publisher:
         `weights`: the file of the trained weights, if it is on this machine. Raises UserError for a bot of somebody
         whom `forget` removed after this command had begun.
         """
-        if gone := forgotten(self.store).intersection(task.facts.handles):
+        if gone := left_out(self.store).intersection(task.facts.handles):
             raise UserError(f"@{min(gone)} was removed from this fleet")
         if not self.store.exists(f"{task.folder}/metrics.json"):  # the last file that is written
             self.store.write_folder(task.folder, self._files(task, weights))

@@ -16,10 +16,11 @@ from pipeline.core.progress import Progress
 from pipeline.core.store import Store
 from pipeline.operate import forget as forgetting
 from pipeline.operate.forget import forget, forget_and_retrain, plan_to_forget, readmit
-from pipeline.plan.forgotten import forgotten
+from pipeline.plan.forgotten import forgotten, left_out
 from pipeline.publish import hub
 from pipeline.track import stored_runs
 from pipeline.track.stored_runs import StoredRuns
+from pipeline.tweets import files_of, read_batches
 from tests.support import published
 from tests.support.fake_hub import Hub
 from tests.support.s3 import BUCKET
@@ -270,6 +271,23 @@ def test_an_account_of_a_person_stands_for_the_person(tmp_path):
     fleet = published.fleet_of(tmp_path, BOTS, people={"wren": ["wren_x", "wren"]})
     assert forget(fleet, "wren_x").bots == ["owl-wren", "wren"]
     assert list(Store.of(fleet).read_json("forgotten.json")) == ["wren"]
+
+
+def test_an_account_of_the_person_does_not_come_back_as_somebody_else(tmp_path):
+    """The fleet file's entry of a removed person is removed too, and the account's records are still in the files."""
+    fleet = published.fleet_of(tmp_path, BOTS, people={"wren": ["wren_x", "wren"]})
+    store = Store.of(fleet)
+    lines = ['{"file": "/x/wren_x.csv", "line": 2}\n', '{"file": "/x/owl.csv", "line": 1}\n']
+    store.write("rejects.jsonl", "".join(lines).encode())
+    forget(fleet, "wren")
+    assert store.read("rejects.jsonl").decode() == lines[1]
+    later = published.fleet_of(tmp_path, ())  # without `people`
+    (tmp_path / "tweets" / "wren_x.csv").write_text('id,text\n1,"One more tweet about rain."\n')
+    read = [batch for file in files_of(later, without=left_out(store)) for batch in read_batches(file)]
+    assert {handle for batch in read for handle in batch.records["handle"].to_pylist()} == {"owl", "stork"}
+    assert str(tmp_path / "tweets" / "wren_x.csv") in [item.name for item in forget(later, "wren").left]
+    assert left_out(store) == {"wren", "wren_x"}
+    assert readmit(later, "wren") and not left_out(store)
 
 
 def test_half_written_files_of_the_person_go_at_once_and_others_when_nobody_writes_them(fleet, store):

@@ -96,6 +96,14 @@ def test_a_skipped_bot_says_who_has_too_little(make_job):
     assert bot.reason == "@wren has 5,999 characters of kept text; a bot needs 6,000"
 
 
+def test_no_bot_is_made_of_an_account_of_a_removed_person(make_job):
+    job = make_job(bots=["wren_x", "lark"])
+    job.store.write("forgotten.json", b'{"wren": {"accounts": ["wren_x"]}}')
+    lark, wren = plan(job, prepared(person("wren_x"), person("lark")))
+    assert (lark.status, wren.status) == ("prepared", "skipped")
+    assert wren.reason == "@wren_x was removed from this fleet by `forget`"
+
+
 def test_a_bot_without_tweets_fails_and_the_others_continue(make_job):
     missing, wren = plan(make_job(bots=["wren", "lark"]), prepared(person("wren")))
     assert (missing.name, missing.status, missing.version) == ("lark", "failed", None)
